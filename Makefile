@@ -1,0 +1,99 @@
+# blip2: `make` builds, `make test` tests, `make demo` trains and shows a small BLIP-2. `make help` lists the rest.
+
+# ---- settings: make MARCH=x86-64-v3 SAN=address,undefined CC=clang ... ------------------------------------------
+CC      ?= gcc
+MARCH   ?= native
+SAN     ?=
+OPT     ?= -O3
+WERROR  ?=
+DIR     ?= ../shared/golden
+OUT     ?= out
+
+WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR)$(CI),-Werror)
+CFLAGS   = -std=gnu11 $(OPT) -g -march=$(MARCH) -fno-math-errno -fno-trapping-math -fopenmp -fPIC -fvisibility=hidden \
+           $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+PACKAGES = hdf5-serial yaml-0.1 libpng jansson libxxhash libpcre2-8 libutf8proc
+TRIPLE  := $(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
+BLAS_DIR = /usr/lib/$(TRIPLE)/openblas-openmp
+INCLUDE  = -I. -I/usr/include/$(TRIPLE)/openblas-openmp $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas -lm
+
+# ---- what is built ----------------------------------------------------------------------------------------------
+FOLDERS  = base autograd nn blip2 data train eval
+TAG      = $(SAN:%=-%)$(if $(filter-out native,$(MARCH)),-$(MARCH))
+comma   := ,
+B        = build/$(subst $(comma),-,f$(1)$(TAG))
+sources  = $(wildcard $(addsuffix /*.c,$(1)))
+objects  = $(patsubst %.c,$(call B,$(1))/%.o,$(call sources,$(2)))
+SUFFIX32 =
+SUFFIX64 = -f64
+REALS    = 32 64
+
+all: bin/blip2 bin/blip2-f64 bin/golden bin/golden-f64   ## both builds of the program and of the golden runner
+lib: lib/libblip2.so lib/libblip2-f64.so                 ## the shared libraries alone
+
+STAMP = build/packages$(TAG)
+$(STAMP): tools/packages.sh
+	@mkdir -p build
+	@sh tools/packages.sh
+	@touch $@
+
+define BUILD
+$$(call B,$(1))/%.o: %.c | $(STAMP)
+	@mkdir -p $$(@D)
+	@echo "  CC$(1)  $$<"
+	@$$(CC) $$(CFLAGS) -DREAL=$(1) $$(INCLUDE) -MMD -MP -c $$< -o $$@
+lib/libblip2$$(SUFFIX$(1)).so: $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
+	@mkdir -p lib
+	@echo "  LINK  $$@"
+	@$$(CC) $$(CFLAGS) -shared $$(filter %.o,$$^) -o $$@ $$(LIBS)
+bin/blip2$$(SUFFIX$(1)): $$(call objects,$(1),cli) lib/libblip2$$(SUFFIX$(1)).so
+	@mkdir -p bin
+	@echo "  LINK  $$@"
+	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ -Llib -lblip2$$(SUFFIX$(1)) -Wl,-rpath,'$$$$ORIGIN/../lib' $$(LIBS)
+bin/golden$$(SUFFIX$(1)): $$(call objects,$(1),tests/golden) $$(call objects,$(1),$(FOLDERS))
+	@mkdir -p bin
+	@echo "  LINK  $$@"
+	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(LIBS)
+bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDERS))
+	@mkdir -p bin
+	@echo "  LINK  $$@"
+	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
+# bin/ and lib/ hold one flavour at a time: this file is new when the flavour changes, and all is linked anew.
+$$(call B,$(1))/flavour: FORCE
+	@mkdir -p $$(@D)
+	@[ "`cat build/flavour$(1) 2>/dev/null`" = "$$(call B,$(1))" ] || { echo "$$(call B,$(1))" >build/flavour$(1); touch $$@; }
+	@[ -f $$@ ] || touch $$@
+-include $$(patsubst %.o,%.d,$$(call objects,$(1),$(FOLDERS) cli tests tests/golden))
+endef
+$(foreach r,$(REALS),$(eval $(call BUILD,$(r))))
+
+# ---- what is run ------------------------------------------------------------------------------------------------
+test: all bin/test bin/test-f64      ## every test, in float and in double; ends with Check's summary
+	@sh tests/run.sh
+
+golden: bin/golden bin/golden-f64    ## compare with reference values: make golden DIR=path
+	@bin/golden-f64 $(DIR)
+	@bin/golden $(DIR)
+
+demo: all                            ## train a small BLIP-2 from nothing and show what it learned (about 10 minutes)
+	@sh tools/demo.sh $(OUT)/demo
+
+demo-compare: all                    ## stage 2 from stage 1 against stage 2 from scratch, at equal steps
+	@sh tools/demo_compare.sh $(OUT)/demo
+
+bench: bin/blip2                     ## the training step at the sizes of docs/speed.md
+	@sh tools/bench.sh
+
+gradcheck: bin/blip2-f64             ## every gradient against differences, in double
+	@bin/blip2-f64 gradcheck all
+
+clean:                               ## remove what was built (not out/)
+	rm -rf build bin lib
+
+help:                                ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+FORCE:
+.PHONY: all lib test golden demo demo-compare bench gradcheck clean help FORCE
+.SECONDARY:

@@ -1,0 +1,78 @@
+/* nn.h - parameters by name, and the modules that hold them.
+ *
+ * A module is a struct of sub-modules and tensors, an _init that registers parameters in a store under the names of
+ * the published checkpoints ("Qformer.bert.encoder.layer.0.attention.self.query.weight"), and a _forward.        */
+#ifndef NN_H
+#define NN_H
+#include "autograd/autograd.h"
+#pragma GCC visibility push(default)
+
+/* ---- the store ------------------------------------------------------------------------------------------------
+ * Modules register first; nn_build then lays all trainable parameters out in one array each of values, gradients
+ * and moments, in the order of registration, frozen ones in another array, and fills them. What a parameter
+ * starts with depends on the store's seed and its own name alone.                                                */
+typedef enum { NN_CONSTANT, NN_NORMAL, NN_UNIFORM, NN_TRUNCATED, NN_GIVEN } nn_init_kind;
+typedef struct nn_init {
+    nn_init_kind kind;
+    double a;                          /* the constant; std; bound; std (cut at |x| <= 2) */
+    const real *given;                 /* NN_GIVEN: the values */
+} nn_init;
+#define NN_INIT_ZERO ((nn_init){ NN_CONSTANT, 0, NULL })
+#define NN_INIT_ONE ((nn_init){ NN_CONSTANT, 1, NULL })
+#define NN_INIT_NORMAL(std) ((nn_init){ NN_NORMAL, (std), NULL })
+#define NN_INIT_UNIFORM(bound) ((nn_init){ NN_UNIFORM, (bound), NULL })
+
+typedef struct nn_entry { tensor *value; nn_init init; bool frozen; real *m, *v; const char *alias_of; } nn_entry;
+typedef struct nn_store {
+    uint64_t seed;
+    nn_entry *entries; long count, room;
+    real *values, *grads, *m, *v;      /* (trainable) each, contiguous; m, v: AdamW's moments; NULL without training */
+    real *frozen_values;
+    long trainable, frozen;            /* elements */
+    bool built, out_of_memory;
+    tape *names;                       /* arena of tensors and names */
+} nn_store;
+typedef struct nn_scope { nn_store *store; char prefix[200]; } nn_scope;
+
+nn_store *nn_store_new(uint64_t seed);                                  /* NULL when memory is out */
+void nn_store_free(nn_store *s);
+nn_scope nn_root(nn_store *s);
+nn_scope nn_sub(nn_scope s, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* appends ".name" */
+tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const long *dim);
+void nn_alias(nn_scope s, const char *name, tensor *of);               /* a second name of a tied parameter */
+long nn_freeze(nn_store *s, const char *prefix);                       /* before nn_build; how many parameters it met */
+bool nn_build(nn_store *s, bool training, error *e);                   /* false: memory is out, says how much */
+tensor *nn_find(const nn_store *s, const char *name);                  /* NULL: not there; aliases are found too */
+void nn_zero_grad(nn_store *s);                    /* all gradients fresh: the next contribution overwrites */
+void nn_finish_grad(nn_store *s);                  /* what got no contribution becomes zero; call before reading grads */
+
+/* ---- modules: x is (...,K) ------------------------------------------------------------------------------------ */
+typedef struct nn_linear { tensor *weight, *bias; } nn_linear;         /* (N,K), (N) or NULL */
+void nn_linear_init(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);      /* bias 0 */
+void nn_linear_init_torch(nn_linear *l, nn_scope s, long outputs, long inputs);    /* PyTorch's: both U(-1/sqrt K, 1/sqrt K) */
+tensor *nn_linear_forward(const nn_linear *l, tape *t, tensor *x);
+tensor *nn_linear_act(const nn_linear *l, tape *t, tensor *x, ag_act act);
+
+typedef struct nn_layer_norm { tensor *weight, *bias; double eps; } nn_layer_norm;
+void nn_layer_norm_init(nn_layer_norm *n, nn_scope s, long width, double eps);
+tensor *nn_layer_norm_forward(const nn_layer_norm *n, tape *t, tensor *x);
+
+typedef struct nn_embedding { tensor *weight; } nn_embedding;          /* (V,D) */
+void nn_embedding_init(nn_embedding *e, nn_scope s, long entries, long width, nn_init init);
+tensor *nn_embedding_forward(const nn_embedding *e, tape *t, const int *ids, int ndim, const long *dim);
+
+/* Multi-head attention: x (B,Tq,D) looks at memory (B',Tk,E); self-attention is memory = x. Names of the four
+ * projections differ between families and are given by the caller. Vaswani et al. 2017, section 3.2.            */
+typedef struct nn_attention { nn_linear query, key, value, out; int heads; } nn_attention;
+typedef struct nn_names { const char *query, *key, *value, *out; } nn_names;
+void nn_attention_init(nn_attention *a, nn_scope s, const nn_names *names, long width, long memory_width, int heads,
+                       nn_init weight, nn_init out_weight);
+typedef struct nn_kv { tensor *k, *v; } nn_kv;     /* projected memory (B',Tk,D): made once, read by several passes */
+nn_kv nn_attention_memory(const nn_attention *a, tape *t, tensor *memory);
+tensor *nn_attention_forward(const nn_attention *a, tape *t, tensor *x, nn_kv memory, ag_attn options);   /* heads is set here */
+
+/* ---- gradient check of anything built on a store: one random direction a parameter tensor, four points, f64 -------- */
+typedef struct nn_check { double worst, tolerance; char where[200]; bool ok; } nn_check;
+nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance, uint64_t seed);
+#pragma GCC visibility pop
+#endif
