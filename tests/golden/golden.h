@@ -1,0 +1,45 @@
+/* golden.h - the runner of reference values: one handler a kind of case, driven by what is in the file.
+ *
+ * A handler builds the model that `config` describes, loads weights/, runs inputs/, and compares every dataset under
+ * out/. What it did not compare the runner names, and the case fails. A handler that cannot run a case for want of a
+ * feature calls golden_skip.                                                                                    */
+#ifndef GOLDEN_H
+#define GOLDEN_H
+#include "blip2/blip2.h"
+#include <jansson.h>
+
+typedef struct golden golden;
+typedef void (*golden_handler)(golden *g, tape *t);
+
+const char *golden_file(const golden *g);
+json_t *golden_config(const golden *g);                        /* root attribute `config` */
+long golden_int(const golden *g, const char *key, long otherwise);     /* of config; "llm.dim" reaches inside */
+double golden_real(const golden *g, const char *key, double otherwise);
+const char *golden_text(const golden *g, const char *key, const char *otherwise);
+
+bool golden_has(const golden *g, const char *name);            /* a dataset, or a group */
+int golden_dims(golden *g, const char *name, long dim[8]);     /* number of axes; fails the case if it is not there */
+tensor *golden_tensor(golden *g, tape *t, const char *name);   /* a constant: "inputs/cot" */
+tensor *golden_leaf(golden *g, tape *t, const char *name);     /* wants its gradient */
+real *golden_reals(golden *g, tape *t, const char *name, long *n);     /* any rank */
+int *golden_ints(golden *g, tape *t, const char *name, long *n);
+void golden_load(golden *g, nn_store *s, const char *prefix);  /* every parameter from weights/<prefix><name>: all must be there */
+
+/* Comparing marks the dataset as seen. Reals at the case's bound (design: f64 1e-9, f32 from f32_rel). */
+void golden_compare(golden *g, const char *name, const tensor *ours);
+void golden_compare_reals(golden *g, const char *name, const real *ours, long n);
+void golden_compare_ints(golden *g, const char *name, const int *ours, long n);
+void golden_compare_heads(golden *g, const char *name, const tensor *ours, long heads);   /* ours (B,T,H*d), theirs (B,H,T,d) */
+/* Every gradient under `name` (state-dict names); a parameter without a dataset there must have none, a dataset
+ * without a parameter fails. selected: only datasets that are there are compared, none else is looked at.       */
+void golden_compare_grads(golden *g, const char *name, nn_store *s, const char *prefix, bool selected);
+void golden_compare_params(golden *g, const char *name, nn_store *s, const char *prefix); /* values; *.key.bias left out */
+void golden_skip(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
+#define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) X(optim) X(lr) \
+    X(t5) X(t5_instruct) X(dist2)
+#define GOLDEN_DECLARE(kind) void golden_##kind(golden *g, tape *t) __attribute__((weak));
+GOLDEN_KINDS(GOLDEN_DECLARE)
+#endif

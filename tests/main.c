@@ -1,0 +1,24 @@
+/* main.c - runs every suite, or those named on the command line. The closing line is Check's summary. */
+#include "tests/tests.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool wanted(const char *name, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], name))
+            return true;
+    return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+    SRunner *runner = srunner_create(NULL);
+#define SUITE_ADD(name) if (suite_##name && wanted(#name, argc, argv)) srunner_add_suite(runner, suite_##name());
+    SUITES(SUITE_ADD)
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
