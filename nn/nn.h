@@ -22,7 +22,14 @@ typedef struct nn_init {
 #define NN_INIT_NORMAL(std) ((nn_init){ NN_NORMAL, (std), NULL })
 #define NN_INIT_UNIFORM(bound) ((nn_init){ NN_UNIFORM, (bound), NULL })
 
-typedef struct nn_entry { tensor *value; nn_init init; bool frozen; real *m, *v; const char *alias_of; } nn_entry;
+typedef struct nn_entry {
+    const char *name;
+    tensor *value;
+    nn_init init; uint64_t key;        /* how it starts, and what its random numbers are keyed by */
+    bool frozen;
+    real *m, *v;
+    const char *alias_of;              /* a second name: that of the parameter whose value this is; else NULL */
+} nn_entry;
 typedef struct nn_store {
     uint64_t seed;
     nn_entry *entries; long count, room;
@@ -32,7 +39,12 @@ typedef struct nn_store {
     bool built, out_of_memory;
     tape *names;                       /* arena of tensors and names */
 } nn_store;
-typedef struct nn_scope { nn_store *store; char prefix[200]; } nn_scope;
+typedef struct nn_scope {
+    nn_store *store;
+    const char *without;               /* left out of the names that random starts are keyed by, or NULL: so that
+                                          "output_query" starts as a copy of "output" */
+    char prefix[200];
+} nn_scope;
 
 nn_store *nn_store_new(uint64_t seed);                                  /* NULL when memory is out */
 void nn_store_free(nn_store *s);
@@ -40,7 +52,8 @@ nn_scope nn_root(nn_store *s);
 nn_scope nn_sub(nn_scope s, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* appends ".name" */
 tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const long *dim);
 void nn_alias(nn_scope s, const char *name, tensor *of);               /* a second name of a tied parameter */
-long nn_freeze(nn_store *s, const char *prefix);                       /* before nn_build; how many parameters it met */
+long nn_freeze(nn_store *s, const char *prefix);                       /* whole parts of names ("opt_model"), before
+                                          nn_build; how many parameters it met */
 bool nn_build(nn_store *s, bool training, error *e);                   /* false: memory is out, says how much */
 tensor *nn_find(const nn_store *s, const char *name);                  /* NULL: not there; aliases are found too */
 void nn_zero_grad(nn_store *s);                    /* all gradients fresh: the next contribution overwrites */
