@@ -53,6 +53,7 @@ bool ag_record_on(tape *t, bool on);               /* off: a frozen part; return
 bool ag_training(tape *t, bool on);                /* off: dropout does nothing; returns what it was */
 bool ag_is_training(const tape *t);
 ag_random ag_seed(tape *t, ag_random random);      /* returns what it was */
+ag_random ag_random_now(const tape *t);
 long ag_bytes(const tape *t);                      /* arena and gradient pool, as held from the system */
 long ag_node_count(const tape *t);
 const ag_node *ag_node_at(const tape *t, long i);
@@ -92,6 +93,7 @@ tensor *ag_matmul(tape *t, tensor *a, tensor *b, bool transpose_a, bool transpos
 
 /* ---- operations: shape ---------------------------------------------------------------------------------------- */
 tensor *ag_reshape(tape *t, tensor *x, int ndim, const long *dim);     /* shares data and gradient; no node */
+tensor *ag_detach(tape *t, tensor *x);                               /* shares data; a constant: no gradient passes */
 tensor *ag_concat(tape *t, int n, tensor *const *parts, int axis);
 tensor *ag_slice(tape *t, tensor *x, int axis, long from, long count);
 tensor *ag_gather(tape *t, tensor *x, const int *rows, long n);        /* x (R,...): y[i] = x[rows[i]] */
@@ -166,6 +168,7 @@ struct ag_node {
     ag_record((t), (op), (y), (saved), (int)(sizeof (tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)), (tensor *[]){ __VA_ARGS__ })
 tensor *ag_record(tape *t, const ag_op *op, tensor *y, void *saved, int nin, tensor *const *in);      /* returns y */
 real *ag_grad(tensor *x);                          /* add to it; zeroed if fresh; NULL: not wanted */
+void ag_clear_grad(tensor *x);                     /* of a leaf or kept tensor, between two backwards */
 real *ag_grad_beta(tensor *x, real *beta);         /* beta 0: overwrite all of it, 1: add to it; NULL: not wanted */
 bool ag_wants(const tape *t, int nin, tensor *const *in);              /* would a node with these inputs be recorded? */
 
@@ -211,7 +214,8 @@ typedef struct ag_check {
     char trouble[256];                 /* a failed property, empty if none */
 } ag_check;
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed);
-/* The same probe for anything that builds a scalar or tensor from parameters; see nn_gradcheck in nn.h. */
+/* The same for anything that builds a tensor from leaves that live elsewhere (a store): one random direction a leaf,
+ * or every element. The largest error as above; t is reset for every build.                                      */
 double ag_gradcheck(tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, int n, tensor *const *leaves,
                     bool every_element, uint64_t seed, int *worst_leaf);
 #pragma GCC visibility pop

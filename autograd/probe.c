@@ -1,0 +1,364 @@
+/* probe.c - is the gradient the slope? Every op's example, checked by the rule of this project:
+ *
+ * in double, four points, (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12 h with h = 1e-3 times the RMS of the tensor, for a
+ * random cotangent (a plain sum hides errors in softmax and norms), and max |analytic - numeric| <= 1e-8 max |analytic|.
+ * Small tensors are checked at every element, large ones at some elements and along random directions.
+ * In the same go: two uses of the inputs give the sum, a gradient that is already there is added to, freezing one
+ * input leaves the others unchanged to the bit, and 1, 3, 4 and 8 threads agree to the bit.                      */
+#include "autograd/internal.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST_INPUTS = 8, EVERY = 96, SOME = 16, DIRECTIONS = 2 };
+static const double tolerance = 1e-8;
+
+typedef struct input { char name[24]; int ndim; long dim[AG_MAX_DIM], size; real *data; tensor *x; } input;
+struct ag_probe {
+    tape *t, *kept;                    /* kept: the inputs' values, for all rebuilds */
+    uint64_t key;
+    uint64_t drawn;                    /* random numbers given to this build */
+    int count, next;                   /* inputs known; inputs given to this build */
+    input in[MOST_INPUTS];
+    int frozen;                        /* this input wants no gradient; -1: all do */
+    const ag_op *op;
+    int variant;
+    const real *cotangent;
+    char trouble[256];
+};
+
+tape *ag_probe_tape(ag_probe *p) { return p->t; }
+
+typedef double (*filler)(uint64_t key, uint64_t index, long n, double gap);
+
+static double fill_normal(uint64_t key, uint64_t i, long n, double gap)
+{
+    (void)n, (void)gap;
+    return ag_normal(key, i);
+}
+
+static double fill_positive(uint64_t key, uint64_t i, long n, double gap)
+{
+    (void)n, (void)gap;
+    return 0.5 + 1.5 * ag_uniform(key, i);
+}
+
+/* Values `gap` apart, none nearer to 0 than gap / 2, shuffled by an affine map with a prime step. */
+static double fill_apart(uint64_t key, uint64_t i, long n, double gap)
+{
+    uint64_t m = (uint64_t)n, place = (i * 1000003 + (uint64_t)(ag_uniform(key, 0) * (double)m)) % m;
+    return gap * ((double)place - floor((double)n / 2) + 0.5);
+}
+
+static tensor *give(ag_probe *p, const char *name, int ndim, const long *dim, filler fill, double gap)
+{
+    if (p->next == MOST_INPUTS)
+        ag_fail("probe", "an example has at most %d inputs", MOST_INPUTS);
+    input *in = &p->in[p->next];
+    if (p->next == p->count) {
+        *in = (input){ .ndim = ndim, .size = 1 };
+        snprintf(in->name, sizeof in->name, "%s", name);
+        for (int i = 0; i < ndim; i++)
+            in->size *= in->dim[i] = dim[i];
+        in->data = ag_alloc_real(p->kept, in->size);
+        for (long i = 0; i < in->size; i++)
+            in->data[i] = (real)fill(ag_mix(p->key, 100 + (uint64_t)p->next), (uint64_t)i, in->size, gap);
+        p->count++;
+    }
+    in->x = ag_leaf(p->t, ndim, dim, in->data);
+    in->x->needs_grad = p->next != p->frozen;
+    in->x->name = in->name;
+    p->next++;
+    return in->x;
+}
+
+tensor *ag_input(ag_probe *p, const char *name, int ndim, const long *dim)
+{
+    return give(p, name, ndim, dim, fill_normal, 0);
+}
+
+tensor *ag_input_apart(ag_probe *p, const char *name, int ndim, const long *dim, double gap)
+{
+    return give(p, name, ndim, dim, fill_apart, gap);
+}
+
+tensor *ag_input_positive(ag_probe *p, const char *name, int ndim, const long *dim)
+{
+    return give(p, name, ndim, dim, fill_positive, 0);
+}
+
+long ag_pick(ag_probe *p, long n)
+{
+    return (long)(ag_uniform(ag_mix(p->key, 1), p->drawn++) * (double)n);
+}
+
+const int *ag_pick_ids(ag_probe *p, long count, long n)
+{
+    int *ids = ag_alloc(p->t, count * (long)sizeof *ids);
+    for (long i = 0; i < count; i++)
+        ids[i] = (int)ag_pick(p, n);
+    return ids;
+}
+
+ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk)
+{
+    ag_mask *m = ag_mask_new(p->t, B, Tq, Tk);
+    long rows = B * Tq, off = rows > 2 ? ag_pick(p, rows) : -1;
+    for (long r = 0; r < rows; r++)
+        for (long j = 0; j < Tk; j++)
+            m->may[r*Tk + j] = r != off && (j == r % Tk || ag_pick(p, 3) > 0);
+    if (rows > 1)
+        memset(m->may + ((off + 1) % rows) * Tk, 1, (size_t)Tk);
+    return m;
+}
+
+/* ---- one build of the example ------------------------------------------------------------------------------------ */
+static tensor *build(ag_probe *p)
+{
+    ag_reset(p->t);
+    ag_training(p->t, false);
+    ag_seed(p->t, (ag_random){ .seed = p->key, .step = 3 });
+    p->drawn = 0;
+    p->next = 0;
+    return p->op->example(p, p->variant);
+}
+
+static double dot(long n, const real *a, const real *b)
+{
+    double sum = 0, carry = 0;                             /* compensated: differences of f are 1e-13 of it */
+    for (long i = 0; i < n; i++) {
+        double y = (double)a[i] * (double)b[i] - carry, s = sum + y;
+        carry = (s - sum) - y;
+        sum = s;
+    }
+    return sum;
+}
+
+static double value(void *ctx)
+{
+    ag_probe *p = ctx;
+    bool was = ag_record_on(p->t, false);
+    tensor *y = build(p);
+    ag_record_on(p->t, was);
+    return dot(y->size, y->data, p->cotangent);
+}
+
+/* Slope of f along x[at] (direction NULL) or along direction (n); the step really taken is what divides. */
+static double slope(double (*f)(void *), void *ctx, real *x, long n, long at, const real *direction, double h)
+{
+    static const int multiple[4] = { 1, -1, 2, -2 };
+    double y[4], whole[4];
+    real *old = mem_new((size_t)n * sizeof *old);
+    if (!old)
+        ag_fail("gradcheck", "out of memory for %ld numbers", n);
+    memcpy(old, x, (size_t)n * sizeof *old);
+    for (int k = 0; k < 4; k++) {
+        for (long i = direction ? 0 : at; i < (direction ? n : at + 1); i++)
+            x[i] = (real)(old[i] + multiple[k] * h * (direction ? direction[i] : 1));
+        whole[k] = direction ? multiple[k] * h : x[at] - old[at];
+        y[k] = f(ctx);
+        memcpy(x, old, (size_t)n * sizeof *old);
+    }
+    mem_free(old);
+    return (8 * (y[0] - y[1]) - (y[2] - y[3])) / (6 * (whole[0] - whole[1]));
+}
+
+/* Largest |analytic - numeric| of one tensor as a share of its largest |analytic|; NaN counts as infinite. */
+static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, long n, long elements, int directions,
+                       uint64_t key)
+{
+    double square = 0, largest = 0, worst = 0;
+    for (long i = 0; i < n; i++) {
+        square += (double)x[i] * (double)x[i];
+        largest = fmax(largest, fabs((double)g[i]));
+        if (!isfinite(g[i]))
+            return INFINITY;
+    }
+    double h = square > 0 ? 1e-3 * sqrt(square / (double)n) : 1e-3;
+    for (long k = 0; k < elements; k++) {
+        long i = elements == n ? k : (long)(ag_uniform(key, (uint64_t)k) * (double)n);
+        double d = fabs(slope(f, ctx, x, n, i, NULL, h) - (double)g[i]);
+        worst = isfinite(d) ? fmax(worst, d) : INFINITY;
+    }
+    real *direction = mem_new((size_t)n * sizeof *direction);
+    for (int k = 0; direction && k < directions; k++) {
+        for (long i = 0; i < n; i++)
+            direction[i] = (real)ag_normal(ag_mix(key, 10 + (uint64_t)k), (uint64_t)i);
+        double d = fabs(slope(f, ctx, x, n, 0, direction, h) - dot(n, g, direction)) / sqrt((double)n);
+        worst = isfinite(d) ? fmax(worst, d) : INFINITY;
+    }
+    mem_free(direction);
+    return largest > 0 ? worst / largest : INFINITY;       /* a gradient that is zero everywhere shows nothing */
+}
+
+/* ---- anything built from leaves that live elsewhere ------------------------------------------------------------- */
+struct whole { tape *t; tensor *(*make)(tape *, void *); void *ctx; const real *cotangent; };
+
+static double whole_value(void *ctx)
+{
+    struct whole *w = ctx;
+    ag_reset(w->t);
+    bool was = ag_record_on(w->t, false);
+    tensor *y = w->make(w->t, w->ctx);
+    ag_record_on(w->t, was);
+    return dot(y->size, y->data, w->cotangent);
+}
+
+double ag_gradcheck(tape *t, tensor *(*make)(tape *t, void *ctx), void *ctx, int n, tensor *const *leaves,
+                    bool every_element, uint64_t seed, int *worst_leaf)
+{
+    ag_reset(t);
+    tensor *y = make(t, ctx);
+    real *cotangent = mem_new((size_t)y->size * sizeof *cotangent);
+    if (!cotangent)
+        ag_fail("gradcheck", "out of memory for %ld numbers", y->size);
+    for (long i = 0; i < y->size; i++)
+        cotangent[i] = y->size == 1 ? 1 : (real)ag_normal(ag_mix(seed, 2), (uint64_t)i);
+    struct whole w = { t, make, ctx, cotangent };
+    ag_backward_from(t, 1, &y, (const real *const[]){ cotangent });
+    double worst = 0;
+    for (int i = 0; i < n; i++) {
+        const real *g = ag_grad(leaves[i]);
+        double d = worst_of(whole_value, &w, leaves[i]->data, g, leaves[i]->size, every_element ? leaves[i]->size : 0,
+                            every_element ? 0 : 1, ag_mix(seed, 50 + (uint64_t)i));
+        if (worst_leaf && (d > worst || i == 0))
+            *worst_leaf = i;
+        worst = fmax(worst, d);
+    }
+    mem_free(cotangent);
+    return worst;
+}
+
+/* ---- properties ---------------------------------------------------------------------------------------------------- */
+static void trouble(ag_probe *p, const char *what, const char *of)
+{
+    if (!p->trouble[0])
+        snprintf(p->trouble, sizeof p->trouble, "variant %d: %s%s%s", p->variant, what, *of ? ": " : "", of);
+}
+
+/* Gradients of all inputs of one build, side by side in `to`; NULL in `frozen` place stays unwritten. */
+static tensor *gradients(ag_probe *p, real **to)
+{
+    tensor *y = build(p);
+    if (!y->needs_grad)
+        return y;
+    ag_backward_from(p->t, 1, &y, &p->cotangent);
+    for (int i = 0; i < p->count; i++) {
+        const real *g = ag_grad(p->in[i].x);
+        if (g)
+            memcpy(to[i], g, (size_t)p->in[i].size * sizeof(real));
+        else if (i != p->frozen || p->in[i].x->grad)
+            trouble(p, "a frozen input has a gradient, or a free one none", p->in[i].name);
+    }
+    return y;
+}
+
+static bool same(const real *a, const real *b, long n) { return !memcmp(a, b, (size_t)n * sizeof(real)); }
+
+static bool close_to(const real *a, const real *b, long n, double bound)
+{
+    double largest = 0, off = 0;
+    for (long i = 0; i < n; i++) {
+        largest = fmax(largest, fabs((double)b[i]));
+        double d = fabs((double)a[i] - (double)b[i]);
+        off = isfinite(d) ? fmax(off, d) : INFINITY;
+    }
+    return off <= bound * largest;
+}
+
+static void check_freezing(ag_probe *p, real *const *expected, real **got)
+{
+    for (p->frozen = 0; p->frozen < p->count; p->frozen++) {
+        gradients(p, got);
+        for (int i = 0; i < p->count && p->count > 1; i++)
+            if (i != p->frozen && !same(got[i], expected[i], p->in[i].size))
+                trouble(p, "freezing one input changes the gradient of another", p->in[i].name);
+    }
+    p->frozen = -1;
+}
+
+static void check_threads(ag_probe *p, const real *y, real *const *expected, real **got)
+{
+    int before = ag_threads_now();
+    for (int k = 0; k < 4; k++) {
+        ag_threads((int[]){ 1, 3, 4, 8 }[k]);
+        const tensor *z = gradients(p, got);
+        if (!same(z->data, y, z->size))
+            trouble(p, "the result depends on the number of threads", "");
+        for (int i = 0; i < p->count; i++)
+            if (!same(got[i], expected[i], p->in[i].size))
+                trouble(p, "a gradient depends on the number of threads", p->in[i].name);
+    }
+    ag_threads(before);
+}
+
+/* Two contributions to gradients that were filled beforehand with 0.25 make 0.25 + g + g. */
+static void check_adding(ag_probe *p, real *const *expected)
+{
+    tensor *first[MOST_INPUTS], *y = build(p);
+    for (int i = 0; i < p->count; i++) {
+        first[i] = p->in[i].x;
+        real *g = ag_grad(first[i]);
+        for (long k = 0; k < p->in[i].size; k++)
+            g[k] = (real)0.25;
+    }
+    ag_backward_from(p->t, 1, &y, &p->cotangent);
+    ag_backward_from(p->t, 1, &y, &p->cotangent);
+    for (int i = 0; i < p->count; i++) {
+        real *g = ag_grad(first[i]), *twice = ag_alloc_real(p->t, p->in[i].size);
+        for (long k = 0; k < p->in[i].size; k++)
+            twice[k] = (real)0.25 + 2 * expected[i][k];
+        if (!close_to(g, twice, p->in[i].size, REAL == 64 ? 1e-13 : 2e-6))
+            trouble(p, "a gradient that is there already is not added to", p->in[i].name);
+    }
+}
+
+static void check_variant(ag_probe *p, ag_check *c)
+{
+    real *expected[MOST_INPUTS], *got[MOST_INPUTS], *cotangent;
+    const tensor *y = build(p);
+    cotangent = ag_alloc_real(p->kept, y->size);
+    for (long i = 0; i < y->size; i++)
+        cotangent[i] = (real)ag_normal(ag_mix(p->key, 2), (uint64_t)i);
+    p->cotangent = cotangent;
+    for (int i = 0; i < p->count; i++) {
+        expected[i] = ag_alloc_real(p->kept, p->in[i].size);
+        got[i] = ag_alloc_real(p->kept, p->in[i].size);
+    }
+    y = gradients(p, expected);
+    real *kept_y = ag_alloc_real(p->kept, y->size);
+    ag_read(y, kept_y);
+    for (int i = 0; REAL == 64 && i < p->count; i++) {
+        input *in = &p->in[i];
+        double worst = worst_of(value, p, in->data, expected[i], in->size, in->size <= EVERY ? in->size : SOME,
+                                in->size <= EVERY ? 0 : DIRECTIONS, ag_mix(p->key, 50 + (uint64_t)i));
+        if (worst > c->worst || !c->where[0]) {
+            c->worst = worst;
+            snprintf(c->where, sizeof c->where, "variant %d, %s", p->variant, in->name);
+        }
+    }
+    check_adding(p, expected);
+    check_freezing(p, expected, got);
+    check_threads(p, kept_y, expected, got);
+}
+
+ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed)
+{
+    ag_check c = { .what = op->name, .variants = op->variants, .tolerance = tolerance };
+    tape *t = ag_tape_new(), *kept = ag_tape_new();
+    if (!t || !kept)
+        ag_fail("gradcheck", "out of memory");
+    for (int v = 0; v < op->variants && op->example; v++) {
+        ag_probe p = { .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)v), .frozen = -1, .op = op, .variant = v };
+        ag_reset(kept);
+        check_variant(&p, &c);
+        if (p.trouble[0] && !c.trouble[0])
+            memcpy(c.trouble, p.trouble, sizeof c.trouble);
+    }
+    if (op->variants < 10 || !op->example)
+        snprintf(c.trouble, sizeof c.trouble, "an op has an example of at least 10 variants, this one %d", op->variants);
+    c.ok = c.worst <= tolerance && !c.trouble[0];
+    ag_tape_free(t);
+    ag_tape_free(kept);
+    return c;
+}
