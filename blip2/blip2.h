@@ -155,6 +155,7 @@ typedef struct blip2_stage1_out {
     real *weights_i2t, *weights_t2i;                       /* (B,B) that negatives are drawn with */
     const int *negative_image, *negative_text;             /* (B) in use */
     tensor *itm_hidden, *itm_logits;                       /* (3B,Q+T,D), (3B,2) */
+    const int *itm_labels;                                 /* (3B) 1: they belong together */
     const int *itg_labels;                                 /* (B,T-1) shifted, -100 ignored */
     tensor *itg_logits;                                    /* (B,T,V), only with keep */
     nn_kv *past;                                           /* (layers) the image pass's keys and values */
@@ -162,8 +163,11 @@ typedef struct blip2_stage1_out {
 } blip2_stage1_out;
 void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_stage1_out *out);
 /* parts, as LAVIS exposes them (section 2.5 of its reference) */
-tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_kv *memory, nn_kv *present);  /* (B,Q,D) */
+tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_kv *memory, nn_kv *present);  /* (B,Q,D);
+                                                              memory, present: (layers) to be filled, or NULL */
 tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text);                  /* (B,T,D) */
+tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output);          /* -> (B,Q,embed), normalised */
+tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden);                  /* of [CLS]: -> (B,embed), normalised */
 tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row, blip2_text text,
                          tensor **hidden);                 /* (rows,2), mean over queries */
 

@@ -1,0 +1,39 @@
+/* internal.h - what the files of this folder share and nobody else needs. */
+#ifndef BLIP2_INTERNAL_H
+#define BLIP2_INTERNAL_H
+#include "blip2/blip2.h"
+
+/* Where dropout happens, each place its own number: random numbers are keyed by it (ag_drop.site). */
+enum {
+    SITE_QFORMER_EMBEDDING = 1,
+    SITE_QFORMER_LAYER = 0x100, SITES_A_LAYER = 0x10,
+    SITE_OPT = 0x10000                                     /* and all above */
+};
+/* Which use of the Q-Former within a step (ag_random.pass). */
+enum { PASS_IMAGE = 1, PASS_TEXT, PASS_MATCHING, PASS_CAPTION };
+
+/* ---- stage 1 --------------------------------------------------------------------------------------------------
+ * What each of a batch's B pairs is compared with: C >= B pairs of normalised features, its own among them. They carry
+ * no gradient: an image is moved towards texts that stand still, and a text towards images that do.             */
+typedef struct candidates {
+    tensor *images, *texts;            /* (C,Q,embed), (C,embed) */
+    long count, first;                 /* C; the batch's own pairs are candidates first .. first + B - 1 */
+    const long *image_id;              /* (C) equal ids are positives of each other, or NULL */
+} candidates;
+
+static inline bool is_positive(const candidates *c, long b, long j)        /* pair b of the batch, candidate j */
+{
+    return c->image_id ? c->image_id[c->first + b] == c->image_id[j] : c->first + b == j;
+}
+
+static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* keys and values of every layer */
+{
+    return ag_alloc(t, m->config.qformer.layers * (long)sizeof(nn_kv));
+}
+
+/* The three losses, each a file of its own: () . They also fill their fields of out. */
+tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
+tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory, const blip2_stage1_in *in,
+                   blip2_text text, blip2_stage1_out *out);
+tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, blip2_stage1_out *out);
+#endif

@@ -1,0 +1,49 @@
+/* itg.c - image-grounded text generation (Li et al. 2023, section 3.2; lavis blip2_qformer.py).
+ *
+ * The caption is predicted word by word, [DEC] standing in the place of [CLS]; what it knows of the picture are the
+ * keys and values that the queries had in the image pass, with their gradient (the causal mask without query rows):
+ *     loss = mean over tokens n of CE(logits[n], ids[n+1]), with label smoothing; padding is no target.            */
+#include "blip2/internal.h"
+#include <string.h>
+
+/* (B,T): the text with [DEC] in front */
+static const int *decoder_ids(tape *t, blip2_text text, int dec)
+{
+    int *ids = ag_alloc(t, text.B * text.T * (long)sizeof *ids);
+    memcpy(ids, text.ids, (size_t)(text.B * text.T) * sizeof *ids);
+    for (long b = 0; b < text.B; b++)
+        ids[b * text.T] = dec;
+    return ids;
+}
+
+/* (B,T-1): what each token but the last should be followed by */
+static const int *next_ids(tape *t, blip2_text text)
+{
+    int *ids = ag_alloc(t, text.B * (text.T - 1) * (long)sizeof *ids), *to = ids;
+    for (long b = 0; b < text.B; b++)
+        for (long i = 1; i < text.T; i++)
+            *to++ = text.mask[b * text.T + i] ? text.ids[b * text.T + i] : -100;
+    return ids;
+}
+
+tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, blip2_stage1_out *out)
+{
+    const blip2_qformer *q = &m->qformer;
+    long B = text.B, T = text.T;
+    if (T < 2)
+        ag_fail("stage1", "text (%ld,%ld): at least [CLS] and [SEP] are expected", B, T);
+    out->itg_labels = next_ids(t, text);
+    ag_ce options = { .ids = out->itg_labels, .ignore = -100, .smoothing = m->config.label_smoothing };
+    tensor *hidden = blip2_qformer_forward(q, t, &(blip2_pass){
+        .ids = decoder_ids(t, text, m->config.dec), .B = B, .T = T, .past = out->past,
+        .mask = blip2_mask_causal_cached(t, B, m->config.qformer.queries, T, text.mask), .pass = PASS_CAPTION });
+    if (keep) {
+        out->itg_logits = blip2_qformer_logits(q, t, hidden);              /* (B,T,V) */
+        tensor *predicting = ag_slice(t, out->itg_logits, 1, 0, T - 1);    /* (B,T-1,V) */
+        return ag_cross_entropy(t, predicting, &options);
+    }
+    tensor *predicting = ag_slice(t, hidden, 1, 0, T - 1);                 /* (B,T-1,D) */
+    tensor *x = blip2_qformer_transform(q, t, predicting);                 /* (B,T-1,D) */
+    tensor *rows = ag_reshape(t, x, DIMS(B * (T - 1), x->dim[2]));
+    return ag_linear_cross_entropy(t, rows, q->words.weight, q->head_bias, &options);
+}

@@ -1,0 +1,96 @@
+/* stage1.c - vision-language representation learning (Li et al. 2023, section 3.2): loss = ITC + ITM + ITG.
+ *
+ *     image = LN(features)                                   (B,N,E)     ln_vision
+ *     Z, K, V = Q-Former(queries | image)                    image pass: query outputs; self-attention keys, values
+ *     h = Q-Former(text)                                     text pass
+ *     ITC compares Z with h[CLS] (itc.c), ITM reads texts and pictures together (itm.c), ITG writes the text behind
+ *     the image pass's K and V (itg.c).
+ * What the passes share is computed once: the cross-attention's keys and values of an image serve the image pass and
+ * the three groups of ITM. Text is cut to the longest caption: what lies behind it is masked everywhere.           */
+#include "blip2/internal.h"
+#include <string.h>
+
+static tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
+{
+    blip2_qformer_memory(&m->qformer, t, image, memory);                   /* (B,N,D) a layer */
+    tensor *queries = ag_repeat(t, m->query_tokens, image->dim[0]);        /* (B,Q,D) */
+    return blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
+        .queries = queries, .memory = memory, .present = present, .pass = PASS_IMAGE });
+}
+
+tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_kv *memory, nn_kv *present)
+{
+    tensor *image = nn_layer_norm_forward(&m->ln_vision, t, features);     /* (B,N,E) */
+    return image_pass(m, t, image, memory ? memory : layer_room(m, t), present);
+}
+
+tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text)
+{
+    return blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
+        .ids = text.ids, .B = text.B, .T = text.T, .pass = PASS_TEXT,
+        .mask = blip2_mask_bidirectional(t, text.B, 0, text.T, text.mask) });          /* (B,T,D) */
+}
+
+tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output)
+{
+    tensor *projected = nn_linear_forward(&m->vision_proj, t, query_output);
+    return ag_l2_normalize(t, projected, 1e-12);                           /* (B,Q,embed) */
+}
+
+tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden)
+{
+    tensor *first = ag_slice(t, hidden, 1, 0, 1);                          /* (B,1,D): [CLS] */
+    tensor *cls = ag_reshape(t, first, DIMS(hidden->dim[0], hidden->dim[2]));
+    tensor *projected = nn_linear_forward(&m->text_proj, t, cls);
+    return ag_l2_normalize(t, projected, 1e-12);                           /* (B,embed) */
+}
+
+/* The text without the columns that are padding in every row. */
+static blip2_text trim(tape *t, blip2_text text)
+{
+    long longest = 0;
+    for (long b = 0; b < text.B; b++)
+        for (long i = longest; i < text.T; i++)
+            if (text.mask[b * text.T + i])
+                longest = i + 1;
+    if (longest == text.T)
+        return text;
+    int *ids = ag_alloc(t, text.B * longest * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(t, text.B * longest);
+    for (long b = 0; b < text.B; b++) {
+        memcpy(ids + b * longest, text.ids + b * text.T, (size_t)longest * sizeof *ids);
+        memcpy(mask + b * longest, text.mask + b * text.T, (size_t)longest);
+    }
+    return (blip2_text){ text.B, longest, ids, mask };
+}
+
+static void check(const blip2_model *m, const blip2_stage1_in *in)
+{
+    if (!m->config.stage1 || !m->config.qformer.head)
+        ag_fail("stage1", "the model was made without the parts of stage 1");
+    if (in->features->ndim != 3 || in->features->dim[2] != m->config.qformer.memory_width
+        || in->features->dim[0] != in->text.B || !in->text.mask)
+        ag_fail("stage1", "features %s and text (%ld,%ld): expected (B,N,%ld) and (B,T) with its mask",
+                SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.memory_width);
+}
+
+void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_stage1_out *out)
+{
+    check(m, in);
+    blip2_text text = in->keep ? in->text : trim(t, in->text);
+    nn_kv *memory = layer_room(m, t);
+    *out = (blip2_stage1_out){ .past = layer_room(m, t) };
+    out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
+    out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
+    out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
+    out->text_output = blip2_text_hidden(m, t, text);                      /* (B,T,D) */
+    out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
+    out->query_cosine = blip2_query_cosine(out->query_output);
+
+    candidates others = { ag_detach(t, out->image_features), ag_detach(t, out->text_feature), text.B, 0, in->image_id };
+    out->itc = stage1_itc(m, t, &others, out);
+    out->itm = stage1_itm(m, t, &others, memory, in, text, out);
+    out->itg = stage1_itg(m, t, text, in->keep, out);
+    tensor *aligned = ag_add(t, out->itc, out->itm);
+    out->loss = ag_add(t, aligned, out->itg);
+}
