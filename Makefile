@@ -42,7 +42,7 @@ define BUILD
 $$(call B,$(1))/%.o: %.c | $(STAMP)
 	@mkdir -p $$(@D)
 	@echo "  CC$(1)  $$<"
-	@$$(CC) $$(CFLAGS) -DREAL=$(1) $$(INCLUDE) -MMD -MP -c $$< -o $$@
+	@$$(CC) $$(CFLAGS) -DREAL=$(1) -DBUILD_FLAGS='"$$(OPT) -march=$$(MARCH)"' $$(INCLUDE) -MMD -MP -c $$< -o $$@
 lib/libblip2$$(SUFFIX$(1)).so: $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
 	@mkdir -p lib
 	@echo "  LINK  $$@"

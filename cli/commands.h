@@ -1,0 +1,7 @@
+/* commands.h - the sub-commands, each in its own file; commands.c lists them. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+#include "cli/cli.h"
+
+extern const cli_command cli_gradcheck;
+#endif

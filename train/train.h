@@ -1,0 +1,26 @@
+/* train.h - optimiser, schedules, data order, the loop, checkpoints and logs. Tasks: stage 1, stage 2, and the two small
+ * pre-trainings that make frozen towers from nothing (a CLIP-style ViT, OPT as a language model).                */
+#ifndef TRAIN_H
+#define TRAIN_H
+#include "blip2/blip2.h"
+#pragma GCC visibility push(default)
+
+/* ---- AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW computes it --------------------------------------- */
+typedef struct train_adamw { double lr, beta1, beta2, eps, weight_decay; } train_adamw;
+bool train_decays(const nn_entry *p);              /* LAVIS: not if the tensor is 1-D or its name ends in ".bias" */
+void train_adamw_step(nn_store *s, const train_adamw *o, long step);       /* step counts from 1 */
+double train_grad_norm(const nn_store *s);         /* of all trainable parameters together */
+void train_scale_grad(nn_store *s, double factor);
+
+/* ---- learning rate by LAVIS's rules (lavis/common/optims.py) and, by_step, the paper's smooth cosine ------------ */
+typedef enum { TRAIN_COSINE, TRAIN_STEP, TRAIN_CONSTANT } train_schedule_kind;
+typedef struct train_schedule {
+    train_schedule_kind kind;
+    double init_lr, min_lr, warmup_lr, decay_rate; /* warmup_lr < 0: init_lr */
+    long warmup_steps, max_epoch, steps_per_epoch;
+    bool by_step;                                  /* cosine over all steps after the warm-up; else a staircase by epoch */
+} train_schedule;
+double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
+
+#pragma GCC visibility pop
+#endif
