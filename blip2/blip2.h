@@ -125,6 +125,9 @@ tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, lon
 tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask, ag_cache *cache);
 tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);                      /* tied head: (...,L) -> (...,V) */
 
+/* ---- text as ids ---------------------------------------------------------------------------------------------- */
+typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;     /* (B,T), right-padded */
+
 /* ---- the model --------------------------------------------------------------------------------------------------- */
 typedef struct blip2_model {
     blip2_config config;
@@ -138,8 +141,15 @@ typedef struct blip2_model {
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);         /* registers; then nn_freeze, nn_build */
 tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);             /* (B,3,S,S) -> (B,N,E), tower only */
 
+/* ---- a small vision tower from captions alone (CLIP, Radford et al. 2021); heads and text tower are dropped after --- */
+typedef struct blip2_contrastive_config { blip2_opt_config text; long embed; double temperature; } blip2_contrastive_config;
+typedef struct blip2_contrastive { blip2_opt text; nn_layer_norm norm; nn_linear visual, textual; double temperature; } blip2_contrastive;
+void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width, const blip2_contrastive_config *config);
+tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *vision, tape *t, tensor *pictures,
+                               blip2_text text, const long *same, double *right);     /* same: (B) equal for captions that read
+                                                                       alike; right: batch accuracy, or NULL */
+
 /* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ------------------------------------------ */
-typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;     /* (B,T), right-padded */
 typedef struct blip2_stage1_in {
     tensor *features;                  /* (B,N,E) of the vision tower, before ln_vision */
     blip2_text text;                   /* [CLS] ... [SEP] */
