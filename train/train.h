@@ -22,5 +22,23 @@ typedef struct train_schedule {
 } train_schedule;
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
 
+/* ---- one optimiser step ------------------------------------------------------------------------------------------ */
+enum { TRAIN_LOSSES = 8 };
+typedef struct train_losses { int count; const char *name[TRAIN_LOSSES]; double value[TRAIN_LOSSES], grad_norm; } train_losses;
+void train_loss(train_losses *l, const char *name, double value);          /* adds one number to the log of a step */
+/* Builds the loss () of one part (0..accumulate-1) of the batch on the tape and names what goes into the log. */
+typedef tensor *(*train_forward)(void *ctx, tape *t, int part, train_losses *losses);
+typedef struct train_stepper {
+    nn_store *store;
+    tape *t;
+    train_adamw adamw;
+    double clip;                       /* largest gradient norm, 0: none (LAVIS has none) */
+    int accumulate;                    /* parts a step; the loss of each is divided by it */
+    uint64_t seed;
+    long step;                         /* done so far */
+} train_stepper;
+/* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
+bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
+
 #pragma GCC visibility pop
 #endif
