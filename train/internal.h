@@ -17,4 +17,14 @@ typedef struct run_log { FILE *file; bool quiet, terminal; double started; } run
 bool log_open(run_log *l, const char *path, bool append, bool quiet, error *e);
 void log_write(run_log *l, const log_step *s, bool show);      /* show: also a line for a person */
 bool log_close(run_log *l, const char *path, error *e);
+
+/* ---- sampler.c ---------------------------------------------------------------------------------------------------- */
+typedef struct sampler {
+    uint64_t seed;
+    long n, epoch, group_count;
+    long *order, *first, *groups;                  /* first: where each family begins in the data set */
+} sampler;
+bool sampler_new(sampler *s, uint64_t seed, long n, const long *family, error *e);     /* family: (n) or NULL */
+void sampler_free(sampler *s);
+long sampler_at(sampler *s, long epoch, long i);
 #endif
