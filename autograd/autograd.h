@@ -139,14 +139,15 @@ tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *op
 /* ---- operations: losses ---------------------------------------------------------------------------------------- */
 typedef struct ag_ce {
     const int *ids;                    /* (R) the right class of each row; or: */
-    const real *soft;                  /* (R,V) target distribution, used as it is */
-    int ignore;                        /* rows with this id do not count (with ids) */
+    const real *soft;                  /* (R,V) target distribution, used as it is; read again by backward */
+    int ignore;                        /* rows with this id do not count (with ids); 0: all rows count */
     double smoothing;                  /* target = (1-s) onehot + s/V (with ids) */
     const real *weight;                /* (R) weight of each row, or NULL; the mean divides by their sum */
-    bool per_row;                      /* result (R) instead of the mean; ignored rows give 0 */
+    bool per_row;                      /* result (R), times weight, instead of the mean; ignored rows give 0 */
+    long chunk;                        /* linear_cross_entropy: rows at a time; 0: what fits in 8 M logits */
 } ag_ce;
 tensor *ag_cross_entropy(tape *t, tensor *logits, const ag_ce *options);           /* logits (...,V) -> () or (R) */
-/* The same of x W' + b without ever holding all logits: x (R,D), W (V,D), b (V) or NULL; ids only. */
+/* The same of x W' + b without ever holding all logits: x (...,D), W (V,D), b (V) or NULL; ids only. */
 tensor *ag_linear_cross_entropy(tape *t, tensor *x, tensor *weight, tensor *bias, const ag_ce *options);
 
 /* ---- for those who write operations ------------------------------------------------------------------------------ */

@@ -17,6 +17,49 @@ void ag_sum_rows(long R, long C, const real *x, real *y);      /* y (C) += sum o
 void ag_act_forward(ag_act act, long n, const real *x, real *y);
 void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx);     /* dx = dy * act'(x) */
 
+/* ---- kernels that several operations share (the file that defines them comes first) ----------------------------- */
+#define AG_COUNT(array) (int)(sizeof (array) / sizeof *(array))
+
+/* Axes before and behind one axis folded: x as (O,n,I). */
+typedef struct ag_folded { long O, n, I; } ag_folded;
+static inline ag_folded ag_fold(const tensor *x, int axis)
+{
+    ag_folded f = { 1, x->dim[axis], 1 };
+    for (int i = 0; i < x->ndim; i++)
+        if (i != axis)
+            *(i < axis ? &f.O : &f.I) *= x->dim[i];
+    return f;
+}
+
+/* reduce.c: y (O,I) = beta y + factor * the sum of x (O,n,I) over its middle axis, in double, in an order that depends
+ * on the sizes alone. beta is 0 (y is not read) or 1, here and below.                                              */
+void sum_axis_cpu(long O, long n, long I, double factor, const real *x, real beta, real *y);
+tensor *ag_new_without(tape *t, const tensor *x, int axis);                             /* x's shape less one axis */
+
+/* concat.c: R runs of `run` elements, to = beta to + from. A step of 0 reads the same run again and again. */
+void copy_runs_cpu(long R, long run, const real *from, long from_step, real beta, real *to, long to_step);
+
+/* gather.c: which places of a list name a row. Group g is row[g], named at place[start[g]] .. place[start[g+1]-1]. */
+typedef struct ag_groups { long count; const int *row; const long *start, *place; } ag_groups;
+ag_groups ag_group_rows(tape *t, const int *rows, long n, long R);
+void ag_check_rows(const char *op, const tensor *x, const int *rows, long n);
+void gather_rows_cpu(long n, long C, const real *x, const int *rows, real *y);          /* y[i] = x[rows[i]] */
+void scatter_rows_cpu(const ag_groups *groups, long C, const real *dy, real *dx);       /* dx[rows[i]] += dy[i] */
+
+/* cross_entropy.c: rows of logits with their targets; ids or soft. */
+typedef struct ag_ce_rows {
+    long R, V;
+    const int *ids;                    /* (R) */
+    const real *soft;                  /* (R,V) */
+    double smoothing;
+    const double *share;               /* (R) what the result takes of each row's loss; 0: the row does not count */
+    double *lse;                       /* (R) log sum exp of the logits, written by forward */
+} ag_ce_rows;
+void ag_ce_check(const char *op, const tensor *x, long R, long V, const ag_ce *o);
+double *ag_ce_shares(tape *t, long R, const ag_ce *o);                                  /* (R) */
+void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
+void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
+
 /* ---- exp, erf and tanh of one number, for use inside loops ------------------------------------------------------
  * In float each is a straight run of additions, multiplications and selections that the compiler turns into vector
  * instructions, and lies within 2 units in the last place of the C library's (tests/test_math.c). The library's own
