@@ -1,0 +1,52 @@
+/* embedding.c - y[i] = table[ids[i]]: table (V,D), ids of any shape, y that shape and (D) behind it.
+ * dtable[v] = the sum of dy[i] over all i with ids[i] = v, by the kernels of gather.c.                             */
+#include "autograd/internal.h"
+#include <string.h>
+
+struct saved { const int *ids; };
+
+static void backward(const ag_node *n)
+{
+    tensor *table = n->in[0];
+    const struct saved *s = n->saved;
+    long V = table->dim[0], D = table->dim[1], count = ag_rows(n->out);
+    real *dtable = ag_grad(table);
+    ag_mark mark = ag_here(n->tape);
+    ag_groups groups = ag_group_rows(n->tape, s->ids, count, V);
+    AG_CALL(n->tape, scatter_rows)(&groups, D, n->out->grad, dtable);
+    ag_rewind(n->tape, mark);
+}
+
+static tensor *example(ag_probe *p, int variant)
+{
+    static const struct { long V, D; int ndim; long dim[3]; } cases[] = {
+        { 7, 3, 1, { 4 } },       { 3, 4, 1, { 8 } },       { 5, 2, 2, { 3, 2 } },    { 6, 1, 2, { 2, 5 } },
+        { 1, 3, 1, { 2 } },       { 1, 1, 1, { 1 } },       { 4, 3, 3, { 2, 1, 3 } }, { 300, 2, 2, { 2, 3 } },
+        { 66000, 1, 1, { 30 } },  { 900, 70, 2, { 5, 60 } }, { 4, 300, 2, { 8, 20 } }, { 5, 4, 0, { 0 } },
+    };
+    tensor *table = ag_input(p, "table", DIMS(cases[variant].V, cases[variant].D));
+    long n = 1;
+    for (int i = 0; i < cases[variant].ndim; i++)
+        n *= cases[variant].dim[i];
+    const int *ids = ag_pick_ids(p, n, cases[variant].V);
+    return ag_embedding(ag_probe_tape(p), table, ids, cases[variant].ndim, cases[variant].dim);
+}
+
+const ag_op ag_op_embedding = { "embedding", backward, example, .variants = 12 };
+
+tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const long *dim)
+{
+    if (table->ndim != 2 || ndim < 0 || ndim >= AG_MAX_DIM)
+        ag_fail("embedding", "a table (V,D) and ids of 0 to %d axes, got %s and %d axes",
+                AG_MAX_DIM - 1, SHAPE(table), ndim);
+    long y_dim[AG_MAX_DIM], n = 1, D = table->dim[1];
+    for (int i = 0; i < ndim; i++)
+        n *= y_dim[i] = dim[i];
+    y_dim[ndim] = D;
+    ag_check_rows("embedding", table, ids, n);
+    tensor *y = ag_new(t, ndim + 1, y_dim);
+    struct saved *s = ag_alloc(t, sizeof *s);
+    s->ids = ag_ids(t, ids, n);
+    AG_CALL(t, gather_rows)(n, D, table->data, ids, y->data);
+    return AG_RECORD(t, &ag_op_embedding, y, s, table);
+}
