@@ -1,0 +1,101 @@
+/* patch_embed.c - a picture's patches as rows of a matrix product (Dosovitskiy et al. 2021, eq. 1; a convolution whose
+ * stride is its kernel). pictures (B,C,S,S) with N = (S/p)^2 patches in row-major order become P (B N,K), K = C p p, each
+ * row in the order of W (D,C,p,p);   y = P W' + b, (B,N,D).
+ *   dP = dy W, put back where the pixels came from (every pixel is in one patch),   dW = dy' P,   db = sum dy.
+ * P is made again in backward instead of kept: it is only a copy.                                                  */
+#include "autograd/internal.h"
+#include <string.h>
+
+struct sizes { long B, C, S, p, G, N, K, D; };             /* G = S/p patches a side, N = B G G patches in all */
+
+static struct sizes sizes_of(const tensor *pictures, const tensor *weight)
+{
+    const long *d = pictures->dim, *w = weight->dim;
+    long G = d[2] / w[2];
+    return (struct sizes){ d[0], d[1], d[2], w[2], G, d[0] * G * G, w[1] * w[2] * w[2], w[0] };
+}
+
+/* u counts the rows of patches of all pictures; a line of p pixels is one copy. */
+static void patches_cpu(long B, long C, long S, long p, const real *pictures, real *rows)
+{
+    long G = S / p, K = C * p * p;
+    #pragma omp parallel for if (B * C * S * S > AG_PARALLEL_MIN)
+    for (long u = 0; u < B * G; u++)
+        for (long c = 0; c < C; c++)
+            for (long i = 0; i < p; i++) {
+                const real *line = pictures + ((u / G * C + c) * S + u % G * p + i) * S;
+                for (long j = 0; j < G; j++)
+                    memcpy(rows + (u*G + j)*K + (c*p + i)*p, line + j*p, (size_t)p * sizeof *line);
+            }
+}
+
+static void patches_back_cpu(long B, long C, long S, long p, const real *rows, real *pictures)
+{
+    long G = S / p, K = C * p * p;
+    #pragma omp parallel for if (B * C * S * S > AG_PARALLEL_MIN)
+    for (long u = 0; u < B * G; u++)
+        for (long c = 0; c < C; c++)
+            for (long i = 0; i < p; i++) {
+                real *line = pictures + ((u / G * C + c) * S + u % G * p + i) * S;
+                for (long j = 0; j < G; j++)
+                    for (long k = 0; k < p; k++)
+                        line[j*p + k] += rows[(u*G + j)*K + (c*p + i)*p + k];
+            }
+}
+
+static void backward(const ag_node *n)
+{
+    tape *t = n->tape;
+    tensor *pictures = n->in[0], *weight = n->in[1], *bias = n->in[2];
+    struct sizes s = sizes_of(pictures, weight);
+    const real *dy = n->out->grad;
+    real beta, *dpictures = ag_grad(pictures), *dw = ag_grad_beta(weight, &beta), *db = ag_grad(bias);
+    ag_mark mark = ag_here(t);
+    real *rows = ag_alloc_real(t, s.N * s.K);              /* (N,K) */
+    if (dw) {
+        AG_CALL(t, patches)(s.B, s.C, s.S, s.p, pictures->data, rows);
+        ag_gemm(true, false, s.D, s.K, s.N, 1, dy, s.D, rows, s.K, beta, dw, s.K);
+    }
+    if (db)
+        AG_CALL(t, sum_axis)(1, s.N, s.D, 1, dy, 1, db);
+    if (dpictures) {
+        ag_gemm(false, false, s.N, s.K, s.D, 1, dy, s.D, weight->data, s.K, 0, rows, s.K);
+        AG_CALL(t, patches_back)(s.B, s.C, s.S, s.p, rows, dpictures);
+    }
+    ag_rewind(t, mark);
+}
+
+static tensor *example(ag_probe *p, int variant)
+{
+    static const struct { long B, C, G, patch, D; bool bias; } cases[] = {
+        { 2, 3, 2, 2, 5, true },  { 2, 3, 2, 2, 5, false }, { 1, 1, 1, 1, 1, true },   { 1, 3, 3, 1, 4, true },
+        { 3, 1, 1, 4, 2, false }, { 1, 2, 4, 3, 7, true },  { 2, 4, 1, 5, 1, true },   { 1, 3, 2, 4, 6, false },
+        { 4, 3, 3, 2, 3, true },  { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
+    };
+    long S = cases[variant].G * cases[variant].patch, patch = cases[variant].patch, C = cases[variant].C;
+    tensor *pictures = ag_input(p, "pictures", DIMS(cases[variant].B, C, S, S));
+    tensor *weight = ag_input(p, "weight", DIMS(cases[variant].D, C, patch, patch));
+    tensor *bias = cases[variant].bias ? ag_input(p, "bias", DIMS(cases[variant].D)) : NULL;
+    return ag_patch_embed(ag_probe_tape(p), pictures, weight, bias, patch);
+}
+
+const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 11 };
+
+tensor *ag_patch_embed(tape *t, tensor *pictures, tensor *weight, tensor *bias, long patch)
+{
+    if (pictures->ndim != 4 || weight->ndim != 4 || patch < 1 || weight->dim[2] != patch || weight->dim[3] != patch
+        || pictures->dim[1] != weight->dim[1] || pictures->dim[2] != pictures->dim[3] || pictures->dim[2] % patch
+        || (bias && bias->size != weight->dim[0]))
+        ag_fail("patch_embed", "pictures (B,C,S,S) whose side is a multiple of patch %ld, weight (D,C,%ld,%ld) and bias (D); "
+                "got %s, %s and %s", patch, patch, patch, SHAPE(pictures), SHAPE(weight), SHAPE(bias));
+    struct sizes s = sizes_of(pictures, weight);
+    tensor *y = ag_new(t, DIMS(s.B, s.G * s.G, s.D));
+    ag_mark mark = ag_here(t);
+    real *rows = ag_alloc_real(t, s.N * s.K);              /* (N,K) */
+    AG_CALL(t, patches)(s.B, s.C, s.S, s.p, pictures->data, rows);
+    if (bias)
+        AG_CALL(t, copy_runs)(s.N, s.D, bias->data, 0, 0, y->data, s.D);
+    ag_gemm(false, true, s.N, s.D, s.K, 1, rows, s.K, weight->data, s.K, bias ? 1 : 0, y->data, s.D);
+    ag_rewind(t, mark);
+    return AG_RECORD(t, &ag_op_patch_embed, y, NULL, pictures, weight, bias);
+}
