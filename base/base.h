@@ -51,6 +51,28 @@ long mem_peak_bytes(void);                         /* peak resident memory of th
 void mem_fail_at(long nth, bool from_then_on);     /* tests: the nth allocation from now on fails; 0: none */
 long mem_count(void);                              /* tests: allocations made so far */
 
+/* ---- configurations -------------------------------------------------------------------------------------------
+ * One table of keys a struct: {key, type, offset, range, choices, help}. The same tables read YAML (an unknown key is an
+ * error that names the nearest known one; all problems of a file are reported together, with line and column),
+ * take key=value from the command line, print the configuration in force, and explain it.                       */
+typedef enum { CONFIG_BOOL, CONFIG_INT, CONFIG_REAL, CONFIG_TEXT, CONFIG_CHOICE, CONFIG_LIST } config_type;
+enum { CONFIG_TEXT_SIZE = 512, CONFIG_LIST_MOST = 16 };
+typedef struct config_list { int count; char item[CONFIG_LIST_MOST][CONFIG_TEXT_SIZE]; } config_list;
+typedef struct config_key {
+    const char *name;                  /* "init_lr"; dots make sections */
+    config_type type;                  /* of the field: bool, long, double, char[CONFIG_TEXT_SIZE], int, config_list */
+    size_t offset;
+    double least, most;                /* of numbers; both 0: any */
+    const char *choices;               /* CONFIG_CHOICE: "red green blue", the field is the index */
+    const char *help;
+} config_key;
+typedef struct config_table { const char *section; const config_key *keys; int count; void *to; } config_table;
+
+bool config_read(const char *path, const config_table *tables, int count, error *e);       /* fields not named keep their values */
+bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e);
+bool config_override(const char *assignment, const config_table *tables, int count, error *e);     /* "run.seed=7" */
+char *config_print(const config_table *tables, int count, bool help);   /* YAML; help: with comments; mem_free it */
+
 double clock_seconds(void);                        /* monotonic */
 #pragma GCC visibility pop
 #endif

@@ -1,0 +1,552 @@
+/* config.c - YAML into structs by tables of keys: strict, bounded, every problem of a file in one go.
+ *
+ * libyaml's event interface alone is used (its document interface is quadratic in depth). What YAML allows and a
+ * configuration does not need is refused: anchors, aliases, tags, several documents, keys twice.                 */
+#include "base/base.h"
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, PATH = 256 };
+
+typedef struct reader {
+    const char *file;
+    const config_table *tables;
+    int count;
+    error *e;
+    int problems;
+    char first[1024];                              /* the only problem, where there is one */
+    char (*seen)[PATH];                            /* keys met so far */
+    long seen_count, seen_room;
+} reader;
+
+static void problem(reader *r, const yaml_mark_t *at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
+{
+    char what[800], where[32] = "";
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    if (at)
+        snprintf(where, sizeof where, ":%zu:%zu", at->line + 1, at->column + 1);
+    if (!r->problems++)
+        snprintf(r->first, sizeof r->first, "%.150s%s: %s", r->file, where, what);
+    error_line(r->e, "%.150s%s: %s", r->file, where, what);
+}
+
+/* ---- keys ---------------------------------------------------------------------------------------------------- */
+static void full_name(const config_table *t, const config_key *k, char to[PATH])
+{
+    snprintf(to, PATH, "%s%s%s", t->section, *t->section ? "." : "", k->name);
+}
+
+static const config_key *find(const config_table *tables, int count, const char *path, void **target)
+{
+    char name[PATH];
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < tables[i].count; k++) {
+            full_name(&tables[i], &tables[i].keys[k], name);
+            if (!strcmp(name, path)) {
+                *target = (char *)tables[i].to + tables[i].keys[k].offset;
+                return &tables[i].keys[k];
+            }
+        }
+    return NULL;
+}
+
+static bool is_section(const config_table *tables, int count, const char *path)
+{
+    char name[PATH];
+    size_t n = strlen(path);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < tables[i].count; k++) {
+            full_name(&tables[i], &tables[i].keys[k], name);
+            if (!strncmp(name, path, n) && name[n] == '.')
+                return true;
+        }
+    return false;
+}
+
+/* The known key or section of the same depth that a mistyped one is most like. */
+static const char *suggest(const config_table *tables, int count, const char *path, char to[PATH])
+{
+    enum { MOST = 512 };
+    char (*names)[PATH] = mem_new((size_t)MOST * PATH);
+    const char **list = mem_new((size_t)MOST * sizeof *list);
+    int n = 0, dots = 0;
+    for (const char *p = path; *p; p++)
+        dots += *p == '.';
+    for (int i = 0; names && list && i < count; i++)
+        for (int k = 0; k < tables[i].count && n < MOST; k++) {
+            full_name(&tables[i], &tables[i].keys[k], names[n]);
+            char *end = names[n];
+            for (int d = 0; end && d <= dots; d++)
+                end = strchr(end + (d > 0), '.');
+            if (end)
+                *end = 0;
+            list[n] = names[n];
+            n++;
+        }
+    const char *like = n ? nearest(path, list, n) : NULL;
+    if (like)
+        snprintf(to, PATH, "%s", like);
+    mem_free(names);
+    mem_free(list);
+    return like ? to : NULL;
+}
+
+/* ---- values ---------------------------------------------------------------------------------------------------- */
+static bool is_word(const char *text, const char *const *words)
+{
+    for (; *words; words++)
+        if (!strcmp(text, *words))
+            return true;
+    return false;
+}
+
+/* Whole token, decimal, finite: no octal, no hexadecimal, no nan or inf. */
+static bool number(const char *text, double *value)
+{
+    const char *p = text + (*text == '-' || *text == '+');
+    char *end;
+    if (!isdigit((unsigned char)p[0]) && !(p[0] == '.' && isdigit((unsigned char)p[1])))
+        return false;
+    if (p[0] == '0' && (isdigit((unsigned char)p[1]) || p[1] == 'x' || p[1] == 'X' || p[1] == 'o'))
+        return false;
+    errno = 0;
+    *value = strtod(text, &end);
+    return !*end && !errno && isfinite(*value);
+}
+
+static bool choose(const char *choices, const char *text, int *index)
+{
+    size_t n = strlen(text);
+    int i = 0;
+    for (const char *p = choices; *p; i++) {
+        size_t length = strcspn(p, " ");
+        if (length == n && !strncmp(p, text, n)) {
+            *index = i;
+            return true;
+        }
+        p += length + (p[length] == ' ');
+    }
+    return false;
+}
+
+static void wrong(char *why, size_t size, const config_key *k, const char *what, const char *text)
+{
+    if (k->least == 0 && k->most == 0)
+        snprintf(why, size, "expected %s, found \"%s\"", what, QUOTE(text));
+    else
+        snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most, QUOTE(text));
+}
+
+/* Puts one scalar where it belongs; false: `why` says what was expected. */
+static bool take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size)
+{
+    static const char *const yes[] = { "true", "True", "TRUE", NULL }, *const no[] = { "false", "False", "FALSE", NULL };
+    double x;
+    switch (k->type) {
+    case CONFIG_BOOL:
+        *(bool *)target = is_word(text, yes);
+        if (!quoted && (is_word(text, yes) || is_word(text, no)))
+            return true;
+        wrong(why, size, k, "true or false", text);
+        return false;
+    case CONFIG_INT:
+    case CONFIG_REAL:
+        if (!quoted && number(text, &x) && (k->type == CONFIG_REAL || (x == floor(x) && fabs(x) < 9e15 && !strpbrk(text, ".eE")))
+            && ((k->least == 0 && k->most == 0) || (x >= k->least && x <= k->most))) {
+            if (k->type == CONFIG_INT)
+                *(long *)target = (long)x;
+            else
+                *(double *)target = x;
+            return true;
+        }
+        wrong(why, size, k, k->type == CONFIG_INT ? "a whole number" : "a number", text);
+        return false;
+    case CONFIG_CHOICE:
+        if (choose(k->choices, text, target))
+            return true;
+        snprintf(why, size, "expected one of: %s; found \"%s\"", k->choices, QUOTE(text));
+        return false;
+    case CONFIG_TEXT:
+        if (strlen(text) < CONFIG_TEXT_SIZE) {
+            strcpy(target, !quoted && (!strcmp(text, "null") || !strcmp(text, "~")) ? "" : text);
+            return true;
+        }
+        snprintf(why, size, "expected a text of at most %d bytes, found %zu", CONFIG_TEXT_SIZE - 1, strlen(text));
+        return false;
+    default: {
+        config_list *list = target;
+        if (list->count < CONFIG_LIST_MOST && strlen(text) < CONFIG_TEXT_SIZE) {
+            strcpy(list->item[list->count++], text);
+            return true;
+        }
+        snprintf(why, size, "expected at most %d texts of at most %d bytes", CONFIG_LIST_MOST, CONFIG_TEXT_SIZE - 1);
+        return false;
+    }
+    }
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------- */
+typedef struct walk { yaml_parser_t parser; reader *r; long events; int depth; bool stop; } walk;
+
+/* The next event; false at the end of the stream or after a problem that ends the reading. */
+static bool next(walk *w, yaml_event_t *event)
+{
+    if (w->stop)
+        return false;
+    if (!yaml_parser_parse(&w->parser, event)) {
+        const yaml_parser_t *p = &w->parser;
+        yaml_mark_t at = p->problem_mark;
+        problem(w->r, &at, "not YAML: %s", p->problem ? p->problem : "cannot be read");
+        w->stop = true;
+        return false;
+    }
+    const char *anchor = NULL, *tag = NULL;
+    switch (event->type) {
+    case YAML_SCALAR_EVENT: anchor = (char *)event->data.scalar.anchor, tag = (char *)event->data.scalar.tag; break;
+    case YAML_MAPPING_START_EVENT: anchor = (char *)event->data.mapping_start.anchor, tag = (char *)event->data.mapping_start.tag; break;
+    case YAML_SEQUENCE_START_EVENT: anchor = (char *)event->data.sequence_start.anchor, tag = (char *)event->data.sequence_start.tag; break;
+    default: break;
+    }
+    bool opens = event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT;
+    w->depth += opens;
+    w->depth -= event->type == YAML_MAPPING_END_EVENT || event->type == YAML_SEQUENCE_END_EVENT;
+    yaml_mark_t at = event->start_mark;
+    if (anchor || tag || event->type == YAML_ALIAS_EVENT)
+        problem(w->r, &at, "anchors, aliases and tags are not taken here");
+    else if (w->depth > MOST_DEPTH)
+        problem(w->r, &at, "nested deeper than %d", MOST_DEPTH);
+    else if (++w->events > MOST_EVENTS)
+        problem(w->r, &at, "more than %d parts", MOST_EVENTS);
+    else
+        return true;
+    w->stop = true;
+    yaml_event_delete(event);
+    return false;
+}
+
+/* Reads on to the end of the value that `event` begins. */
+static void skip(walk *w, yaml_event_t *event)
+{
+    int depth = w->depth - (event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT);
+    yaml_event_t inner;
+    while (w->depth > depth && next(w, &inner))
+        yaml_event_delete(&inner);
+}
+
+static bool met_before(reader *r, const char *path)
+{
+    for (long i = 0; i < r->seen_count; i++)
+        if (!strcmp(r->seen[i], path))
+            return true;
+    if (r->seen_count == r->seen_room) {
+        long room = r->seen_room ? 2 * r->seen_room : 128;
+        void *more = mem_grow(r->seen, (size_t)r->seen_room * PATH, (size_t)room * PATH);
+        if (!more)
+            return false;
+        r->seen = more;
+        r->seen_room = room;
+    }
+    strcpy(r->seen[r->seen_count++], path);
+    return false;
+}
+
+static void read_list(walk *w, const config_key *k, const char *path, config_list *list)
+{
+    yaml_event_t item;
+    char why[600];
+    list->count = 0;
+    while (next(w, &item)) {
+        bool end = item.type == YAML_SEQUENCE_END_EVENT;
+        yaml_mark_t at = item.start_mark;
+        if (item.type == YAML_SCALAR_EVENT) {
+            if (!take(k, list, (char *)item.data.scalar.value, true, why, sizeof why))
+                problem(w->r, &at, "%s: %s", path, why);
+        } else if (!end) {
+            problem(w->r, &at, "%s: expected a list of texts", path);
+            skip(w, &item);
+        }
+        yaml_event_delete(&item);
+        if (end)
+            return;
+    }
+}
+
+static void read_section(walk *w, const char *path);
+
+/* The value of `path`, whose first event is given. */
+static void read_value(walk *w, const char *path, yaml_event_t *event, const yaml_mark_t *key_at)
+{
+    reader *r = w->r;
+    void *target;
+    char like[PATH], why[600];
+    const config_key *k = find(r->tables, r->count, path, &target);
+    yaml_mark_t at = event->start_mark;
+    bool scalar = event->type == YAML_SCALAR_EVENT;
+    const char *text = scalar ? (char *)event->data.scalar.value : "";
+    if (!k && is_section(r->tables, r->count, path)) {
+        if (event->type == YAML_MAPPING_START_EVENT)
+            read_section(w, path);
+        else if (!scalar || *text) {
+            problem(r, &at, "%s: expected a section with keys of its own, found %s", path, scalar ? "a value" : "a list");
+            skip(w, event);
+        }
+    } else if (!k) {
+        const char *suggestion = suggest(r->tables, r->count, path, like);
+        problem(r, key_at, "%s: unknown key%s%s%s", QUOTE(path), suggestion ? ", did you mean " : "",
+                suggestion ? suggestion : "", suggestion ? "?" : "");
+        skip(w, event);
+    } else if (k->type == CONFIG_LIST && event->type == YAML_SEQUENCE_START_EVENT)
+        read_list(w, k, path, target);
+    else if (scalar && k->type != CONFIG_LIST) {
+        if (!take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why, sizeof why))
+            problem(r, &at, "%s: %s", path, why);
+    } else {
+        problem(r, &at, "%s: expected %s, found %s", path, k->type == CONFIG_LIST ? "a list: [a, b]" : "one value",
+                scalar ? "one value" : event->type == YAML_SEQUENCE_START_EVENT ? "a list" : "a section");
+        skip(w, event);
+    }
+}
+
+static void read_section(walk *w, const char *path)
+{
+    yaml_event_t key, value;
+    while (next(w, &key)) {
+        char name[PATH];
+        yaml_mark_t at = key.start_mark;
+        if (key.type == YAML_MAPPING_END_EVENT) {
+            yaml_event_delete(&key);
+            return;
+        }
+        bool plain = key.type == YAML_SCALAR_EVENT && strlen(path) + key.data.scalar.length + 2 < PATH;
+        if (plain)
+            snprintf(name, PATH, "%s%s%s", path, *path ? "." : "", (char *)key.data.scalar.value);
+        else {
+            problem(w->r, &at, "expected a key, a word of at most %d bytes", PATH);
+            skip(w, &key);
+        }
+        yaml_event_delete(&key);
+        if (!next(w, &value))
+            return;
+        if (plain && met_before(w->r, name)) {
+            problem(w->r, &at, "%s: this key stands here twice", QUOTE(name));
+            skip(w, &value);
+        } else if (plain)
+            read_value(w, name, &value, &at);
+        else
+            skip(w, &value);
+        yaml_event_delete(&value);
+    }
+}
+
+static void read_document(walk *w)
+{
+    yaml_event_t event;
+    int documents = 0;
+    while (next(w, &event)) {
+        yaml_mark_t at = event.start_mark;
+        bool end = event.type == YAML_STREAM_END_EVENT;
+        if (event.type == YAML_DOCUMENT_START_EVENT && documents++) {
+            problem(w->r, &at, "a second document; which one is meant?");
+            w->stop = true;
+        } else if (event.type == YAML_MAPPING_START_EVENT)
+            read_section(w, "");
+        else if (event.type == YAML_SCALAR_EVENT || event.type == YAML_SEQUENCE_START_EVENT) {
+            problem(w->r, &at, "expected sections with keys, found %s", event.type == YAML_SCALAR_EVENT ? "one value" : "a list");
+            skip(w, &event);
+        }
+        yaml_event_delete(&event);
+        if (end)
+            break;
+    }
+    if (!documents && !w->r->problems)
+        problem(w->r, NULL, "empty: no configuration in it");
+}
+
+static bool conclude(reader *r)
+{
+    mem_free(r->seen);
+    if (r->problems == 1)
+        return error_usage(r->e, "%s", r->first);
+    if (r->problems)
+        return error_head(r->e, ERROR_USAGE, "%s: %d problems", r->file, r->problems);
+    return true;
+}
+
+bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e)
+{
+    char shown[BASE_QUOTE];
+    reader r = { .file = error_quote(shown, name), .tables = tables, .count = count, .e = e };
+    walk w = { .r = &r };
+    e->lines = 0;
+    if (bytes > MOST_BYTES)
+        return error_usage(e, "%s: %zu bytes; a configuration has at most %d", shown, bytes, MOST_BYTES);
+    if (memchr(text, 0, bytes))
+        return error_usage(e, "%s: not a text file: it holds zero bytes", shown);
+    if (!yaml_parser_initialize(&w.parser))
+        return error_set(e, "%s: out of memory", shown);
+    yaml_parser_set_input_string(&w.parser, (const unsigned char *)text, bytes);
+    read_document(&w);
+    yaml_parser_delete(&w.parser);
+    return conclude(&r);
+}
+
+bool config_read(const char *path, const config_table *tables, int count, error *e)
+{
+    long bytes;
+    char *text = file_load(path, MOST_BYTES, &bytes, e);
+    if (!text) {
+        e->kind = ERROR_USAGE;
+        return false;
+    }
+    bool ok = config_read_text(path, text, (size_t)bytes, tables, count, e);
+    mem_free(text);
+    return ok;
+}
+
+/* `key=value`, the value as it would stand in the file. */
+bool config_override(const char *assignment, const config_table *tables, int count, error *e)
+{
+    char path[PATH], like[PATH], why[600];
+    const char *equals = strchr(assignment, '=');
+    void *target;
+    if (!equals || equals == assignment || (size_t)(equals - assignment) >= sizeof path)
+        return error_usage(e, "\"%s\": expected key=value, for example run.seed=7", QUOTE(assignment));
+    snprintf(path, sizeof path, "%.*s", (int)(equals - assignment), assignment);
+    const config_key *k = find(tables, count, path, &target);
+    if (!k) {
+        const char *suggestion = suggest(tables, count, path, like);
+        return error_usage(e, "%s: unknown key%s%s%s", QUOTE(path), suggestion ? ", did you mean " : "",
+                           suggestion ? suggestion : "", suggestion ? "?" : "");
+    }
+    const char *text = equals + 1;
+    if (k->type != CONFIG_LIST)
+        return take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);
+    config_list *list = target;
+    for (list->count = 0; *text;) {                        /* a,b,c */
+        char item[CONFIG_TEXT_SIZE];
+        size_t n = strcspn(text, ",");
+        snprintf(item, sizeof item, "%.*s", (int)n, text);
+        if (n >= sizeof item || !take(k, list, item, true, why, sizeof why))
+            return error_usage(e, "%s: expected at most %d short texts, parted by commas", path, CONFIG_LIST_MOST);
+        text += n + (text[n] == ',');
+    }
+    return true;
+}
+
+/* ---- printing ---------------------------------------------------------------------------------------------------- */
+typedef struct printer { char *text; size_t used, room; bool failed; } printer;
+
+static void put(printer *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(printer *p, const char *format, ...)
+{
+    char line[4 * CONFIG_TEXT_SIZE];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (n < 0 || p->failed)
+        return;
+    if (p->used + (size_t)n + 1 > p->room) {
+        size_t room = 2 * p->room + (size_t)n + 4096;
+        char *more = mem_grow(p->text, p->room, room);
+        if (!more) {
+            p->failed = true;
+            return;
+        }
+        p->text = more;
+        p->room = room;
+    }
+    memcpy(p->text + p->used, line, (size_t)n + 1);
+    p->used += (size_t)n;
+}
+
+/* A text as YAML's double-quoted scalar. */
+static void put_text(printer *p, const char *s)
+{
+    put(p, "\"");
+    for (; *s; s++)
+        if (*s == '"' || *s == '\\')
+            put(p, "\\%c", *s);
+        else if (*s == '\n')
+            put(p, "\\n");
+        else if ((unsigned char)*s < 0x20)
+            put(p, "\\x%02x", (unsigned char)*s);
+        else
+            put(p, "%c", *s);
+    put(p, "\"");
+}
+
+/* The shortest decimal that reads back as the same double. */
+static void put_number(printer *p, double x)
+{
+    char text[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            break;
+    }
+    put(p, "%s", text);
+}
+
+static void put_value(printer *p, const config_key *k, const void *v)
+{
+    const char *c = k->choices;
+    switch (k->type) {
+    case CONFIG_BOOL: put(p, "%s", *(const bool *)v ? "true" : "false"); break;
+    case CONFIG_INT: put(p, "%ld", *(const long *)v); break;
+    case CONFIG_REAL: put_number(p, *(const double *)v); break;
+    case CONFIG_TEXT: put_text(p, v); break;
+    case CONFIG_CHOICE:
+        for (int i = *(const int *)v; i > 0 && *c; i--)
+            c += strcspn(c, " ") + 1;
+        put(p, "%.*s", (int)strcspn(c, " "), c);
+        break;
+    case CONFIG_LIST:
+        put(p, "[");
+        for (int i = 0; i < ((const config_list *)v)->count; i++) {
+            put(p, i ? ", " : "");
+            put_text(p, ((const config_list *)v)->item[i]);
+        }
+        put(p, "]");
+        break;
+    }
+}
+
+/* Keys in the order of the tables; a section's header is written where its path first differs from the one before. */
+char *config_print(const config_table *tables, int count, bool help)
+{
+    printer p = { 0 };
+    char name[PATH], before[PATH] = "";
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < tables[i].count; k++) {
+            const config_key *key = &tables[i].keys[k];
+            full_name(&tables[i], key, name);
+            int depth = 0;
+            char *part = name;
+            for (char *dot; (dot = strchr(part, '.')); part = dot + 1, depth++) {
+                size_t n = (size_t)(dot - name) + 1;
+                if (strncmp(name, before, n))
+                    put(&p, "%*s%.*s:\n", 2 * depth, "", (int)(dot - part), part);
+            }
+            put(&p, "%*s%s: ", 2 * depth, "", part);
+            put_value(&p, key, (const char *)tables[i].to + key->offset);
+            if (help && key->help)
+                put(&p, "   # %s%s%s", key->help, key->choices ? "; one of " : "", key->choices ? key->choices : "");
+            put(&p, "\n");
+            strcpy(before, name);
+        }
+    if (p.failed) {
+        mem_free(p.text);
+        return NULL;
+    }
+    return p.text;
+}
