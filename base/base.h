@@ -56,7 +56,7 @@ long mem_count(void);                              /* tests: allocations made so
  * error that names the nearest known one; all problems of a file are reported together, with line and column),
  * take key=value from the command line, print the configuration in force, and explain it.                       */
 typedef enum { CONFIG_BOOL, CONFIG_INT, CONFIG_REAL, CONFIG_TEXT, CONFIG_CHOICE, CONFIG_LIST } config_type;
-enum { CONFIG_TEXT_SIZE = 512, CONFIG_LIST_MOST = 16 };
+enum { CONFIG_TEXT_SIZE = 512, CONFIG_LIST_MOST = 16, CONFIG_NAME = 256 };
 typedef struct config_list { int count; char item[CONFIG_LIST_MOST][CONFIG_TEXT_SIZE]; } config_list;
 typedef struct config_key {
     const char *name;                  /* "init_lr"; dots make sections */
@@ -68,6 +68,7 @@ typedef struct config_key {
 } config_key;
 typedef struct config_table { const char *section; const config_key *keys; int count; void *to; } config_table;
 
+void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME]);   /* "run.init_lr" */
 bool config_read(const char *path, const config_table *tables, int count, error *e);       /* fields not named keep their values */
 bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e);
 bool config_override(const char *assignment, const config_table *tables, int count, error *e);     /* "run.seed=7" */

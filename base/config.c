@@ -11,7 +11,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, PATH = 256 };
+enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, PATH = CONFIG_NAME };
 
 typedef struct reader {
     const char *file;
@@ -40,9 +40,9 @@ static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
 }
 
 /* ---- keys ---------------------------------------------------------------------------------------------------- */
-static void full_name(const config_table *t, const config_key *k, char to[PATH])
+void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME])
 {
-    snprintf(to, PATH, "%s%s%s", t->section, *t->section ? "." : "", k->name);
+    snprintf(to, CONFIG_NAME, "%s%s%s", t->section, *t->section ? "." : "", k->name);
 }
 
 static const config_key *find(const config_table *tables, int count, const char *path, void **target)
@@ -50,7 +50,7 @@ static const config_key *find(const config_table *tables, int count, const char 
     char name[PATH];
     for (int i = 0; i < count; i++)
         for (int k = 0; k < tables[i].count; k++) {
-            full_name(&tables[i], &tables[i].keys[k], name);
+            config_name(&tables[i], &tables[i].keys[k], name);
             if (!strcmp(name, path)) {
                 *target = (char *)tables[i].to + tables[i].keys[k].offset;
                 return &tables[i].keys[k];
@@ -65,7 +65,7 @@ static bool is_section(const config_table *tables, int count, const char *path)
     size_t n = strlen(path);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < tables[i].count; k++) {
-            full_name(&tables[i], &tables[i].keys[k], name);
+            config_name(&tables[i], &tables[i].keys[k], name);
             if (!strncmp(name, path, n) && name[n] == '.')
                 return true;
         }
@@ -83,7 +83,7 @@ static const char *suggest(const config_table *tables, int count, const char *pa
         dots += *p == '.';
     for (int i = 0; names && list && i < count; i++)
         for (int k = 0; k < tables[i].count && n < MOST; k++) {
-            full_name(&tables[i], &tables[i].keys[k], names[n]);
+            config_name(&tables[i], &tables[i].keys[k], names[n]);
             char *end = names[n];
             for (int d = 0; end && d <= dots; d++)
                 end = strchr(end + (d > 0), '.');
@@ -440,113 +440,4 @@ bool config_override(const char *assignment, const config_table *tables, int cou
         text += n + (text[n] == ',');
     }
     return true;
-}
-
-/* ---- printing ---------------------------------------------------------------------------------------------------- */
-typedef struct printer { char *text; size_t used, room; bool failed; } printer;
-
-static void put(printer *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void put(printer *p, const char *format, ...)
-{
-    char line[4 * CONFIG_TEXT_SIZE];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    if (n < 0 || p->failed)
-        return;
-    if (p->used + (size_t)n + 1 > p->room) {
-        size_t room = 2 * p->room + (size_t)n + 4096;
-        char *more = mem_grow(p->text, p->room, room);
-        if (!more) {
-            p->failed = true;
-            return;
-        }
-        p->text = more;
-        p->room = room;
-    }
-    memcpy(p->text + p->used, line, (size_t)n + 1);
-    p->used += (size_t)n;
-}
-
-/* A text as YAML's double-quoted scalar. */
-static void put_text(printer *p, const char *s)
-{
-    put(p, "\"");
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\')
-            put(p, "\\%c", *s);
-        else if (*s == '\n')
-            put(p, "\\n");
-        else if ((unsigned char)*s < 0x20)
-            put(p, "\\x%02x", (unsigned char)*s);
-        else
-            put(p, "%c", *s);
-    put(p, "\"");
-}
-
-/* The shortest decimal that reads back as the same double. */
-static void put_number(printer *p, double x)
-{
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
-        if (strtod(text, NULL) == x)
-            break;
-    }
-    put(p, "%s", text);
-}
-
-static void put_value(printer *p, const config_key *k, const void *v)
-{
-    const char *c = k->choices;
-    switch (k->type) {
-    case CONFIG_BOOL: put(p, "%s", *(const bool *)v ? "true" : "false"); break;
-    case CONFIG_INT: put(p, "%ld", *(const long *)v); break;
-    case CONFIG_REAL: put_number(p, *(const double *)v); break;
-    case CONFIG_TEXT: put_text(p, v); break;
-    case CONFIG_CHOICE:
-        for (int i = *(const int *)v; i > 0 && *c; i--)
-            c += strcspn(c, " ") + 1;
-        put(p, "%.*s", (int)strcspn(c, " "), c);
-        break;
-    case CONFIG_LIST:
-        put(p, "[");
-        for (int i = 0; i < ((const config_list *)v)->count; i++) {
-            put(p, i ? ", " : "");
-            put_text(p, ((const config_list *)v)->item[i]);
-        }
-        put(p, "]");
-        break;
-    }
-}
-
-/* Keys in the order of the tables; a section's header is written where its path first differs from the one before. */
-char *config_print(const config_table *tables, int count, bool help)
-{
-    printer p = { 0 };
-    char name[PATH], before[PATH] = "";
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < tables[i].count; k++) {
-            const config_key *key = &tables[i].keys[k];
-            full_name(&tables[i], key, name);
-            int depth = 0;
-            char *part = name;
-            for (char *dot; (dot = strchr(part, '.')); part = dot + 1, depth++) {
-                size_t n = (size_t)(dot - name) + 1;
-                if (strncmp(name, before, n))
-                    put(&p, "%*s%.*s:\n", 2 * depth, "", (int)(dot - part), part);
-            }
-            put(&p, "%*s%s: ", 2 * depth, "", part);
-            put_value(&p, key, (const char *)tables[i].to + key->offset);
-            if (help && key->help)
-                put(&p, "   # %s%s%s", key->help, key->choices ? "; one of " : "", key->choices ? key->choices : "");
-            put(&p, "\n");
-            strcpy(before, name);
-        }
-    if (p.failed) {
-        mem_free(p.text);
-        return NULL;
-    }
-    return p.text;
 }
