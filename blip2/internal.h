@@ -12,6 +12,9 @@ enum {
 /* Which use of the Q-Former within a step (ag_random.pass). */
 enum { PASS_IMAGE = 1, PASS_TEXT, PASS_MATCHING, PASS_CAPTION };
 
+/* ---- vision towers ---------------------------------------------------------------------------------------------- */
+void sinusoid_positions(long grid, long C, double scale, real *y);         /* y (1 + grid^2, C) */
+
 /* ---- stage 1 --------------------------------------------------------------------------------------------------
  * What each of a batch's B pairs is compared with: C >= B pairs of normalised features, its own among them. They carry
  * no gradient: an image is moved towards texts that stand still, and a text towards images that do.             */
@@ -31,9 +34,18 @@ static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* ke
     return ag_alloc(t, m->config.qformer.layers * (long)sizeof(nn_kv));
 }
 
+/* Queries looking at image (B,N,E), which ln_vision has normalised: (B,Q,D). memory: (layers), to be filled; present:
+ * the same or NULL.                                                                                          */
+tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present);
+
 /* The three losses, each a file of its own: () . They also fill their fields of out. */
 tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
 tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory, const blip2_stage1_in *in,
                    blip2_text text, blip2_stage1_out *out);
 tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, blip2_stage1_out *out);
+
+/* ---- stage 2 and generation ------------------------------------------------------------------------------------
+ * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.
+ * Fills image, query_output, projected, embeddings and mask of out.                                          */
+tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text, blip2_stage2_out *out);
 #endif

@@ -10,7 +10,7 @@
 #include "blip2/internal.h"
 #include <string.h>
 
-static tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
+tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
 {
     blip2_qformer_memory(&m->qformer, t, image, memory);                   /* (B,N,D) a layer */
     tensor *queries = ag_repeat(t, m->query_tokens, image->dim[0]);        /* (B,Q,D) */
