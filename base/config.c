@@ -161,7 +161,7 @@ static bool take(const config_key *k, void *target, const char *text, bool quote
     case CONFIG_INT:
     case CONFIG_REAL:
         if (!quoted && number(text, &x) && (k->type == CONFIG_REAL || (x == floor(x) && fabs(x) < 9e15 && !strpbrk(text, ".eE")))
-            && ((k->least == 0 && k->most == 0) || (x >= k->least && x <= k->most))) {
+            && (k->least == 0 && k->most == 0 ? fabs(x) <= 1e15 : x >= k->least && x <= k->most)) {
             if (k->type == CONFIG_INT)
                 *(long *)target = (long)x;
             else

@@ -24,7 +24,7 @@ typedef struct blip2_qformer_config {
 typedef struct blip2_opt_config {
     long vocab, width, layers, heads, hidden, positions;   /* positions: without the offset of 2 */
     double dropout, init_std;
-    int bos, eos, pad;                                     /* 2, id of the newline token (LAVIS), 1 */
+    long bos, eos, pad;                                    /* 2, id of the newline token (LAVIS), 1 */
 } blip2_opt_config;
 typedef enum { BLIP2_LLM_NONE, BLIP2_LLM_OPT } blip2_llm_kind;
 typedef struct blip2_config {
@@ -37,10 +37,12 @@ typedef struct blip2_config {
     blip2_llm_kind llm;
     blip2_opt_config opt;
     long max_text;                                         /* max_txt_len, 32 */
-    char prompt[256];
-    int cls, sep, dec, text_pad;                           /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
+    char prompt[CONFIG_TEXT_SIZE];                         /* what stands before a caption: "a photo of" */
+    long cls, sep, dec, text_pad;                          /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
 } blip2_config;
 blip2_config blip2_config_default(void);
+config_table blip2_config_table(const char *section, blip2_config *c);     /* for config_read and config_print */
+bool blip2_config_check(const char *file, const blip2_config *c, error *e);    /* what no range of a single key can say */
 
 /* ---- vision towers -------------------------------------------------------------------------------------------- */
 typedef struct blip2_vit_block { nn_layer_norm norm1, norm2; tensor *qkv, *q_bias, *v_bias, *qkv_bias; nn_linear proj, fc1, fc2; } blip2_vit_block;

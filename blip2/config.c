@@ -1,0 +1,92 @@
+/* config.c - the architecture as a table of keys: what a training configuration sets under `model` and what a model file
+ * carries in its root attribute `config`. Names follow LAVIS where it has one (num_query_token, max_txt_len, ...). */
+#include "blip2/blip2.h"
+
+#define FIELD(f) offsetof(blip2_config, f)
+#define INT(name, field, least, most, help) { name, CONFIG_INT, FIELD(field), least, most, NULL, help }
+#define REALN(name, field, least, most, help) { name, CONFIG_REAL, FIELD(field), least, most, NULL, help }
+#define BOOL(name, field, help) { name, CONFIG_BOOL, FIELD(field), 0, 0, NULL, help }
+
+static const config_key keys[] = {
+    { "vit.kind", CONFIG_CHOICE, FIELD(vision.kind), 0, 0, "none clip eva", "family of the vision tower" },
+    INT("vit.image_size", vision.image_size, 1, 4096, "side of a picture in pixels"),
+    INT("vit.patch", vision.patch, 1, 256, "side of a patch"),
+    INT("vit.width", vision.width, 1, 65536, "width of a token"),
+    INT("vit.depth", vision.depth, 1, 256, "blocks that are run"),
+    INT("vit.heads", vision.heads, 1, 256, "attention heads"),
+    INT("vit.hidden", vision.hidden, 1, 262144, "width of the MLP"),
+    REALN("vit.init_std", vision.init_std, 0, 10, "start of matrices, from scratch"),
+    REALN("vit.position_std", vision.position_std, 0, 10, "start of positions; 0: 2-D sinusoids x 0.3"),
+    INT("qformer.num_query_token", qformer.queries, 0, 4096, "learned queries; 0: no Q-Former"),
+    INT("qformer.width", qformer.width, 1, 65536, "hidden width"),
+    INT("qformer.layers", qformer.layers, 1, 256, "layers"),
+    INT("qformer.heads", qformer.heads, 1, 256, "attention heads"),
+    INT("qformer.hidden", qformer.hidden, 1, 262144, "width of the feed-forwards"),
+    INT("qformer.cross_attention_freq", qformer.cross_attention_freq, 1, 256, "layers 0, f, 2f, ... look at the picture"),
+    INT("qformer.vocab", qformer.vocab, 1, 4194304, "text tokens, [DEC] included"),
+    INT("qformer.positions", qformer.positions, 1, 65536, "longest text"),
+    REALN("qformer.dropout", qformer.dropout, 0, 0.99, "of hidden states and attention"),
+    REALN("qformer.eps", qformer.eps, 0, 1, "of its layer norms"),
+    REALN("qformer.init_std", qformer.init_std, 0, 10, "start of matrices, from scratch"),
+    REALN("qformer.query_std", qformer.query_std, 0, 10, "start of the queries"),
+    REALN("qformer.output_scale", qformer.output_scale, 0, 10, "factor on the start of output matrices"),
+    BOOL("qformer.text", qformer.text, "word embeddings and text feed-forwards"),
+    BOOL("qformer.head", qformer.head, "language-model head (ITG)"),
+    BOOL("stage1", stage1, "projections and heads of the stage-1 losses"),
+    INT("embed_dim", embed, 1, 65536, "width of the contrastive features"),
+    REALN("temperature", temperature, 1e-4, 100, "start of temp"),
+    BOOL("fixed_temperature", fixed_temperature, "temp is not trained"),
+    REALN("label_smoothing", label_smoothing, 0, 0.99, "of ITC and ITG"),
+    REALN("ln_vision_eps", ln_vision_eps, 1e-12, 1, "1e-5 in LAVIS, 1e-6 in Hugging Face"),
+    { "llm", CONFIG_CHOICE, FIELD(llm), 0, 0, "none opt", "the language model" },
+    INT("opt.vocab", opt.vocab, 1, 4194304, "tokens"),
+    INT("opt.width", opt.width, 1, 65536, "hidden width"),
+    INT("opt.layers", opt.layers, 1, 256, "layers"),
+    INT("opt.heads", opt.heads, 1, 256, "attention heads"),
+    INT("opt.hidden", opt.hidden, 1, 262144, "width of the feed-forwards"),
+    INT("opt.positions", opt.positions, 1, 1048576, "longest sequence, visual prompt included"),
+    REALN("opt.dropout", opt.dropout, 0, 0.99, "while training"),
+    REALN("opt.init_std", opt.init_std, 0, 10, "start of matrices and embeddings, from scratch"),
+    INT("opt.bos", opt.bos, 0, 4194303, "token in front of every text"),
+    INT("opt.eos", opt.eos, 0, 4194303, "token that ends a text (LAVIS: the newline)"),
+    INT("opt.pad", opt.pad, 0, 4194303, "padding token"),
+    INT("max_txt_len", max_text, 1, 65536, "longest text in tokens"),
+    { "prompt", CONFIG_TEXT, FIELD(prompt), 0, 0, NULL, "what stands before a caption" },
+    INT("cls", cls, 0, 4194303, "[CLS]"), INT("sep", sep, 0, 4194303, "[SEP]"),
+    INT("dec", dec, 0, 4194303, "[DEC]"), INT("text_pad", text_pad, 0, 4194303, "[PAD]"),
+};
+
+config_table blip2_config_table(const char *section, blip2_config *c)
+{
+    return (config_table){ section, keys, (int)(sizeof keys / sizeof *keys), c };
+}
+
+static void divides(const char *file, const char *part, const char *by, long whole, long share, error *e)
+{
+    if (share < 1 || whole % share)
+        error_line(e, "%s: %s: expected a multiple of %s (%ld), found %ld", file, part, by, share, whole);
+}
+
+bool blip2_config_check(const char *file, const blip2_config *c, error *e)
+{
+    const char *f = QUOTE(file);
+    e->lines = 0;
+    if (c->vision.kind != BLIP2_VIT_NONE) {
+        divides(f, "vit.image_size", "vit.patch", c->vision.image_size, c->vision.patch, e);
+        divides(f, "vit.width", "vit.heads", c->vision.width, c->vision.heads, e);
+    }
+    if (c->qformer.queries) {
+        divides(f, "qformer.width", "qformer.heads", c->qformer.width, c->qformer.heads, e);
+        if (c->qformer.text && c->qformer.positions < c->max_text)
+            error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f, c->max_text,
+                       c->qformer.positions);
+        if (c->stage1 && !c->qformer.text)
+            error_line(e, "%s: stage1: needs qformer.text: true", f);
+    }
+    if (c->llm == BLIP2_LLM_OPT) {
+        divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);
+        if (c->opt.bos >= c->opt.vocab || c->opt.eos >= c->opt.vocab || c->opt.pad >= c->opt.vocab)
+            error_line(e, "%s: opt.bos, opt.eos, opt.pad: expected below opt.vocab (%ld)", f, c->opt.vocab);
+    }
+    return !e->lines || error_head(e, ERROR_USAGE, "%s: the parts do not fit together", f);
+}
