@@ -75,5 +75,65 @@ bool config_override(const char *assignment, const config_table *tables, int cou
 char *config_print(const config_table *tables, int count, bool help);   /* YAML; help: with comments; mem_free it */
 
 double clock_seconds(void);                        /* monotonic */
+
+/* ---- files --------------------------------------------------------------------------------------------------
+ * Input: regular files only, so that a pipe or a device cannot hang the program. Output: whole or not at all. It is
+ * written as NAME.tmp.PID beside its place, flushed and renamed; the first failure is remembered, what follows does
+ * nothing, and file_finish reports it and removes the temporary file. The program must ignore SIGXFSZ, so that a
+ * full quota is an error like any other.                                                                      */
+int file_open(const char *path, long *bytes, error *e);        /* a descriptor, to be closed; -1 */
+bool file_read_at(int fd, long offset, void *to, long bytes);  /* all of them; false: errno says why, 0 for the end */
+void *file_load(const char *path, long limit, long *bytes, error *e);  /* mem_free it; a 0 stands behind the bytes */
+
+typedef struct file_out file_out;
+file_out *file_create(const char *path, error *e);             /* removes temporaries that killed processes left */
+void file_write(file_out *f, const void *data, long bytes);    /* behind what was written last */
+void file_write_at(file_out *f, long offset, const void *data, long bytes);
+void file_print(file_out *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool file_read_back(file_out *f, long offset, void *to, long bytes);   /* what was written, for a digest */
+void file_cut(file_out *f, long bytes);                        /* sets the length */
+bool file_good(const file_out *f);                             /* nothing has failed so far */
+bool file_finish(file_out *f, error *e);                       /* frees f; false: the old file is untouched */
+void file_abandon(file_out *f);                                /* frees f and leaves no trace */
+long file_sweep(const char *folder);               /* removes NAME.tmp.PID of processes that are gone; how many */
+/* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its work. */
+void file_fail_at(long nth, int number, bool from_then_on);
+
+/* ---- HDF5: named arrays in one file --------------------------------------------------------------------------
+ * Names are "group/group/dataset", exactly, reached by hard links only. A file that h5_create wrote is sealed: behind
+ * HDF5's end of file stand XXH3 digests of the metadata, checked before HDF5 sees the file, and of each dataset,
+ * checked as it is read. Any other file (h5py's) opens with structural checks alone: h5_sealed is false and the
+ * caller warns once. HDF5's parser is not safe against files made to harm. One thread at a time uses a file.    */
+enum { H5_DIMS = 8 };
+typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES } h5_type;        /* in memory: real, int, int64_t, uint8_t */
+typedef enum { H5_NOTHING, H5_GROUP, H5_DATASET, H5_OTHER } h5_kind;
+typedef struct h5_shape {
+    int ndim, width;                   /* width: bytes of an element in the file */
+    long dim[H5_DIMS], size;
+    h5_type type;                      /* how it is best read */
+} h5_shape;
+
+typedef struct h5 h5;
+h5 *h5_open(const char *path, error *e);
+void h5_close(h5 *f);
+bool h5_sealed(const h5 *f);
+const char *h5_path(const h5 *f);
+h5_kind h5_has(h5 *f, const char *name);
+bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e);
+bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e);  /* exactly this shape */
+char **h5_list(h5 *f, const char *group, long *count, error *e);       /* all datasets below, sorted; "" is the root */
+void h5_list_free(char **list, long count);
+char *h5_text(h5 *f, const char *object, const char *attribute, error *e);     /* mem_free it; object "" is the root */
+bool h5_number(h5 *f, const char *object, const char *attribute, double *value, error *e);
+
+typedef struct h5_out h5_out;          /* the first failure is remembered; h5_finish reports it */
+h5_out *h5_create(const char *path, error *e);
+void h5_write(h5_out *f, const char *name, h5_type type, int ndim, const long *dim, const void *data);
+                                       /* reals as f32 where that loses nothing, else as f64 */
+void h5_link(h5_out *f, const char *name, const char *of);             /* a second name, of a tied parameter */
+void h5_write_text(h5_out *f, const char *attribute, const char *text);        /* root attributes */
+void h5_write_number(h5_out *f, const char *attribute, long value);
+bool h5_finish(h5_out *f, error *e);   /* seals, flushes, renames; frees f. Equal content gives equal files */
+void h5_abandon(h5_out *f);
 #pragma GCC visibility pop
 #endif

@@ -1,0 +1,33 @@
+/* internal.h - what the HDF5 files of this folder share: driver, seal, and the lock around the library. */
+#ifndef BASE_INTERNAL_H
+#define BASE_INTERNAL_H
+#include "base/base.h"
+#include <hdf5.h>
+
+/* Where our file driver reads and writes (h5_driver.c). */
+typedef struct h5_io {
+    int fd;                            /* reading */
+    file_out *out;                     /* writing; NULL when reading */
+    uint64_t end;                      /* reading: bytes of HDF5's part; writing: set when HDF5 closes the file */
+} h5_io;
+hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
+bool h5_superblock_end(int fd, long bytes, uint64_t *end);     /* the end of file that the superblock states */
+
+/* The seal behind HDF5's end of file (h5_seal.c). */
+typedef struct h5_span { uint64_t offset, bytes, digest; } h5_span;
+typedef struct h5_seal { uint64_t end; h5_span *spans; long count, room; } h5_seal;
+bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *sealed, error *e);
+const h5_span *h5_seal_find(const h5_seal *s, uint64_t offset, uint64_t bytes);
+bool h5_seal_add(h5_seal *s, h5_span span);
+bool h5_seal_write(h5_seal *s, file_out *out);     /* false: memory is out */
+
+/* Of an open file (h5.c), under the lock. */
+hid_t h5_handle(const h5 *f);
+h5_kind h5_look(h5 *f, const char *name);          /* H5_NOTHING unless every part is there by a hard link */
+
+/* One thread at a time is in the library, which prints nothing and loads no plug-ins. */
+void h5_lock(void);
+void h5_unlock(void);
+/* "PATH: NAME: what; HDF5: its innermost message", false. */
+bool h5_failed(error *e, const char *path, const char *name, const char *what);
+#endif
