@@ -205,9 +205,9 @@ void h5_write_text(h5_out *f, const char *attribute, const char *text)
     h5_lock();
     if (good(f)) {
         hid_t type = H5Tcopy(H5T_C_S1);
-        H5Tset_size(type, strlen(text) + 1);
+        H5Tset_size(type, H5T_VARIABLE);           /* h5py gives such an attribute as a str */
         H5Tset_cset(type, H5T_CSET_UTF8);
-        write_attribute(f, attribute, type, text);
+        write_attribute(f, attribute, type, &text);
         H5Tclose(type);
     }
     h5_unlock();

@@ -10,4 +10,11 @@
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
 #define TEST_SECONDS 240
+
+/* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). */
+#define IN_FOLDER(name) folder_path((char[512]){ 0 }, (name))
+void folder_begin(void);
+void folder_end(void);
+const char *folder_path(char to[512], const char *name);
+int folder_count(void);                            /* entries whose names do not begin with a dot */
 #endif

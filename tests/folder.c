@@ -1,0 +1,54 @@
+/* folder.c - a folder of its own for each test that writes files. */
+#include "tests/tests.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char root[256];
+
+void folder_begin(void)
+{
+    const char *where = getenv("TMPDIR");
+    snprintf(root, sizeof root, "%s/blip2-test-XXXXXX", where && strlen(where) < 200 ? where : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(root));
+}
+
+static void empty(const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; d && (entry = readdir(d)); ) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || !unlink(path))
+            continue;
+        empty(path);
+        rmdir(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+void folder_end(void)
+{
+    empty(root);
+    rmdir(root);
+}
+
+const char *folder_path(char to[512], const char *name)
+{
+    snprintf(to, 512, "%s/%s", root, name);
+    return to;
+}
+
+int folder_count(void)
+{
+    int n = 0;
+    DIR *d = opendir(root);
+    for (struct dirent *entry; d && (entry = readdir(d)); )
+        n += entry->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return n;
+}
