@@ -1,0 +1,23 @@
+/* preprocess.c - a picture as a vision tower takes it: bicubic to S x S, the aspect not kept, then per channel
+ * (u8/255 - mean)/deviation with CLIP's constants (Radford et al. 2021; LAVIS's blip_image_eval), as (3,S,S).     */
+#include "data/data.h"
+
+static const real mean[3] = { (real)0.48145466, (real)0.4578275, (real)0.40821073 };
+static const real deviation[3] = { (real)0.26862954, (real)0.26130258, (real)0.27577711 };
+
+void picture_normalise(const uint8_t *rgb, long size, real *pixels)
+{
+    for (int c = 0; c < 3; c++)
+        for (long i = 0; i < size*size; i++)
+            pixels[c*size*size + i] = ((real)rgb[3*i + c]/255 - mean[c])/deviation[c];
+}
+
+bool picture_pixels(const picture *from, long size, real *pixels, error *e)
+{
+    picture small;
+    if (!picture_resize(&small, from, size, size, e))
+        return false;
+    picture_normalise(small.rgb, size, pixels);
+    picture_free(&small);
+    return true;
+}
