@@ -3,5 +3,6 @@
 
 const cli_command *const cli_commands[] = {
     &cli_gradcheck,
+    &cli_dataset,
     NULL,
 };

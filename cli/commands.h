@@ -3,5 +3,5 @@
 #define COMMANDS_H
 #include "cli/cli.h"
 
-extern const cli_command cli_gradcheck;
+extern const cli_command cli_gradcheck, cli_dataset;
 #endif

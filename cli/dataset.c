@@ -1,0 +1,129 @@
+/* dataset.c - `blip2 dataset make scenes DIR`: a synthetic world; its options are the table of data.h. */
+#include "cli/commands.h"
+#include "data/data.h"
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stopped;              /* the signal that asked us to stop */
+
+static void on_signal(int number)
+{
+    stopped = number;
+}
+
+/* On a terminal one line that changes, else a line a file. */
+static bool progress(void *context, const char *what, long done, long total)
+{
+    const cli_common *common = context;
+    if (!common->quiet && isatty(2))
+        fprintf(stderr, "\r%s %ld of %ld\033[K%s", what, done, total, done == total ? "\n" : "");
+    else if (!common->quiet && done == total)
+        fprintf(stderr, "%s: %ld\n", what, total);
+    return !stopped;
+}
+
+/* One option a key: "test_unseen" becomes --test-unseen. Texts go through pointers of their own. */
+struct table { int count; bool force; const char *config, *texts[SCENES_KEYS]; char names[SCENES_KEYS][32]; cli_option option[58]; };
+
+static void options_of(struct table *t, scenes_options *o)
+{
+    *t = (struct table){ .count = 2 };
+    t->option[0] = (cli_option){ "force", NULL, CLI_FLAG, &t->force, 0, 0, "replace an older folder of scenes" };
+    t->option[1] = (cli_option){ "config", "FILE", CLI_TEXT, &t->config, 0, 0, "options from YAML, such as a world.yaml" };
+    for (int i = 0; i < SCENES_KEYS; i++) {
+        const config_key *k = &scenes_keys[i];
+        char *field = (char *)o + k->offset;
+        if (!strcmp(k->name, "seed"))              /* every command has that one */
+            continue;
+        for (int c = 0; k->name[c] && c < 31; c++)
+            t->names[i][c] = k->name[c] == '_' ? '-' : k->name[c];
+        t->texts[i] = field;
+        t->option[t->count++] = (cli_option){ t->names[i], k->type == CONFIG_TEXT ? "LIST" : k->type == CONFIG_REAL ? "X" : "N",
+            k->type == CONFIG_TEXT ? CLI_TEXT : k->type == CONFIG_REAL ? CLI_REAL : CLI_INT,
+            k->type == CONFIG_TEXT ? (void *)&t->texts[i] : field, k->least, k->most, k->help };
+    }
+}
+
+static bool take_texts(const struct table *t, scenes_options *o, error *e)
+{
+    for (int i = 0; i < SCENES_KEYS; i++) {
+        char *field = (char *)o + scenes_keys[i].offset;
+        if (scenes_keys[i].type != CONFIG_TEXT || t->texts[i] == field)
+            continue;
+        if (strlen(t->texts[i]) >= CONFIG_TEXT_SIZE)
+            return error_usage(e, "dataset: --%s: too long; expected at most %d bytes", t->names[i], CONFIG_TEXT_SIZE - 1);
+        strcpy(field, t->texts[i]);
+    }
+    return true;
+}
+
+static void print_result(const scenes_options *o, const char *folder, double seconds, bool json)
+{
+    if (json) {
+        printf("{\"folder\": ");
+        cli_json_text(folder);
+        printf(", \"train\": %ld, \"val\": %ld, \"test\": %ld, \"test_unseen\": %ld, \"documents\": %ld, \"seconds\": %.2f}\n",
+               o->train, o->val, o->test, o->test_unseen, o->documents, seconds);
+        return;
+    }
+    printf("%s: %ld pictures for training, %ld for validation, %ld and %ld for tests, %ld documents of text, %.1f s\n",
+           folder, o->train, o->val, o->test, o->test_unseen, o->documents, seconds);
+}
+
+static int make_scenes(const char *folder, const scenes_options *o, bool force, cli_common *common)
+{
+    error e;
+    double start = clock_seconds();
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGXFSZ, SIG_IGN);
+    if (!scenes_make(o, folder, force, progress, common, &e)) {
+        int code = cli_fail(&e);
+        return stopped ? 128 + stopped : code;
+    }
+    print_result(o, folder, clock_seconds() - start, common->json);
+    return 0;
+}
+
+/* What --config says comes before what the other options say, wherever it stands. */
+static bool read_config(int argc, char **argv, scenes_options *o, error *e)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        const char *path = !strncmp(argv[i], "--config=", 9) ? argv[i] + 9
+                         : !strcmp(argv[i], "--config") && i + 1 < argc ? argv[i + 1] : NULL;
+        if (path && !config_read(path, &(config_table){ "", scenes_keys, SCENES_KEYS, o }, 1, e))
+            return false;
+    }
+    return true;
+}
+
+static int run(int argc, char **argv)
+{
+    scenes_options o = scenes_defaults;
+    struct table table;
+    error e;
+    int code;
+    if (!read_config(argc, argv, &o, &e))
+        return cli_fail(&e);
+    cli_common common = { .seed = o.seed };
+    options_of(&table, &o);
+    if (!cli_parse(&argc, argv, table.option, table.count, &common, &code))
+        return code;
+    o.seed = common.seed;
+    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch") || !strcmp(argv[1], "inspect"))) {
+        error_usage(&e, "dataset %s: not built in this version", argv[1]);
+        return cli_fail(&e);
+    }
+    if (argc != 4 || strcmp(argv[1], "make") || strcmp(argv[2], "scenes"))
+        return cli_usage("dataset", "expected make scenes DIR");
+    return take_texts(&table, &o, &e) ? make_scenes(argv[3], &o, table.force, &common) : cli_fail(&e);
+}
+
+const cli_command cli_dataset = {
+    "dataset", "make scenes DIR", "make a data set: coloured shapes with captions, questions and answers", run,
+    "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files), text.txt for\n"
+    "language models, sheet.png to look at, and world.yaml, which says what is in them. The held-out pairs of colour and\n"
+    "shape are in test_unseen alone. The same options and seed give the same bytes, whatever the number of threads."
+};
