@@ -143,6 +143,18 @@ typedef struct blip2_model {
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);         /* registers; then nn_freeze, nn_build */
 tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);             /* (B,3,S,S) -> (B,N,E), tower only */
 
+/* ---- model files: one HDF5 file, parameters by name, architecture, tokenizers (docs/model-file.md) ------------------- */
+enum { BLIP2_PARTS = 8 };
+typedef struct blip2_part { char name[96]; char *bytes; long size; } blip2_part;   /* "bert/vocab.txt": a tokenizer's file */
+bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts, int count, error *e);
+bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);  /* into an open file */
+bool blip2_read_config(h5 *f, blip2_config *c, error *e);
+bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);      /* parameters under prefix; "": all, and nothing else */
+bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e); /* a whole model, frozen, for use */
+void blip2_close(blip2_model *m);
+int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e);      /* "bert": how many; -1: failed */
+void blip2_free_parts(blip2_part *parts, int count);
+
 /* ---- a small vision tower from captions alone (CLIP, Radford et al. 2021); heads and text tower are dropped after --- */
 typedef struct blip2_contrastive_config { blip2_opt_config text; long embed; double temperature; } blip2_contrastive_config;
 typedef struct blip2_contrastive { blip2_opt text; nn_layer_norm norm; nn_linear visual, textual; double temperature; } blip2_contrastive;

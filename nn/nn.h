@@ -39,6 +39,7 @@ typedef struct nn_store {
     bool built, out_of_memory;
     tape *names;                       /* arena of tensors and names */
 } nn_store;
+enum { NN_NAME = 256 };
 typedef struct nn_scope {
     nn_store *store;
     const char *without;               /* left out of the names that random starts are keyed by, or NULL: so that
@@ -58,6 +59,19 @@ bool nn_build(nn_store *s, bool training, error *e);                   /* false:
 tensor *nn_find(const nn_store *s, const char *name);                  /* NULL: not there; aliases are found too */
 void nn_zero_grad(nn_store *s);                    /* all gradients fresh: the next contribution overwrites */
 void nn_finish_grad(nn_store *s);                  /* what got no contribution becomes zero; call before reading grads */
+
+/* ---- the store on disk (base.h, h5) ------------------------------------------------------------------------------
+ * A parameter is the dataset of its name with '.' turned into '/'; a second name is a hard link.                  */
+bool nn_has_prefix(const char *name, const char *prefix);              /* whole parts: "layer.1" is none of "layer.10.w" */
+void nn_dataset(const char *name, char to[NN_NAME]);                   /* "a.b.weight" -> "a/b/weight" */
+void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_out: a prefix, or NULL */
+/* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen, and datasets
+ * under the prefix that the store does not know, are reported together. `others`: groups that hold something else.
+ * fit, if not NULL, may take a dataset of another shape (it returns false where it does not).                     */
+typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
+bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e);
+bool nn_save_moments(const nn_store *s, h5_out *f);                    /* optimizer/m/NAME, optimizer/v/NAME */
+bool nn_load_moments(nn_store *s, h5 *f, error *e);
 
 /* ---- modules: x is (...,K) ------------------------------------------------------------------------------------ */
 typedef struct nn_linear { tensor *weight, *bias; } nn_linear;         /* (N,K), (N) or NULL */

@@ -59,7 +59,7 @@ nn_scope nn_sub(nn_scope s, const char *format, ...)
 }
 
 /* Does `prefix` stand for whole parts of `name`? "layer.1" is a prefix of "layer.1.weight", not of "layer.10.weight". */
-static bool has_prefix(const char *name, const char *prefix)
+bool nn_has_prefix(const char *name, const char *prefix)
 {
     size_t n = strlen(prefix);
     return !strncmp(name, prefix, n) && (!n || prefix[n - 1] == '.' || !name[n] || name[n] == '.');
@@ -147,7 +147,7 @@ long nn_freeze(nn_store *s, const char *prefix)
         ag_fail("nn_freeze", "\"%s\" comes after nn_build", prefix);
     long met = 0;
     for (long i = 0; i < s->count; i++)
-        if (!s->entries[i].alias_of && has_prefix(s->entries[i].name, prefix)) {
+        if (!s->entries[i].alias_of && nn_has_prefix(s->entries[i].name, prefix)) {
             s->entries[i].frozen = true;
             met++;
         }

@@ -40,5 +40,27 @@ typedef struct train_stepper {
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
 
+/* ---- a run --------------------------------------------------------------------------------------------------------- */
+typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
+typedef struct train_config {
+    blip2_config model;
+    config_list pretrained, freeze;
+    char bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
+    blip2_contrastive_config contrastive;
+    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE], output_dir[CONFIG_TEXT_SIZE];
+    int task, schedule, by_step;
+    long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq, save_freq;
+    double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm, caption_share, context_weight;
+    bool families;
+} train_config;
+enum { TRAIN_TABLES = 4 };
+train_config train_config_default(void);
+int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
+
+typedef struct train_result { long steps; double seconds; bool stopped; } train_result;
+/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}; *stop set (by a signal) ends it after the
+ * step in hand, with the model saved.                                                                            */
+bool train_run(const train_config *c, bool quiet, const volatile int *stop, train_result *result, error *e);
+
 #pragma GCC visibility pop
 #endif

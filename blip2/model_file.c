@@ -1,0 +1,160 @@
+/* model_file.c - a model is one HDF5 file: parameters under their LAVIS names, the architecture as YAML in the root
+ * attribute `config`, where it comes from in `source`, and the tokenizers' files under tokenizer/.                */
+#include "blip2/blip2.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { VERSION = 1 };
+static const char *const others[] = { "tokenizer", "optimizer", "state", "contrastive", NULL };    /* no parameters of a model */
+
+static void write_parts(h5_out *f, const blip2_part *parts, int count)
+{
+    char name[160];
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "tokenizer/%s", parts[i].name);
+        h5_write(f, name, H5_BYTES, 1, &parts[i].size, parts[i].bytes);
+    }
+}
+
+bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count)
+{
+    blip2_config copy = m->config;
+    config_table table = blip2_config_table("", &copy);
+    char *config = config_print(&table, 1, false);
+    if (!config)
+        return false;
+    h5_write_text(f, "format", "blip2");
+    h5_write_number(f, "format_version", VERSION);
+    h5_write_text(f, "config", config);
+    h5_write_text(f, "source", source);
+    nn_save(m->store, f, "contrastive");
+    write_parts(f, parts, count);
+    mem_free(config);
+    return true;
+}
+
+bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts, int count, error *e)
+{
+    h5_out *f = h5_create(path, e);
+    if (!f)
+        return false;
+    if (!blip2_write(m, f, source, parts, count)) {
+        h5_abandon(f);
+        return error_set(e, "%s: out of memory", QUOTE(path));
+    }
+    return h5_finish(f, e);
+}
+
+bool blip2_read_config(h5 *f, blip2_config *c, error *e)
+{
+    const char *path = h5_path(f);
+    error inner;
+    double version = 0;
+    char *format = h5_text(f, "", "format", &inner);
+    bool right = format && !strcmp(format, "blip2");
+    mem_free(format);
+    if (!right)
+        return error_set(e, "%s: no model file of this program: its root attribute `format` is not \"blip2\"", QUOTE(path));
+    if (!h5_number(f, "", "format_version", &version, e))
+        return false;
+    if (version != VERSION)
+        return error_set(e, "%s: format_version: expected %d, found %g; it was written by another version of this program",
+                         QUOTE(path), VERSION, version);
+    char *text = h5_text(f, "", "config", e);
+    if (!text)
+        return false;
+    *c = blip2_config_default();
+    config_table table = blip2_config_table("", c);
+    bool ok = config_read_text(path, text, strlen(text), &table, 1, e) && blip2_config_check(path, c, e);
+    mem_free(text);
+    if (!ok)
+        e->kind = ERROR_RUN;                               /* the file is at fault, not the command */
+    return ok;
+}
+
+/* A table of positions of another grid is changed by its family's rule. */
+static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const real *data)
+{
+    const blip2_config *c = ctx;
+    bool eva = !strcmp(to->name, "visual_encoder.pos_embed");
+    if (!eva && strcmp(to->name, "visual_encoder.positional_embedding"))
+        return false;
+    long C = to->dim[to->ndim - 1], have = from->size / (C ? C : 1), want = to->size / (C ? C : 1), a = 0, b = 0;
+    while (a * a < have - 1)
+        a++;
+    while (b * b < want - 1)
+        b++;
+    if (from->ndim != to->ndim || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1 || a < 1)
+        return false;
+    blip2_resize_positions(c->vision.kind, a, b, C, data, to->data);
+    return true;
+}
+
+bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e)
+{
+    return nn_load(m->store, f, prefix, others, fit_positions, &m->config, e);
+}
+
+bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
+{
+    *m = (blip2_model){ 0 };
+    h5 *f = h5_open(path, e);
+    if (!f)
+        return false;
+    blip2_config c;
+    bool ok = blip2_read_config(f, &c, e);
+    if (ok && !(m->store = nn_store_new(0)))
+        ok = error_set(e, "%s: out of memory", QUOTE(path));
+    if (ok) {
+        blip2_model_init(m, m->store, &c);
+        nn_freeze(m->store, "");
+        ok = nn_build(m->store, false, e) && blip2_load(m, f, "", e);
+    }
+    *sealed = h5_sealed(f);
+    h5_close(f);
+    if (!ok)
+        blip2_close(m);
+    return ok;
+}
+
+void blip2_close(blip2_model *m)
+{
+    nn_store_free(m->store);
+    *m = (blip2_model){ 0 };
+}
+
+int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e)
+{
+    char name[160];
+    long count;
+    snprintf(name, sizeof name, "tokenizer/%s", group);
+    if (h5_has(f, name) != H5_GROUP)
+        return 0;
+    char **names = h5_list(f, name, &count, e);
+    int n = 0;
+    for (long i = 0; names && i < count && n < BLIP2_PARTS; i++) {
+        h5_shape shape;
+        const char *base = strrchr(names[i], '/') ? strrchr(names[i], '/') + 1 : names[i];
+        char full[320];
+        snprintf(full, sizeof full, "%s/%s", name, base);
+        if (!h5_find(f, full, &shape, e) || shape.ndim != 1 || !(to[n].bytes = mem_new((size_t)shape.size + 1)))
+            break;
+        snprintf(to[n].name, sizeof to[n].name, "%s", base);
+        to[n].size = shape.size;
+        if (!h5_read(f, full, H5_BYTES, 1, shape.dim, to[n++].bytes, e))
+            break;
+    }
+    bool ok = names && n == count;
+    if (names)
+        h5_list_free(names, count);
+    if (ok)
+        return n;
+    blip2_free_parts(to, n);
+    return -1;
+}
+
+void blip2_free_parts(blip2_part *parts, int count)
+{
+    for (int i = 0; i < count; i++)
+        mem_free(parts[i].bytes);
+}

@@ -1,0 +1,80 @@
+/* config.c - the keys of a training configuration: LAVIS's three blocks model, datasets, run, and its names for them. */
+#include "train/internal.h"
+
+#define FIELD(f) offsetof(train_config, f)
+#define INT(name, field, least, most, help) { name, CONFIG_INT, FIELD(field), least, most, NULL, help }
+#define REALN(name, field, least, most, help) { name, CONFIG_REAL, FIELD(field), least, most, NULL, help }
+#define BOOL(name, field, help) { name, CONFIG_BOOL, FIELD(field), 0, 0, NULL, help }
+#define TEXT(name, field, help) { name, CONFIG_TEXT, FIELD(field), 0, 0, NULL, help }
+#define LIST(name, field, help) { name, CONFIG_LIST, FIELD(field), 0, 0, NULL, help }
+
+static const config_key model_keys[] = {
+    LIST("pretrained", pretrained, "model files to start from: FILE, or FILE:prefix for one part of it"),
+    LIST("freeze", freeze, "prefixes of parameters that are not trained: visual_encoder, opt_model"),
+    TEXT("bert_tokenizer", bert_tokenizer, "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
+    TEXT("llm_tokenizer", llm_tokenizer, "folder of the language model's vocabulary; empty: from a pretrained file"),
+    INT("contrastive.width", contrastive.text.width, 1, 65536, "text tower of task vit: width"),
+    INT("contrastive.layers", contrastive.text.layers, 1, 256, "its layers"),
+    INT("contrastive.heads", contrastive.text.heads, 1, 256, "its heads"),
+    INT("contrastive.hidden", contrastive.text.hidden, 1, 262144, "width of its feed-forwards"),
+    INT("contrastive.embed", contrastive.embed, 1, 65536, "width of the space both towers meet in"),
+    REALN("contrastive.temperature", contrastive.temperature, 1e-4, 100, "divides the similarities"),
+};
+
+static const config_key data_keys[] = {
+    TEXT("root", root, "folder of the data set"),
+    TEXT("train", train_list, "its list of pictures, one JSON object a line"),
+    TEXT("text", text_list, "its documents for task lm, one a line, pieces parted by tabs"),
+    INT("max_samples", max_samples, 0, 1e12, "only so many; 0: all"),
+};
+
+static const config_key run_keys[] = {
+    { "task", CONFIG_CHOICE, FIELD(task), 0, 0, "stage1 stage2 vit lm", "what is trained" },
+    TEXT("output_dir", output_dir, "where model.h5, log.jsonl and config.yaml go"),
+    INT("seed", seed, 0, 9e15, "of everything random"),
+    INT("max_iters", max_iters, 0, 1e12, "optimiser steps; 0: max_epoch decides"),
+    INT("max_epoch", max_epoch, 1, 1e9, "times through the data"),
+    INT("batch_size_train", batch, 1, 65536, "samples a step"),
+    INT("accum_grad_iters", accumulate, 1, 65536, "parts a step is cut into"),
+    { "lr_sched", CONFIG_CHOICE, FIELD(schedule), 0, 0,
+      "linear_warmup_cosine_lr linear_warmup_step_lr constant_lr", "the learning rate's way" },
+    { "lr_by", CONFIG_CHOICE, FIELD(by_step), 0, 0, "epoch step", "changes once an epoch (LAVIS) or each step (the paper)" },
+    REALN("init_lr", init_lr, 0, 100, "peak learning rate"),
+    REALN("min_lr", min_lr, 0, 100, "where the cosine ends"),
+    REALN("warmup_lr", warmup_lr, -1, 100, "where the warm-up starts; negative: init_lr"),
+    REALN("lr_decay_rate", lr_decay_rate, 0, 1, "factor an epoch of linear_warmup_step_lr"),
+    INT("warmup_steps", warmup_steps, 0, 1e9, "steps of linear warm-up"),
+    REALN("weight_decay", weight_decay, 0, 10, "of matrices; not of biases and norms"),
+    REALN("beta1", beta1, 0, 0.999999, "AdamW"),
+    REALN("beta2", beta2, 0, 0.999999, "AdamW; 0.98 in the paper, 0.999 in LAVIS's files"),
+    REALN("max_grad_norm", max_grad_norm, 0, 1e9, "clip gradients to this norm; 0: never (LAVIS)"),
+    BOOL("families", families, "near-duplicates stay side by side in a batch"),
+    REALN("caption_share", caption_share, 0, 1, "stage2: share of the sequences that are captions; the rest are questions"),
+    INT("questions", questions, 1, 64, "stage2: questions in a sequence"),
+    REALN("context_weight", context_weight, 0, 1, "lm, stage2: loss weight of words that are no answer"),
+    INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),
+    INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
+};
+
+#define COUNT(a) (int)(sizeof (a) / sizeof *(a))
+
+train_config train_config_default(void)
+{
+    train_config c = {
+        .model = blip2_config_default(), .train_list = "train.jsonl", .text_list = "text.txt", .output_dir = "out/run",
+        .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128, .temperature = 0.07 },
+        .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4, .min_lr = 1e-5,
+        .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
+        .caption_share = 0.3, .questions = 4, .context_weight = 0.1, .log_freq = 50,
+    };
+    return c;
+}
+
+int train_config_tables(train_config *c, config_table to[TRAIN_TABLES])
+{
+    to[0] = (config_table){ "run", run_keys, COUNT(run_keys), c };
+    to[1] = (config_table){ "datasets", data_keys, COUNT(data_keys), c };
+    to[2] = (config_table){ "model", model_keys, COUNT(model_keys), c };
+    to[3] = blip2_config_table("model", &c->model);
+    return TRAIN_TABLES;
+}
