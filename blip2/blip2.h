@@ -169,6 +169,8 @@ typedef struct blip2_stage1_in {
     blip2_text text;                   /* [CLS] ... [SEP] */
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
     const int *negative_image, *negative_text;     /* (B) given, or NULL: drawn from the softmax of similarities */
+    tensor *image_candidates, *text_candidates;    /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL:
+                                                      the batch's own features, without their gradient */
     bool keep;                         /* fill every field below, for trace (costs memory) */
 } blip2_stage1_in;
 typedef struct blip2_stage1_out {

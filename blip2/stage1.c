@@ -87,7 +87,10 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 
-    candidates others = { ag_detach(t, out->image_features), ag_detach(t, out->text_feature), text.B, 0, in->image_id };
+    candidates others = {
+        .images = in->image_candidates ? in->image_candidates : ag_detach(t, out->image_features),
+        .texts = in->text_candidates ? in->text_candidates : ag_detach(t, out->text_feature),
+        .count = text.B, .image_id = in->image_id };
     out->itc = stage1_itc(m, t, &others, out);
     out->itm = stage1_itm(m, t, &others, memory, in, text, out);
     out->itg = stage1_itg(m, t, text, in->keep, out);

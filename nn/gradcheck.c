@@ -6,8 +6,9 @@
  * whose error in double is about 1e-12 of the gradient. The difference is measured in units of |df/dx| (2-norm), the
  * size that <df/dx, u> has on average.
  * A shift of all keys of a row moves all its scores alike, which softmax does not see: the biases of key projections
- * have no slope. They are the only parameters whose gradient may vanish, and it must stay below 1e-12 of the model's
- * largest. A parameter that got no contribution must leave f unchanged to the bit.                              */
+ * have no slope (but for a prefix with keys of its own). They are the only parameters whose gradient may be rounding noise,
+ * and it must stay below 1e-12 of the model's largest. Where the gradient is exactly zero, or was never contributed to,
+ * f must not change by a bit; such parameters are counted as idle, so that one that was forgotten shows.           */
 #include "nn/nn.h"
 #include <math.h>
 #include <stdio.h>
@@ -97,17 +98,15 @@ static double disagreement(checker *c, tensor *x, uint64_t key, bool *moved)
     return fabs((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h) - along);
 }
 
-/* The error of one parameter in units of its gradient; NAN if its gradient may not be what it is. */
-static double error_of(checker *c, tensor *x, uint64_t key)
+/* The error of one parameter in units of its gradient; NAN if it has a slope but no gradient. */
+static double error_of(checker *c, tensor *x, uint64_t key, bool *idle)
 {
     bool moved;
-    double off = disagreement(c, x, key, &moved);
-    if (x->grad_fresh)
+    double off = disagreement(c, x, key, &moved), length = x->grad_fresh ? 0 : norm(x, x->grad);
+    *idle = length == 0 && !moved;
+    if (length == 0)
         return moved ? NAN : 0;
-    double length = norm(x, x->grad);
-    if (symmetric(x->name))
-        return length <= 1e-12 * c->largest ? off / c->largest : NAN;
-    return length > 0 ? off / length : NAN;
+    return off / (symmetric(x->name) && length <= 1e-12 * c->largest ? c->largest : length);
 }
 
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance, uint64_t seed)
@@ -125,7 +124,9 @@ nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx)
         tensor *x = s->entries[i].value;
         if (!x->needs_grad || s->entries[i].alias_of)
             continue;
-        double off = error_of(&c, x, ag_mix(seed, s->entries[i].key));
+        bool idle;
+        double off = error_of(&c, x, ag_mix(seed, s->entries[i].key), &idle);
+        result.idle += idle;
         if (!(off <= result.worst) && !isnan(result.worst)) {
             result.worst = off;
             snprintf(result.where, sizeof result.where, "%s", x->name);

@@ -99,7 +99,12 @@ nn_kv nn_attention_memory(const nn_attention *a, tape *t, tensor *memory);
 tensor *nn_attention_forward(const nn_attention *a, tape *t, tensor *x, nn_kv memory, ag_attn options);   /* heads is set here */
 
 /* ---- gradient check of anything built on a store: one random direction a parameter tensor, four points, f64 -------- */
-typedef struct nn_check { double worst, tolerance; char where[200]; bool ok; } nn_check;
+typedef struct nn_check {
+    double worst, tolerance;           /* largest |slope - gradient| along a direction, in units of |gradient| */
+    char where[200];                   /* the parameter of the worst */
+    long idle;                         /* parameters that the result does not depend on */
+    bool ok;
+} nn_check;
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance, uint64_t seed);
 #pragma GCC visibility pop
 #endif

@@ -17,4 +17,12 @@ void folder_begin(void);
 void folder_end(void);
 const char *folder_path(char to[512], const char *name);
 int folder_count(void);                            /* entries whose names do not begin with a dot */
+
+/* tiny.c */
+blip2_config tiny_config(void);        /* Q-Former of 3 layers, width 12, 4 queries; stage 1; no towers */
+blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest, uint64_t seed);
+tensor *tiny_normal(tape *t, uint64_t seed, int ndim, const long *dim);        /* a constant, N(0,1) */
+double tiny_distance(const tensor *a, const tensor *b);                /* largest difference; NaN if one is NaN */
+/* Equal but for the order of sums. */
+#define TINY_ROUNDING (REAL == 64 ? 1e-12 : 2e-4)
 #endif

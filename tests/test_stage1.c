@@ -1,0 +1,556 @@
+/* test_stage1.c - the three losses: gradients, hard negatives, what is shared, and the edges. */
+#include "tests/tests.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { B = 4, T = 9, N = 6, LONGEST = 5 };                 /* captions of 0 to 5 words in 9 columns */
+
+static const long shared[B] = { 7, 5, 7, 2 };              /* samples 0 and 2 show the same picture */
+
+static tape *t;
+static blip2_config config;
+static blip2_model m;
+static blip2_stage1_in in;
+static blip2_stage1_out out;
+
+static void setup(void)
+{
+    t = ag_tape_new();
+    config = tiny_config();
+    m.store = NULL;
+}
+
+static void teardown(void)
+{
+    nn_store_free(m.store);
+    ag_tape_free(t);
+}
+
+static void make(uint64_t seed)
+{
+    error e;
+    nn_store_free(m.store);
+    blip2_model_init(&m, nn_store_new(seed), &config);
+    ck_assert_msg(nn_build(m.store, true, &e), "%s", e.text);
+}
+
+static void give(long samples, uint64_t seed)
+{
+    in = (blip2_stage1_in){
+        .features = tiny_normal(t, seed, DIMS(samples, N, config.qformer.memory_width)),
+        .text = tiny_text(t, &config, samples, T, 0, LONGEST, seed) };
+}
+
+static void run(void)
+{
+    blip2_stage1(&m, t, &in, &out);
+}
+
+/* ---- gradients ---------------------------------------------------------------------------------------------------- */
+#if REAL == 64
+enum { TOTAL, ITC, ITM, ITG, LOSSES };
+typedef struct loss_case { int loss; tensor *features, *images, *texts; const long *image_id; } loss_case;
+
+static tensor *run_loss(tape *on, void *ctx)
+{
+    static const int images[B] = { 2, 0, 3, 1 }, texts[B] = { 1, 3, 0, 0 };
+    const loss_case *c = ctx;
+    ag_training(on, true);
+    ag_seed(on, (ag_random){ .seed = 6, .step = 1 });
+    blip2_stage1_in given = { .features = c->features, .text = tiny_text(on, &config, B, T, 0, LONGEST, 3),
+                              .image_id = c->image_id, .negative_image = images, .negative_text = texts,
+                              .image_candidates = c->images, .text_candidates = c->texts };
+    blip2_stage1(&m, on, &given, &out);
+    return (tensor *[]){ out.loss, out.itc, out.itm, out.itg }[c->loss];
+}
+
+START_TEST(the_gradient_of_every_loss_is_the_slope)
+{
+    error e;
+    loss_case c = { .loss = _i % LOSSES, .image_id = _i < LOSSES ? NULL : shared };
+    nn_store *store = nn_store_new(2);
+    c.features = nn_parameter(nn_root(store), "features", NN_INIT_NORMAL(1), DIMS(B, N, config.qformer.memory_width));
+    blip2_model_init(&m, store, &config);
+    ck_assert(nn_build(store, true, &e));
+    run_loss(t, &c);                                       /* what ITC compares with has no gradient: it stands still */
+    c.images = ag_detach(t, out.image_features);
+    c.texts = ag_detach(t, out.text_feature);
+    nn_check k = nn_gradcheck(store, t, run_loss, &c, 1e-8, 12);
+    ck_assert_msg(k.ok, "loss %d, %s: %.1e", c.loss, k.where, k.worst);
+    ck_assert_int_eq(k.idle == 0, c.loss == TOTAL);
+}
+END_TEST
+#endif
+
+static void gradient_of(tensor *loss)
+{
+    nn_zero_grad(m.store);
+    ag_backward(t, loss);
+    nn_finish_grad(m.store);
+}
+
+static double largest_grad(const tensor *x)
+{
+    double most = 0;
+    for (long i = 0; i < x->size; i++)
+        most = fmax(most, fabs((double)x->grad[i]));
+    return most;
+}
+
+START_TEST(candidates_carry_no_gradient)
+{
+    make(1);
+    give(B, 3);
+    run();
+    tensor *i2t = ag_cross_entropy(t, out.sim_i2t, &(ag_ce){ .ids = (int[]){ 0, 1, 2, 3 }, .ignore = -100 });
+    gradient_of(i2t);
+    ck_assert(largest_grad(m.text_proj.weight) == 0);
+    ck_assert(largest_grad(m.vision_proj.weight) > 0);
+    tensor *t2i = ag_cross_entropy(t, out.sim_t2i, &(ag_ce){ .ids = (int[]){ 0, 1, 2, 3 }, .ignore = -100 });
+    gradient_of(t2i);
+    ck_assert(largest_grad(m.vision_proj.weight) == 0);
+    ck_assert(largest_grad(m.text_proj.weight) > 0);
+}
+END_TEST
+
+START_TEST(captioning_teaches_the_queries_through_the_image_pass)
+{
+    make(1);
+    give(B, 3);
+    run();
+    gradient_of(out.itg);
+    ck_assert(largest_grad(m.query_tokens) > 0);
+    ck_assert(largest_grad(m.ln_vision.weight) > 0);
+    ck_assert(largest_grad(m.itm_head.weight) == 0);
+}
+END_TEST
+
+START_TEST(a_fixed_temperature_has_no_gradient)
+{
+    config.fixed_temperature = true;
+    make(1);
+    ck_assert(!m.temp->needs_grad);
+    ck_assert_double_eq_tol((double)ag_value(m.temp), 0.07, 1e-7);
+}
+END_TEST
+
+/* ---- values ------------------------------------------------------------------------------------------------------------ */
+
+/* -sum_v target[v] log softmax(z)[v] */
+static double cross_entropy(long n, const real *z, const double *target)
+{
+    double sum = 0, loss = 0;
+    for (long v = 0; v < n; v++)
+        sum += exp((double)z[v]);
+    for (long v = 0; v < n; v++)
+        loss -= target[v] * ((double)z[v] - log(sum));
+    return loss;
+}
+
+START_TEST(contrast_and_matching_are_their_equations)
+{
+    double contrast = 0, matching = 0, target[B];
+    make(1);
+    give(B, 3);
+    in.image_id = shared;
+    run();
+    for (int b = 0; b < B; b++) {
+        for (int j = 0; j < B; j++)
+            target[j] = 0.1 / B + (shared[b] == shared[j] ? 0.9 / (b % 2 ? 1 : 2) : 0);
+        contrast += cross_entropy(B, out.sim_i2t->data + b * B, target) / (2 * B);
+        contrast += cross_entropy(B, out.sim_t2i->data + b * B, target) / (2 * B);
+    }
+    for (int r = 0; r < 3 * B; r++)
+        matching += cross_entropy(2, out.itm_logits->data + 2 * r, (double[]){ r >= B, r < B }) / (3 * B);
+    ck_assert_double_eq_tol((double)ag_value(out.itc), contrast, TINY_ROUNDING * contrast);
+    ck_assert_double_eq_tol((double)ag_value(out.itm), matching, TINY_ROUNDING * matching);
+    ck_assert_double_eq_tol((double)ag_value(out.loss),
+                            (double)(ag_value(out.itc) + ag_value(out.itm) + ag_value(out.itg)), 1e-4);
+}
+END_TEST
+
+START_TEST(similarity_is_the_best_query_over_the_temperature)
+{
+    make(1);
+    give(B, 3);
+    run();
+    const real *u = out.image_features->data, *w = out.text_feature->data;
+    for (int b = 0; b < B; b++)
+        for (int j = 0; j < B; j++) {
+            double best = -2;
+            for (int query = 0; query < 4; query++) {
+                double dot = 0;
+                for (int e = 0; e < 6; e++)
+                    dot += (double)u[(b * 4 + query) * 6 + e] * (double)w[j * 6 + e];
+                best = fmax(best, dot);
+            }
+            ck_assert_double_eq_tol((double)out.sim_i2t->data[b * B + j], best / 0.07, 20 * TINY_ROUNDING);
+            ck_assert_double_eq_tol((double)out.sim_t2i->data[j * B + b], best / 0.07, 20 * TINY_ROUNDING);
+        }
+}
+END_TEST
+
+START_TEST(captioning_is_its_equation)
+{
+    double loss = 0, target[29];
+    long words = 0, V = config.qformer.vocab;
+    make(1);
+    give(B, 3);
+    in.keep = true;
+    run();
+    for (int b = 0; b < B; b++)
+        for (int i = 0; i + 1 < T && in.text.mask[b * T + i + 1]; i++, words++) {
+            for (int v = 0; v < V; v++)
+                target[v] = 0.1 / (double)V + 0.9 * (v == in.text.ids[b * T + i + 1]);
+            loss += cross_entropy(V, out.itg_logits->data + (b * T + i) * V, target);
+        }
+    ck_assert_double_eq_tol((double)ag_value(out.itg), loss / (double)words, TINY_ROUNDING * loss);
+}
+END_TEST
+
+START_TEST(captioning_begins_with_dec_whatever_the_text_begins_with)
+{
+    make(1);
+    give(B, 3);
+    run();
+    tensor *caption = out.itg, *hidden = out.text_output;
+    for (int b = 0; b < B; b++)
+        ((int *)in.text.ids)[b * T] = 9;
+    run();
+    ck_assert(tiny_distance(hidden, out.text_output) > 0.01);
+    ck_assert(tiny_distance(caption, out.itg) == 0);
+}
+END_TEST
+
+/* ---- equal ways ------------------------------------------------------------------------------------------------------ */
+
+/* Losses and gradients of two ways of running, side by side. */
+static void compare_ways(void (*first)(void), void (*second)(void), double tolerance)
+{
+    void (*way[2])(void) = { first, second };
+    double losses[2][3];
+    long n = m.store->trainable;
+    real *grads[2];
+    for (int k = 0; k < 2; k++) {
+        ag_training(t, true);
+        ag_seed(t, (ag_random){ .seed = 6, .step = 1 });
+        give(B, 3);
+        way[k]();
+        gradient_of(out.loss);
+        grads[k] = ag_alloc_real(t, n);
+        memcpy(grads[k], m.store->grads, (size_t)n * sizeof(real));
+        const tensor *each[3] = { out.itc, out.itm, out.itg };
+        for (int i = 0; i < 3; i++)
+            losses[k][i] = (double)ag_value(each[i]);
+    }
+    double most = 0, off = 0;
+    for (long i = 0; i < n; i++) {
+        most = fmax(most, fabs((double)grads[0][i]));
+        off = fmax(off, fabs((double)grads[0][i] - (double)grads[1][i]));
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_double_eq_tol(losses[0][i], losses[1][i], tolerance * losses[0][i]);
+    ck_assert_double_gt(most, 0.1);
+    ck_assert_double_le(off, tolerance * most);
+}
+
+static void kept(void)
+{
+    in.keep = true;
+    run();
+}
+
+START_TEST(trimmed_text_equals_padded_text_and_all_logits_equal_none)
+{
+    make(1);
+    compare_ways(run, kept, TINY_ROUNDING);
+    ck_assert_int_eq(out.text_output->dim[1], T);
+    give(B, 3);
+    run();
+    ck_assert_int_eq(out.text_output->dim[1], LONGEST);    /* the fourth caption: [CLS], 3 words, [SEP] */
+}
+END_TEST
+
+/* The loss of matching with every image projected anew for each of the 3B rows, as the reference does it. */
+static void repeated(void)
+{
+    run();
+    int rows[3 * B], texts[3 * B], sample[3 * B];
+    int *ids = ag_alloc(t, 3 * B * T * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(t, 3 * B * T);
+    for (int r = 0; r < 3 * B; r++) {
+        rows[r] = r / B == 1 ? out.negative_image[r % B] : r % B;
+        texts[r] = r / B == 2 ? out.negative_text[r % B] : r % B;
+        sample[r] = 3 * (r % B) + r / B;
+        memcpy(ids + r * T, in.text.ids + texts[r] * T, T * sizeof *ids);
+        memcpy(mask + r * T, in.text.mask + texts[r] * T, T);
+    }
+    ag_random random = ag_random_now(t), keyed = random;
+    keyed.sample = sample;
+    ag_seed(t, keyed);
+    nn_kv *memory = ag_alloc(t, config.qformer.layers * (long)sizeof *memory);
+    blip2_qformer_memory(&m.qformer, t, ag_gather(t, out.image, rows, 3 * B), memory);
+    tensor *logits = blip2_itm_logits(&m, t, memory, NULL, (blip2_text){ 3 * B, T, ids, mask }, NULL);
+    ag_seed(t, random);
+    out.itm = ag_cross_entropy(t, logits, &(ag_ce){ .ids = out.itm_labels, .ignore = -100 });
+    out.loss = ag_add(t, ag_add(t, out.itc, out.itm), out.itg);
+}
+
+START_TEST(sharing_keys_and_values_equals_projecting_every_row)
+{
+    make(1);
+    compare_ways(run, repeated, TINY_ROUNDING);
+}
+END_TEST
+
+START_TEST(distinct_image_ids_are_no_ids)
+{
+    static const long distinct[B] = { 40, 10, 30, 20 };
+    make(1);
+    give(B, 3);
+    run();
+    double plain = (double)ag_value(out.itc);
+    in.image_id = distinct;
+    run();
+    ck_assert_double_eq_tol((double)ag_value(out.itc), plain, TINY_ROUNDING * plain);
+}
+END_TEST
+
+/* ---- hard negatives ---------------------------------------------------------------------------------------------------- */
+
+START_TEST(negatives_follow_the_softmax_and_are_never_positive)
+{
+    enum { STEPS = 4000 };
+    long counts[2][B][B] = { 0 };
+    make(1);
+    ag_record_on(t, false);
+    give(B, 3);
+    in.image_id = shared;
+    for (uint32_t step = 0; step < STEPS; step++) {
+        ag_mark here = ag_here(t);
+        ag_seed(t, (ag_random){ .seed = 11, .step = step });
+        run();
+        for (int b = 0; b < B; b++) {
+            counts[0][b][out.negative_image[b]]++;
+            counts[1][b][out.negative_text[b]]++;
+        }
+        if (step < STEPS - 1)
+            ag_rewind(t, here);
+    }
+    const real *weights[2] = { out.weights_t2i, out.weights_i2t };
+    for (int k = 0; k < 2; k++)
+        for (int b = 0; b < B; b++)
+            for (int j = 0; j < B; j++) {
+                double p = (double)weights[k][b * B + j];
+                if (shared[b] == shared[j])
+                    ck_assert_int_eq(counts[k][b][j], 0);
+                ck_assert_double_eq_tol((double)counts[k][b][j] / STEPS, p, 4.5 * sqrt(p * (1 - p) / STEPS) + 1e-9);
+            }
+}
+END_TEST
+
+START_TEST(negatives_are_keyed_by_the_sample_not_its_place)
+{
+    make(1);
+    give(2 * B, 3);                                        /* uniform weights: all pictures and texts alike */
+    for (long i = 0; i < in.features->size; i++)
+        in.features->data[i] = (real)cos((double)(i % (N * config.qformer.memory_width)));
+    in.text = tiny_text(t, &config, 2 * B, T, 2, 2, 1);
+    for (int b = 1; b < 2 * B; b++)
+        memcpy((int *)in.text.ids + b * T, in.text.ids, T * sizeof(int));
+    int forth[2 * B], back[2 * B];
+    for (int b = 0; b < 2 * B; b++)
+        back[2 * B - 1 - b] = forth[b] = 100 + b;
+    long same = 0;
+    ag_seed(t, (ag_random){ .seed = 3, .sample = forth });
+    run();
+    const int *first = out.negative_text;
+    ag_seed(t, (ag_random){ .seed = 3, .sample = back });
+    run();
+    for (int b = 0; b < 2 * B; b++) {                      /* the same share of the line, with another hole in it */
+        int other = out.negative_text[2 * B - 1 - b];
+        ck_assert_int_le(abs(first[b] - other), 1);
+        same += out.negative_text[b] == first[b];
+    }
+    ck_assert_int_lt(same, 2 * B);
+}
+END_TEST
+
+START_TEST(images_are_drawn_by_the_text_and_texts_by_the_image)
+{
+    make(1);
+    give(B, 3);
+    run();
+    for (int b = 0; b < B; b++)
+        for (int j = 0; j < B; j++) {
+            double sum[2] = { 0 };
+            for (int k = 0; k < B; k++) {
+                sum[0] += k == b ? 0 : exp((double)out.sim_t2i->data[b * B + k]);
+                sum[1] += k == b ? 0 : exp((double)out.sim_i2t->data[b * B + k]);
+            }
+            double images = j == b ? 0 : exp((double)out.sim_t2i->data[b * B + j]) / sum[0];
+            double texts = j == b ? 0 : exp((double)out.sim_i2t->data[b * B + j]) / sum[1];
+            ck_assert_double_eq_tol((double)out.weights_t2i[b * B + j], images, TINY_ROUNDING);
+            ck_assert_double_eq_tol((double)out.weights_i2t[b * B + j], texts, TINY_ROUNDING);
+        }
+}
+END_TEST
+
+static void wrong_negative(void *unused)
+{
+    (void)unused;
+    static const int images[B] = { 1, 0, 4, 0 };
+    in.negative_image = images;
+    run();
+}
+
+static void wrong_features(void *unused)
+{
+    (void)unused;
+    in.features = tiny_normal(t, 1, DIMS(B, N, 3));
+    run();
+}
+
+START_TEST(wrong_inputs_are_told)
+{
+    error e;
+    make(1);
+    give(B, 3);
+    ck_assert(!ag_try(t, wrong_negative, NULL, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "negative_image 4 of sample 2: expected 0 to 3"));
+    ck_assert(!ag_try(t, wrong_features, NULL, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "features (4,6,3) and text (4,9): expected (B,N,10)"));
+}
+END_TEST
+
+/* ---- edges ---------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(a_batch_of_one_has_finite_losses_and_no_contrast)
+{
+    make(1);
+    give(1, 3);
+    in.text = tiny_text(t, &config, 1, T, 3, 3, 1);
+    run();
+    gradient_of(out.loss);
+    ck_assert_double_eq_tol((double)ag_value(out.itc), 0, TINY_ROUNDING);
+    ck_assert_int_eq(out.negative_image[0], 0);
+    ck_assert(isfinite(ag_value(out.loss)));
+    ck_assert(isfinite(largest_grad(m.query_tokens)));
+}
+END_TEST
+
+START_TEST(an_empty_caption_is_a_caption)
+{
+    make(1);
+    give(B, 3);
+    in.text = tiny_text(t, &config, B, T, 0, 0, 1);        /* [CLS] [SEP] */
+    run();
+    gradient_of(out.loss);
+    ck_assert_int_eq(out.text_output->dim[1], 2);
+    ck_assert(isfinite(ag_value(out.loss)));
+    ck_assert(isfinite(largest_grad(m.qformer.words.weight)));
+}
+END_TEST
+
+START_TEST(all_masked_but_one_token_is_finite)
+{
+    make(1);
+    give(B, 3);
+    in.keep = true;
+    unsigned char *mask = ag_alloc(t, B * T);
+    for (int i = 0; i < B * T; i++)
+        mask[i] = i % T == 0;
+    mask[1] = 1;                                           /* one sample has a target */
+    in.text.mask = mask;
+    run();
+    gradient_of(out.loss);
+    ck_assert(isfinite(ag_value(out.loss)));
+    ck_assert(isfinite(largest_grad(m.qformer.words.weight)));
+}
+END_TEST
+
+START_TEST(first_losses_are_those_of_a_guess)
+{
+    enum { MANY = 16 };
+    config.qformer.width = 32, config.qformer.heads = 4, config.qformer.hidden = 64, config.qformer.vocab = 101;
+    config.qformer.init_std = 0.02, config.qformer.query_std = 0.02, config.qformer.output_scale = 1;
+    config.embed = 16, config.dec = 100;
+    make(5);
+    give(MANY, 3);
+    run();
+    ck_assert_double_eq_tol((double)ag_value(out.itc), log(MANY), 0.4);
+    ck_assert_double_eq_tol((double)ag_value(out.itm), log(2), 0.15);
+    ck_assert_double_eq_tol((double)ag_value(out.itg), log(101), 0.05);
+    ck_assert_double_lt(out.query_cosine, 0.9);
+}
+END_TEST
+
+START_TEST(a_warm_step_calls_no_allocator)
+{
+    long before = 0;
+    make(1);
+    ag_training(t, true);
+    for (uint32_t step = 0; step < 4; step++) {
+        before = mem_count();
+        ag_reset(t);
+        ag_seed(t, (ag_random){ .seed = 1, .step = step });
+        give(B, 3);
+        run();
+        gradient_of(out.loss);
+    }
+    ck_assert_int_eq(mem_count(), before);
+}
+END_TEST
+
+START_TEST(threads_change_no_bit)
+{
+    make(1);
+    real *first = mem_new((size_t)m.store->trainable * sizeof *first);
+    for (int k = 0; k < 4; k++) {
+        ag_threads((int[]){ 1, 3, 4, 8 }[k]);
+        ag_reset(t);
+        ag_training(t, true);
+        give(B, 3);
+        run();
+        gradient_of(out.loss);
+        if (!k)
+            memcpy(first, m.store->grads, (size_t)m.store->trainable * sizeof *first);
+        ck_assert_mem_eq(first, m.store->grads, (size_t)m.store->trainable * sizeof *first);
+    }
+    mem_free(first);
+}
+END_TEST
+
+Suite *suite_stage1(void)
+{
+    Suite *s = suite_create("stage1");
+    TCase *c = tcase_create("stage1");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, setup, teardown);
+#if REAL == 64
+    tcase_add_loop_test(c, the_gradient_of_every_loss_is_the_slope, 0, 2 * LOSSES);
+#endif
+    tcase_add_test(c, candidates_carry_no_gradient);
+    tcase_add_test(c, captioning_teaches_the_queries_through_the_image_pass);
+    tcase_add_test(c, a_fixed_temperature_has_no_gradient);
+    tcase_add_test(c, contrast_and_matching_are_their_equations);
+    tcase_add_test(c, similarity_is_the_best_query_over_the_temperature);
+    tcase_add_test(c, captioning_is_its_equation);
+    tcase_add_test(c, captioning_begins_with_dec_whatever_the_text_begins_with);
+    tcase_add_test(c, trimmed_text_equals_padded_text_and_all_logits_equal_none);
+    tcase_add_test(c, sharing_keys_and_values_equals_projecting_every_row);
+    tcase_add_test(c, distinct_image_ids_are_no_ids);
+    tcase_add_test(c, negatives_follow_the_softmax_and_are_never_positive);
+    tcase_add_test(c, negatives_are_keyed_by_the_sample_not_its_place);
+    tcase_add_test(c, images_are_drawn_by_the_text_and_texts_by_the_image);
+    tcase_add_test(c, wrong_inputs_are_told);
+    tcase_add_test(c, a_batch_of_one_has_finite_losses_and_no_contrast);
+    tcase_add_test(c, an_empty_caption_is_a_caption);
+    tcase_add_test(c, all_masked_but_one_token_is_finite);
+    tcase_add_test(c, first_losses_are_those_of_a_guess);
+    tcase_add_test(c, a_warm_step_calls_no_allocator);
+    tcase_add_test(c, threads_change_no_bit);
+    suite_add_tcase(s, c);
+    return s;
+}
