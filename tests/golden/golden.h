@@ -37,6 +37,16 @@ void golden_compare_params(golden *g, const char *name, nn_store *s, const char 
 void golden_skip(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* models.c: what the handlers of golden/lavis share. */
+blip2_qformer_config golden_qformer_config(const golden *g);
+blip2_config golden_stage1_config(const golden *g);            /* no vision tower: features are given */
+nn_store *golden_store(golden *g, nn_store *s);                /* builds, with gradients, and loads weights/ */
+blip2_text golden_bert_text(golden *g, tape *t, const blip2_config *c, const char *name, long width);
+tensor *golden_leaf_heads(golden *g, tape *t, const char *name);       /* (B,H,T,d) -> a leaf (B,T,Hd) */
+void golden_compare_mask(golden *g, tape *t, const char *name, const unsigned char *mask, long n);
+void golden_compare_grad(golden *g, tape *t, const char *name, tensor *x);
+void golden_compare_grad_heads(golden *g, tape *t, const char *name, tensor *x, long heads);
+
 /* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
 #define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) X(optim) X(lr) \
     X(t5) X(t5_instruct) X(dist2)
