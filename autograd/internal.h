@@ -60,6 +60,27 @@ double *ag_ce_shares(tape *t, long R, const ag_ce *o);                          
 void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
 void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
 
+/* random.c: 8 rows of n numbers of 16 bits, bits (8,n), one Philox counter {first + c, band, sheet} a column. What stands at
+ * (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends.                 */
+void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t *bits);
+
+/* dropout.c: what is dropped in the rows (R,C) of one sheet; a band is 8 rows that share their counters. */
+typedef struct ag_dropper {
+    uint64_t key;
+    const int *sample;                 /* (B) the global index of each batch row, NULL: b itself */
+    int keep;                          /* of 65536 */
+    real scale;                        /* 65536 / keep */
+} ag_dropper;
+const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B);        /* NULL: nothing is dropped */
+uint64_t ag_dropper_key(const ag_dropper *d, long b);
+/* y = into y + x with what is dropped set to 0 and the rest scaled: rows 8 band .. of (R,C); y may be x. */
+void ag_drop_band(const ag_dropper *d, uint64_t key, uint32_t sheet, long band, long R, long C, const real *x,
+                  real into, real *y);
+
+/* softmax.c: one row, one thread; y may be x, dx may be dy. A row of -inf alone gives zeros. */
+void ag_softmax_row(long C, const real *x, real *y);
+void ag_softmax_back_row(long C, const real *y, const real *dy, real into, real *dx);
+
 /* ---- exp, erf and tanh of one number, for use inside loops ------------------------------------------------------
  * In float each is a straight run of additions, multiplications and selections that the compiler turns into vector
  * instructions, and lies within 2 units in the last place of the C library's (tests/test_math.c). The library's own
