@@ -38,6 +38,7 @@ bool error_head(error *e, error_kind kind, const char *format, ...) __attribute_
 #define QUOTE(s) error_quote((char[BASE_QUOTE]){ 0 }, (s))
 enum { BASE_QUOTE = 832 };
 const char *error_quote(char *to, const char *name);
+int text_printable(const char *s);                 /* bytes of the UTF-8 character at s; 0: broken or a control character */
 const char *nearest(const char *word, const char *const *words, int n);  /* most alike of words, NULL if none is near */
 
 /* ---- memory -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, PATH = CONFIG_NAME };
+enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, MOST_PROBLEMS = 100, PATH = CONFIG_NAME };
 
 typedef struct reader {
     const char *file;
@@ -146,28 +146,51 @@ static void wrong(char *why, size_t size, const config_key *k, const char *what,
         snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most, QUOTE(text));
 }
 
+/* UTF-8 without control characters but tab and newline: what config_print can write so that it reads back the same. */
+static bool clean(const char *text)
+{
+    for (int n; *text; text += n) {
+        n = *text == '\n' || *text == '\t' ? 1 : text_printable(text);
+        if (!n)
+            return false;
+    }
+    return true;
+}
+
+static bool take_number(const config_key *k, void *target, const char *text)
+{
+    double x;
+    if (!number(text, &x) || (k->least == 0 && k->most == 0 ? fabs(x) > 1e15 : !(x >= k->least && x <= k->most)))
+        return false;
+    if (k->type == CONFIG_REAL)
+        *(double *)target = x;
+    else if (fabs(x) < 9e15 && !strpbrk(text, ".eE"))
+        *(long *)target = (long)x;
+    else
+        return false;
+    return true;
+}
+
 /* Puts one scalar where it belongs; false: `why` says what was expected. */
 static bool take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size)
 {
     static const char *const yes[] = { "true", "True", "TRUE", NULL }, *const no[] = { "false", "False", "FALSE", NULL };
-    double x;
+    if (!clean(text)) {
+        snprintf(why, size, "expected UTF-8 without control characters, found \"%s\"", QUOTE(text));
+        return false;
+    }
     switch (k->type) {
     case CONFIG_BOOL:
-        *(bool *)target = is_word(text, yes);
-        if (!quoted && (is_word(text, yes) || is_word(text, no)))
+        if (!quoted && (is_word(text, yes) || is_word(text, no))) {
+            *(bool *)target = is_word(text, yes);
             return true;
+        }
         wrong(why, size, k, "true or false", text);
         return false;
     case CONFIG_INT:
     case CONFIG_REAL:
-        if (!quoted && number(text, &x) && (k->type == CONFIG_REAL || (x == floor(x) && fabs(x) < 9e15 && !strpbrk(text, ".eE")))
-            && (k->least == 0 && k->most == 0 ? fabs(x) <= 1e15 : x >= k->least && x <= k->most)) {
-            if (k->type == CONFIG_INT)
-                *(long *)target = (long)x;
-            else
-                *(double *)target = x;
+        if (!quoted && take_number(k, target, text))
             return true;
-        }
         wrong(why, size, k, k->type == CONFIG_INT ? "a whole number" : "a number", text);
         return false;
     case CONFIG_CHOICE:
@@ -210,8 +233,12 @@ static bool next(walk *w, yaml_event_t *event)
         return false;
     }
     const char *anchor = NULL, *tag = NULL;
+    bool zero = false;
     switch (event->type) {
-    case YAML_SCALAR_EVENT: anchor = (char *)event->data.scalar.anchor, tag = (char *)event->data.scalar.tag; break;
+    case YAML_SCALAR_EVENT:
+        anchor = (char *)event->data.scalar.anchor, tag = (char *)event->data.scalar.tag;
+        zero = memchr(event->data.scalar.value, 0, event->data.scalar.length);
+        break;
     case YAML_MAPPING_START_EVENT: anchor = (char *)event->data.mapping_start.anchor, tag = (char *)event->data.mapping_start.tag; break;
     case YAML_SEQUENCE_START_EVENT: anchor = (char *)event->data.sequence_start.anchor, tag = (char *)event->data.sequence_start.tag; break;
     default: break;
@@ -222,11 +249,13 @@ static bool next(walk *w, yaml_event_t *event)
     yaml_mark_t at = event->start_mark;
     if (anchor || tag || event->type == YAML_ALIAS_EVENT)
         problem(w->r, &at, "anchors, aliases and tags are not taken here");
+    else if (zero)
+        problem(w->r, &at, "a zero byte in a text");
     else if (w->depth > MOST_DEPTH)
         problem(w->r, &at, "nested deeper than %d", MOST_DEPTH);
     else if (++w->events > MOST_EVENTS)
         problem(w->r, &at, "more than %d parts", MOST_EVENTS);
-    else
+    else if (w->r->problems < MOST_PROBLEMS)               /* more help nobody, and each is compared with all keys */
         return true;
     w->stop = true;
     yaml_event_delete(event);
@@ -250,8 +279,10 @@ static bool met_before(reader *r, const char *path)
     if (r->seen_count == r->seen_room) {
         long room = r->seen_room ? 2 * r->seen_room : 128;
         void *more = mem_grow(r->seen, (size_t)r->seen_room * PATH, (size_t)room * PATH);
-        if (!more)
+        if (!more) {
+            problem(r, NULL, "memory is out");
             return false;
+        }
         r->seen = more;
         r->seen_room = room;
     }

@@ -56,22 +56,21 @@ bool error_head(error *e, error_kind kind, const char *format, ...)
     return false;
 }
 
-/* Length of the valid UTF-8 character at s that may be printed as it is, else 0. */
-static int printable(const unsigned char *s)
+int text_printable(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x20 || s[0] == 0x7f)
         return 0;
     if (s[0] < 0x80)
         return 1;
-    int n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : 0;
-    if (s[0] >= 0xf5)
-        return 0;
+    int n = s[0] < 0xc2 || s[0] > 0xf4 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
     for (int i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0)
-        return 0;                                         /* C1 control characters */
-    return n;
+    bool control = s[0] == 0xc2 && s[1] < 0xa0;
+    bool longer = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);       /* than need be */
+    bool outside = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);    /* surrogates, past U+10FFFF */
+    return control || longer || outside ? 0 : n;
 }
 
 const char *error_quote(char *to, const char *name)
@@ -80,7 +79,7 @@ const char *error_quote(char *to, const char *name)
     char *p = to;
     int used = 0;
     while (*s && used < 200) {
-        int n = printable(s);
+        int n = text_printable((const char *)s);
         if (n) {
             memcpy(p, s, (size_t)n);
             p += n;
