@@ -61,13 +61,15 @@ static tensor *feed_forward(const blip2_bert_layer *l, tape *t, tensor *x, const
     return join(l, t, x, y, norm, place);
 }
 
-static tensor *self_attention(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
+/* All rows are looked at, the first `rows` look. */
+static tensor *self_attention(const blip2_bert_layer *l, tape *t, tensor *x, long rows, blip2_layer_io *io)
 {
     io->present = nn_attention_memory(&l->self, t, x);                     /* (B,S,D) */
-    tensor *y = nn_attention_forward(&l->self, t, x, io->present, (ag_attn){
+    tensor *looking = rows < x->dim[1] ? ag_slice(t, x, 1, 0, rows) : x;   /* (B,rows,D) */
+    tensor *y = nn_attention_forward(&l->self, t, looking, io->present, (ag_attn){
         .mask = io->mask, .past_k = io->past.k, .past_v = io->past.v, .cache = io->cache,
         .probs = io->self_probs, .drop = drop(l, DROP_SELF_PROBS) });
-    return join(l, t, x, y, &l->self_norm, DROP_SELF);
+    return join(l, t, looking, y, &l->self_norm, DROP_SELF);
 }
 
 static tensor *cross_attention(const blip2_bert_layer *l, tape *t, tensor *queries, const blip2_layer_io *io)
@@ -82,10 +84,13 @@ static tensor *cross_attention(const blip2_bert_layer *l, tape *t, tensor *queri
 
 tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
 {
-    if (x->ndim != 3 || io->queries < 0 || io->queries > x->dim[1])
-        ag_fail("bert_layer", "x %s cannot begin with %ld query rows", SHAPE(x), io->queries);
-    long Q = io->queries, T = x->dim[1] - Q;
-    tensor *h = self_attention(l, t, x, io);                               /* (B,Q+T,D) */
+    long rows = io->rows ? io->rows : x->ndim == 3 ? x->dim[1] : 0;
+    if (io->queries < 0 || io->queries > rows || x->ndim != 3 || rows > x->dim[1])
+        ag_fail("bert_layer", "x %s cannot give %ld rows that begin with %ld queries", SHAPE(x), rows, io->queries);
+    if (rows < x->dim[1] && io->mask && io->mask->Tq > 1)
+        ag_fail("bert_layer", "a mask a row is given for x %s, but only %ld rows are wanted", SHAPE(x), rows);
+    long Q = io->queries, T = rows - Q;
+    tensor *h = self_attention(l, t, x, rows, io);                         /* (B,Q+T,D) */
     tensor *hq = NULL, *ht = NULL;
     if (Q) {
         hq = T ? ag_slice(t, h, 1, 0, Q) : h;                              /* (B,Q,D) */

@@ -70,6 +70,7 @@ typedef struct blip2_bert_layer {
 } blip2_bert_layer;
 typedef struct blip2_layer_io {        /* options and side results of one layer or pass */
     long queries;                      /* the first `queries` rows are queries */
+    long rows;                         /* only that many first rows are wanted (with one mask for all rows); 0: all */
     const ag_mask *mask;               /* self-attention, over past and new keys */
     nn_kv memory;                      /* image keys and values of this layer, if it has cross-attention and queries > 0 */
     const ag_mask *memory_mask;        /* NULL: all */
@@ -80,7 +81,7 @@ typedef struct blip2_layer_io {        /* options and side results of one layer 
     tensor **self_probs, **cross_probs;    /* NULL, or where to put them */
 } blip2_layer_io;
 void blip2_bert_layer_init(blip2_bert_layer *l, nn_scope s, const blip2_qformer_config *c, long index);
-tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io);    /* (B,S,D) -> (B,S,D) */
+tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io);    /* (B,S,D) -> same */
 
 typedef struct blip2_qformer {
     blip2_qformer_config config;
@@ -101,6 +102,7 @@ typedef struct blip2_pass {
     nn_kv *present;                    /* (layers) out, or NULL */
     tensor **hidden;                   /* (layers + 1) out, or NULL */
     tensor **self_probs, **cross_probs;    /* (layers) out, or NULL */
+    long rows;                         /* the result's first rows, all that the last layer computes; 0: all */
     uint32_t pass;                     /* dropout: which use within a step */
 } blip2_pass;
 void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config *c);
@@ -176,11 +178,12 @@ typedef struct blip2_stage1_in {
 typedef struct blip2_stage1_out {
     tensor *loss, *itc, *itm, *itg;                        /* () each; loss = itc + itm + itg */
     tensor *image, *query_output, *image_features;         /* (B,N,E) after ln_vision, (B,Q,D), (B,Q,embed) normalised */
-    tensor *text_output, *text_feature;                    /* (B,T,D), (B,embed) */
+    tensor *text_output, *text_feature;                    /* (B,1,D), with keep (B,T,D); (B,embed) normalised */
+    long tokens;                                           /* T of what was computed: of the longest caption */
     tensor *sim_i2t, *sim_t2i;                             /* (B,B) */
     real *weights_i2t, *weights_t2i;                       /* (B,B) that negatives are drawn with */
     const int *negative_image, *negative_text;             /* (B) in use */
-    tensor *itm_hidden, *itm_logits;                       /* (3B,Q+T,D), (3B,2) */
+    tensor *itm_hidden, *itm_logits;                       /* (3B,Q+T,D), only with keep; (3B,2) */
     const int *itm_labels;                                 /* (3B) 1: they belong together */
     const int *itg_labels;                                 /* (B,T-1) shifted, -100 ignored */
     tensor *itg_logits;                                    /* (B,T,V), only with keep */
@@ -195,7 +198,7 @@ tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text);      
 tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output);          /* -> (B,Q,embed), normalised */
 tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden);                  /* of [CLS]: -> (B,embed), normalised */
 tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row, blip2_text text,
-                         tensor **hidden);                 /* (rows,2), mean over queries */
+                         tensor **hidden);                 /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
 
 /* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt) -------------- */
 typedef struct blip2_stage2_in {

@@ -6,14 +6,17 @@
 #include "blip2/internal.h"
 #include <string.h>
 
-/* (B,T): the text with [DEC] in front */
-static const int *decoder_ids(tape *t, blip2_text text, int dec)
+/* The first n columns of the text, with [DEC] in front. */
+static blip2_text decoder_text(tape *t, blip2_text text, long n, int dec)
 {
-    int *ids = ag_alloc(t, text.B * text.T * (long)sizeof *ids);
-    memcpy(ids, text.ids, (size_t)(text.B * text.T) * sizeof *ids);
-    for (long b = 0; b < text.B; b++)
-        ids[b * text.T] = dec;
-    return ids;
+    int *ids = ag_alloc(t, text.B * n * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(t, text.B * n);
+    for (long b = 0; b < text.B; b++) {
+        memcpy(ids + b * n, text.ids + b * text.T, (size_t)n * sizeof *ids);
+        memcpy(mask + b * n, text.mask + b * text.T, (size_t)n);
+        ids[b * n] = dec;
+    }
+    return (blip2_text){ text.B, n, ids, mask };
 }
 
 /* (B,T-1): what each token but the last should be followed by */
@@ -32,18 +35,18 @@ tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, bl
     long B = text.B, T = text.T;
     if (T < 2)
         ag_fail("stage1", "text (%ld,%ld): at least [CLS] and [SEP] are expected", B, T);
+    blip2_text given = decoder_text(t, text, keep ? T : T - 1, m->config.dec);         /* nothing follows the last */
     out->itg_labels = next_ids(t, text);
     ag_ce options = { .ids = out->itg_labels, .ignore = -100, .smoothing = m->config.label_smoothing };
     tensor *hidden = blip2_qformer_forward(q, t, &(blip2_pass){
-        .ids = decoder_ids(t, text, m->config.dec), .B = B, .T = T, .past = out->past,
-        .mask = blip2_mask_causal_cached(t, B, m->config.qformer.queries, T, text.mask), .pass = PASS_CAPTION });
+        .ids = given.ids, .B = B, .T = given.T, .past = out->past, .pass = PASS_CAPTION,
+        .mask = blip2_mask_causal_cached(t, B, m->config.qformer.queries, given.T, given.mask) });
     if (keep) {
         out->itg_logits = blip2_qformer_logits(q, t, hidden);              /* (B,T,V) */
         tensor *predicting = ag_slice(t, out->itg_logits, 1, 0, T - 1);    /* (B,T-1,V) */
         return ag_cross_entropy(t, predicting, &options);
     }
-    tensor *predicting = ag_slice(t, hidden, 1, 0, T - 1);                 /* (B,T-1,D) */
-    tensor *x = blip2_qformer_transform(q, t, predicting);                 /* (B,T-1,D) */
+    tensor *x = blip2_qformer_transform(q, t, hidden);                     /* (B,T-1,D) */
     tensor *rows = ag_reshape(t, x, DIMS(B * (T - 1), x->dim[2]));
     return ag_linear_cross_entropy(t, rows, q->words.weight, q->head_bias, &options);
 }

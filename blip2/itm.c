@@ -117,7 +117,8 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
     inside.sample = three_samples(t, &outside, B);
     ag_seed(t, inside);
     out->itm_logits = blip2_itm_logits(m, t, memory, three_images(t, B, out->negative_image),
-                                       three_texts(t, text, out->negative_text), &out->itm_hidden);    /* (3B,2) */
+                                       three_texts(t, text, out->negative_text),
+                                       in->keep ? &out->itm_hidden : NULL);            /* (3B,2) */
     ag_seed(t, outside);
     return ag_cross_entropy(t, out->itm_logits, &(ag_ce){ .ids = labels, .ignore = -100 });
 }
@@ -130,8 +131,9 @@ tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, con
     tensor *queries = ag_repeat(t, m->query_tokens, text.B);               /* (R,Q,D) */
     tensor *h = blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
         .queries = queries, .ids = text.ids, .B = text.B, .T = text.T, .memory = memory, .memory_row = memory_row,
-        .mask = blip2_mask_bidirectional(t, text.B, Q, text.T, text.mask), .pass = PASS_MATCHING });       /* (R,Q+T,D) */
-    tensor *of_queries = ag_slice(t, h, 1, 0, Q);                          /* (R,Q,D) */
+        .mask = blip2_mask_bidirectional(t, text.B, Q, text.T, text.mask), .pass = PASS_MATCHING,
+        .rows = hidden ? 0 : Q });                                         /* (R,Q+T,D) or (R,Q,D) */
+    tensor *of_queries = hidden ? ag_slice(t, h, 1, 0, Q) : h;             /* (R,Q,D) */
     tensor *mean = ag_mean_axis(t, of_queries, 1);                         /* (R,D) */
     if (hidden)
         *hidden = h;

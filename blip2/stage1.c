@@ -6,7 +6,8 @@
  *     ITC compares Z with h[CLS] (itc.c), ITM reads texts and pictures together (itm.c), ITG writes the text behind
  *     the image pass's K and V (itg.c).
  * What the passes share is computed once: the cross-attention's keys and values of an image serve the image pass and
- * the three groups of ITM. Text is cut to the longest caption: what lies behind it is masked everywhere.           */
+ * the three groups of ITM. Nothing is computed that no loss looks at (unless everything is to be kept): text is cut to
+ * the longest caption, the last layer gives [CLS] alone to ITC and the query rows alone to ITM.                   */
 #include "blip2/internal.h"
 #include <string.h>
 
@@ -24,11 +25,17 @@ tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_
     return image_pass(m, t, image, memory ? memory : layer_room(m, t), present);
 }
 
-tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text)
+/* The first `rows` rows of the text pass; 0: all */
+static tensor *text_pass(const blip2_model *m, tape *t, blip2_text text, long rows)
 {
     return blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
-        .ids = text.ids, .B = text.B, .T = text.T, .pass = PASS_TEXT,
-        .mask = blip2_mask_bidirectional(t, text.B, 0, text.T, text.mask) });          /* (B,T,D) */
+        .ids = text.ids, .B = text.B, .T = text.T, .pass = PASS_TEXT, .rows = rows,
+        .mask = blip2_mask_bidirectional(t, text.B, 0, text.T, text.mask) });          /* (B,rows,D) */
+}
+
+tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text)
+{
+    return text_pass(m, t, text, 0);
 }
 
 tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output)
@@ -39,7 +46,7 @@ tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output
 
 tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden)
 {
-    tensor *first = ag_slice(t, hidden, 1, 0, 1);                          /* (B,1,D): [CLS] */
+    tensor *first = hidden->dim[1] > 1 ? ag_slice(t, hidden, 1, 0, 1) : hidden;        /* (B,1,D): [CLS] */
     tensor *cls = ag_reshape(t, first, DIMS(hidden->dim[0], hidden->dim[2]));
     tensor *projected = nn_linear_forward(&m->text_proj, t, cls);
     return ag_l2_normalize(t, projected, 1e-12);                           /* (B,embed) */
@@ -79,11 +86,11 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     check(m, in);
     blip2_text text = in->keep ? in->text : trim(t, in->text);
     nn_kv *memory = layer_room(m, t);
-    *out = (blip2_stage1_out){ .past = layer_room(m, t) };
+    *out = (blip2_stage1_out){ .past = layer_room(m, t), .tokens = text.T };
     out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
     out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
     out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
-    out->text_output = blip2_text_hidden(m, t, text);                      /* (B,T,D) */
+    out->text_output = text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or [CLS] alone: (B,1,D) */
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 
