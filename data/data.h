@@ -1,4 +1,4 @@
-/* data.h - pictures, and the synthetic world: what is read before a network sees it. Knows no tensor. */
+/* data.h - pictures, text, and the synthetic world: what is read before a network sees it. Knows no tensor. */
 #ifndef DATA_H
 #define DATA_H
 #include "base/base.h"
@@ -73,6 +73,60 @@ typedef struct record {
 typedef struct record_list { record *items; long count; } record_list;
 bool records_read(const char *path, record_list *l, error *e);     /* every bad line is reported together */
 void record_list_free(record_list *l);
+
+/* ---- tokenizers: text to ids and back -------------------------------------------------------------------------
+ * WordPiece, uncased (Devlin et al. 2019), and byte-level BPE (Radford et al. 2019), as Hugging Face's tokenizers
+ * compute them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of threads may use
+ * a tokenizer.                                                                                                   */
+enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 64 << 20 };     /* limits */
+typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE } tokenizer_kind;
+typedef struct tokenizer tokenizer;
+
+/* vocab.txt makes a WordPiece tokenizer, vocab.json and merges.txt a BPE one. */
+typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;     /* folders in name are passed over */
+enum { TOKENIZER_FILES = 2 };
+tokenizer *tokenizer_read(const char *folder, error *e);
+tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);     /* from: for errors */
+int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e);  /* how many, 0: failed; mem_free bytes */
+bool tokenizer_write(const tokenizer *t, const char *folder, error *e);    /* the folder is made if it is not there */
+void tokenizer_free(tokenizer *t);
+
+tokenizer_kind tokenizer_is(const tokenizer *t);
+int tokenizer_size(const tokenizer *t);                /* ids are 0 .. size - 1 */
+int tokenizer_id(const tokenizer *t, const char *token);       /* -1: it has none */
+const char *tokenizer_token(const tokenizer *t, int id);       /* as the file spells it; NULL: no such id */
+int tokenizer_pad(const tokenizer *t);                 /* [PAD]; <pad>, else the end token; -1: none */
+int tokenizer_add(tokenizer *t, const char *special, error *e);    /* [DEC], <image>: its id, new or old; -1: failed */
+
+typedef struct tokenizer_options {
+    long max;                  /* ids in a text at most, [CLS] [SEP] </s> included; 0: no limit */
+    long pad_to;               /* tokenizer_batch: columns; 0: as many as the longest text has */
+    bool pad_left;
+    bool bare;                 /* no [CLS] [SEP], no </s> in front */
+    bool literal;              /* special tokens in the text are ordinary characters */
+} tokenizer_options;
+typedef struct token_list { int *ids; long n, room; } token_list;              /* grows, may be used again; mem_free ids */
+typedef struct token_batch { long B, T; int *ids; unsigned char *mask; long room; } token_batch;     /* (B,T) */
+bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const tokenizer_options *o, token_list *to, error *e);
+bool tokenizer_batch(const tokenizer *t, long B, const char *const *texts, const tokenizer_options *o, token_batch *to, error *e);
+void token_batch_free(token_batch *b);
+/* UTF-8, a 0 behind it; broken bytes become U+FFFD, ids without a token nothing. NULL: memory is out. mem_free it. */
+char *tokenizer_decode(const tokenizer *t, const int *ids, long n, bool keep_special, long *bytes);
+
+/* A vocabulary from text: the most frequent pair of neighbours is made one token, again and again (Sennrich et al.
+ * 2016), until there are `size` tokens or no pair occurs min_count times. The same text in any order gives the same
+ * vocabulary. WordPiece starts from the characters seen and printable ASCII, BPE from all bytes behind <s> <pad> </s>
+ * <unk>. Of a WordPiece's pieces only those that stand in the split text are kept, so that whole words fill it.   */
+typedef struct tokenizer_trainer tokenizer_trainer;
+tokenizer_trainer *tokenizer_trainer_new(tokenizer_kind kind, error *e);
+bool tokenizer_trainer_add(tokenizer_trainer *r, const char *text, long bytes, error *e);
+tokenizer *tokenizer_train(tokenizer_trainer *r, long size, long min_count, error *e);     /* r may be given more after */
+void tokenizer_trainer_free(tokenizer_trainer *r);
+
+/* ---- text as LAVIS cleans it; mem_free it, NULL: memory is out ------------------------------------------------- */
+enum { CLEAN_WORDS = 50 };
+char *clean_caption(const char *text);         /* lower case, .!"()*#:;~ to spaces, spaces joined, 50 words at most */
+char *clean_question(const char *text);        /* lower case, .!"()*#:;~ removed, 50 words at most */
 
 #pragma GCC visibility pop
 #endif

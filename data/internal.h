@@ -2,6 +2,7 @@
 #ifndef DATA_INTERNAL_H
 #define DATA_INTERNAL_H
 #include "data/data.h"
+#include <jansson.h>
 
 /* ---- pictures: png.c ---- */
 bool data_png_decode(picture *p, const void *bytes, long n, const char *name, error *e);
@@ -81,4 +82,92 @@ double data_distance(int shape, double x, double y);               /* signed, to
 struct sheet { picture page; long columns, side, scale; };         /* a picture's side in pixels, on the page scale times it */
 bool data_sheet_begin(struct sheet *s, long entries, long side, error *e);
 void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text);     /* its lines are wrapped */
+
+/* ---- text: grow.c ---- */
+void data_append(buffer *b, const char *bytes, long n);            /* a 0 stands behind, not counted */
+void data_append_character(buffer *b, int c);                      /* as UTF-8 */
+typedef struct ints { int *at; long n, room; bool failed; } ints;
+void data_push(ints *list, int value);
+bool data_room(void **at, long *room, long n, size_t size);        /* makes room for n of this size; false: memory is out */
+bool data_no_memory(error *e, const char *what);                   /* reports it; false */
+
+/* ---- JSON: json.c; `most` values, 32 levels, no key twice; line: the number of the first ---- */
+json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e);
+
+/* ---- characters: unicode.c ---- */
+enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };
+int unicode_next(const char *s, long n, int *c);   /* bytes of the first character of n >= 1; c is UNICODE_BROKEN, and
+                                                      they are what one U+FFFD stands for, if it is none */
+long unicode_valid(const char *s, long n);         /* bytes before the first that is not UTF-8; n: all is well */
+bool unicode_removed(int c);                       /* control and format characters, as BERT cleans text */
+bool unicode_white(int c);
+bool unicode_ideograph(int c);
+bool unicode_mark(int c);                          /* Mn, accents */
+bool unicode_punctuation(int c);                   /* with ASCII symbols */
+int unicode_lower(int c);
+enum { UNICODE_PARTS = 4 };
+int unicode_decompose(int c, int parts[UNICODE_PARTS]);            /* canonically (NFD): how many */
+int unicode_class(int c);                          /* canonical combining class, 0: a starter */
+
+/* ---- tokens by text and back: vocabulary.c ---- */
+typedef struct vocabulary {
+    int n, longest;                    /* tokens, bytes of the longest */
+    long room, slots;                  /* of start; of slot, a power of two, at most half full */
+    long *start;                       /* where each token begins in text.text */
+    buffer text;                       /* every token with a 0 behind it */
+    int *slot;                         /* 1 + id, 0: free */
+} vocabulary;
+int vocabulary_find(const vocabulary *v, const char *text, long n);             /* -1: it is not there */
+int vocabulary_add(vocabulary *v, const char *text, long n);       /* its id; it must not be there; -1: memory is out */
+const char *vocabulary_text(const vocabulary *v, int id);
+long vocabulary_bytes(const vocabulary *v, int id);
+void vocabulary_free(vocabulary *v);
+
+/* ---- numbers by pair of ids: pairs.c ---- */
+typedef struct pairs { long n, slots; struct pair_slot { int left, right, value; } *slot; } pairs;     /* value 0: free */
+int pairs_find(const pairs *p, int left, int right);               /* -1: it is not there */
+bool pairs_add(pairs *p, int left, int right, int value);          /* must not be there, value >= 0; false: memory is out */
+void pairs_free(pairs *p);
+
+/* ---- tokenizers ---- */
+enum { TOKENIZER_SPECIALS = 64, BYTE_VALUES = 256 };
+struct tokenizer {
+    tokenizer_kind kind;
+    vocabulary tokens;
+    int special[TOKENIZER_SPECIALS], specials;
+    int first, last, pad, unknown;     /* [CLS] [SEP] [PAD] [UNK]; </s>, none, <pad>, none; -1: none */
+    int byte[BYTE_VALUES];             /* BPE: the token of each byte */
+    ints merges;                       /* BPE: left, right, product of each merge, by rank */
+    pairs ranks;
+    struct byte_splitter *splitter;    /* BPE */
+};
+/* Pieces of text between special tokens, already known to be UTF-8. They fail by to->failed or returning false. */
+bool wordpiece_encode(const tokenizer *t, const char *text, long n, ints *to);
+bool byte_bpe_encode(const tokenizer *t, const char *text, long n, ints *to);
+void wordpiece_decode(const tokenizer *t, int id, buffer *to);     /* appends one token */
+void wordpiece_tidy(buffer *text);                 /* takes the space before punctuation away, as Hugging Face does */
+void byte_bpe_decode(const tokenizer *t, int id, buffer *to);      /* appends its bytes */
+
+/* Words of BERT's pre-tokenizer, normalised; pieces of GPT-2's pattern. A visitor returns false to stop. */
+typedef bool (*text_visitor)(void *context, const char *piece, long n);
+typedef struct byte_splitter byte_splitter;
+bool wordpiece_words(const char *text, long n, text_visitor visit, void *context);
+bool byte_bpe_pieces(const byte_splitter *s, const char *text, long n, text_visitor visit, void *context);
+byte_splitter *byte_splitter_new(void);            /* NULL: memory is out */
+void byte_splitter_free(byte_splitter *s);
+int byte_character(int byte);                      /* the printable character that stands for a byte in vocabularies */
+int byte_of_character(int c);                      /* -1: none */
+
+bool wordpiece_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);      /* vocab.txt */
+bool byte_bpe_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);       /* vocab.json */
+bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, long n, error *e);    /* merges.txt */
+bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product);       /* false: memory is out */
+tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
+bool tokenizer_ready(tokenizer *t, const char *name, error *e);    /* finds special tokens; all needed must be there */
+
+/* Learns merges: words as ids of tokens in `v`, count times each (merges.c). */
+typedef struct merge_words { ints ids; long *start; long *count; long n, room; } merge_words;      /* start (n + 1) */
+typedef bool (*merge_join)(buffer *to, const vocabulary *v, int left, int right);   /* the product's text */
+bool merge_learn(merge_words *w, vocabulary *v, ints *merges, merge_join join, bool live_only, long size, long min_count,
+                 long **uses);         /* uses: NULL, or gets (v->n) how often each token stands in the words */
 #endif

@@ -1,0 +1,42 @@
+/* json.c - JSON by jansson, behind limits on depth and on the number of values: they bound what a text can cost. */
+#include "data/internal.h"
+#include <string.h>
+
+enum { JSON_LEVELS = 32 };
+
+/* Looks at brackets and commas alone, outside strings. */
+static bool within_limits(const char *name, long line, const char *bytes, long n, long most, error *e)
+{
+    long depth = 0, values = 0;
+    bool text = false;
+    for (long i = 0; i < n; i++) {
+        char c = bytes[i];
+        line += c == '\n';
+        if (text)
+            i += c == '\\', text = c != '"';
+        else if (c == '"')
+            text = true;
+        else if (c == '[' || c == '{')
+            depth++, values++;
+        else if (c == ']' || c == '}')
+            depth--;
+        else if (c == ',')
+            values++;
+        if (depth > JSON_LEVELS)
+            return error_set(e, "%s:%ld: JSON: too deep; expected at most %d levels", name, line, JSON_LEVELS);
+        if (values > most)
+            return error_set(e, "%s:%ld: JSON: too many values; expected at most %ld", name, line, most);
+    }
+    return true;
+}
+
+json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e)
+{
+    json_error_t problem;
+    if (!within_limits(name, line, bytes, n, most, e))
+        return NULL;
+    json_t *root = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES, &problem);
+    if (!root)
+        error_set(e, "%s:%ld:%d: JSON: %s", name, line + problem.line - 1, problem.column, QUOTE(problem.text));
+    return root;
+}
