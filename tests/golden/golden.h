@@ -11,7 +11,8 @@
 typedef struct golden golden;
 typedef void (*golden_handler)(golden *g, tape *t);
 
-const char *golden_file(const golden *g);
+const char *golden_file(const golden *g);                      /* the case's file, or folder */
+const char *golden_group(const golden *g);                     /* the group of the file that is the case; "" for all of it */
 json_t *golden_config(const golden *g);                        /* root attribute `config` */
 long golden_int(const golden *g, const char *key, long otherwise);     /* of config; "llm.dim" reaches inside */
 double golden_real(const golden *g, const char *key, double otherwise);
@@ -34,6 +35,8 @@ void golden_compare_heads(golden *g, const char *name, const tensor *ours, long 
  * without a parameter fails. selected: only datasets that are there are compared, none else is looked at.       */
 void golden_compare_grads(golden *g, const char *name, nn_store *s, const char *prefix, bool selected);
 void golden_compare_params(golden *g, const char *name, nn_store *s, const char *prefix); /* values; *.key.bias left out */
+/* For cases that are no HDF5 file: one comparison that the handler made itself. */
+void golden_result(golden *g, const char *name, long values, double error, double tolerance);
 void golden_skip(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -50,6 +53,13 @@ void golden_compare_grad_heads(golden *g, tape *t, const char *name, tensor *x, 
 /* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
 #define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) X(optim) X(lr) \
     X(t5) X(t5_instruct) X(dist2)
+/* And the cases of other folders: hf/NAME, tokenizers/NAME.jsonl, a group of images.h5, metrics/NAME.json, formats/NAME. */
+#define GOLDEN_OTHERS(X) X(hf) X(tokenizer) X(image) X(metric) X(format)
 #define GOLDEN_DECLARE(kind) void golden_##kind(golden *g, tape *t) __attribute__((weak));
 GOLDEN_KINDS(GOLDEN_DECLARE)
+GOLDEN_OTHERS(GOLDEN_DECLARE)
+
+/* main.c runs a case: handler NULL is a kind that does not exist here. Prints its line; counts[0] passed, [1] failed, [2] skipped. */
+void golden_run(const char *shown, const char *path, const char *group, const char *outputs, golden_handler handler, long counts[3]);
+golden_handler golden_handler_of(const char *path, error *e);  /* by the root attribute `kind`; e->text empty: not built here */
 #endif
