@@ -61,15 +61,15 @@ void golden_skip(golden *g, const char *format, ...)
     ag_fail("golden", "skipped");      /* back to golden_run */
 }
 
-void golden_result(golden *g, const char *name, long values, double error, double tolerance)
+void golden_result(golden *g, const char *name, long values, double off, double tolerance)
 {
     g->values += values;
-    if (!(error * g->tolerance <= g->worst * tolerance) || !g->tolerance) {
-        g->worst = error;
+    if (!(off * g->tolerance <= g->worst * tolerance) || !g->tolerance) {
+        g->worst = off;
         g->tolerance = tolerance;
     }
-    if (!(error <= tolerance))
-        golden_fail(g, "%s: differs by %.1e, tolerance %.1e", name, error, tolerance);
+    if (!(off <= tolerance))
+        golden_fail(g, "%s: differs by %.1e, tolerance %.1e", name, off, tolerance);
 }
 
 /* ---- what the file holds --------------------------------------------------------------------------------------------- */

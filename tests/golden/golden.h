@@ -36,7 +36,7 @@ void golden_compare_heads(golden *g, const char *name, const tensor *ours, long 
 void golden_compare_grads(golden *g, const char *name, nn_store *s, const char *prefix, bool selected);
 void golden_compare_params(golden *g, const char *name, nn_store *s, const char *prefix); /* values; *.key.bias left out */
 /* For cases that are no HDF5 file: one comparison that the handler made itself. */
-void golden_result(golden *g, const char *name, long values, double error, double tolerance);
+void golden_result(golden *g, const char *name, long values, double off, double tolerance);
 void golden_skip(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
