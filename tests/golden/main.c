@@ -52,7 +52,7 @@ static void run_images(search *s, const char *path)
     }
     h5_list_free(all, n);
     if (!n) {
-        printf("%-36s FAIL %s\n", shown(s, path), e.text);
+        printf("%-48s FAIL %s\n", shown(s, path), e.text);
         s->counts[1]++;
     }
 }
@@ -65,7 +65,7 @@ static void run_h5(search *s, const char *path)
         golden_run(shown(s, path), path, "", "out", handler, s->counts);
         return;
     }
-    printf("%-36s FAIL %s\n", shown(s, path), e.text);
+    printf("%-48s FAIL %s\n", shown(s, path), e.text);
     s->counts[1]++;
 }
 
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     search s = { .base = S_ISDIR(about.st_mode) ? strlen(path) + !ends(path, "/") : 0 };
     const char *slash = strrchr(path, '/');
-    printf("%-36s %9s  %8s  %8s\n", sizeof(real) == 8 ? "case (double)" : "case (float)", "values", "worst", "tolerance");
+    printf("%-48s %9s  %8s  %8s\n", sizeof(real) == 8 ? "case (double)" : "case (float)", "values", "worst", "tolerance");
     walk(&s, path, slash ? slash + 1 : path, false, 0);
     if (!s.counts[0] && !s.counts[1] && !s.counts[2])
         printf("golden: no case of a known form under %s\n", path);
