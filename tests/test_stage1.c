@@ -305,6 +305,41 @@ START_TEST(sharing_keys_and_values_equals_projecting_every_row)
 }
 END_TEST
 
+START_TEST(the_order_of_a_batch_changes_nothing_dropout_included)
+{
+    static const int images[B] = { 2, 0, 3, 1 }, texts[B] = { 1, 3, 0, 0 }, to[B] = { 3, 1, 0, 2 };
+    int from[B], sample[2][B], moved_images[B], moved_texts[B];
+    for (int b = 0; b < B; b++) {
+        from[to[b]] = b;
+        sample[0][b] = sample[1][to[b]] = 50 + b;
+        moved_images[to[b]] = to[images[b]];
+        moved_texts[to[b]] = to[texts[b]];
+    }
+    make(1);
+    ag_training(t, true);
+    give(B, 3);
+    in.negative_image = images, in.negative_text = texts;
+    ag_seed(t, (ag_random){ .seed = 6, .sample = sample[0] });
+    run();
+    blip2_stage1_out first = out;
+    blip2_text text = tiny_text(t, &config, B, T, 0, LONGEST, 3);
+    for (int r = 0; r < B; r++) {
+        memcpy((int *)text.ids + r * T, in.text.ids + from[r] * T, T * sizeof(int));
+        memcpy((unsigned char *)text.mask + r * T, in.text.mask + from[r] * T, T);
+    }
+    in = (blip2_stage1_in){ .features = ag_gather(t, in.features, from, B), .text = text,
+                            .negative_image = moved_images, .negative_text = moved_texts };
+    ag_seed(t, (ag_random){ .seed = 6, .sample = sample[1] });
+    run();
+    ck_assert_double_le(tiny_distance(first.itc, out.itc), TINY_ROUNDING);
+    ck_assert_double_le(tiny_distance(first.itm, out.itm), TINY_ROUNDING);
+    ck_assert_double_le(tiny_distance(first.itg, out.itg), TINY_ROUNDING);
+    ag_seed(t, (ag_random){ .seed = 6, .sample = sample[0] });
+    run();                                                 /* other places for the same numbers: other masks */
+    ck_assert(tiny_distance(first.itm, out.itm) > 1e-3);
+}
+END_TEST
+
 START_TEST(distinct_image_ids_are_no_ids)
 {
     static const long distinct[B] = { 40, 10, 30, 20 };
@@ -541,6 +576,7 @@ Suite *suite_stage1(void)
     tcase_add_test(c, captioning_begins_with_dec_whatever_the_text_begins_with);
     tcase_add_test(c, computing_only_what_is_looked_at_equals_computing_everything);
     tcase_add_test(c, sharing_keys_and_values_equals_projecting_every_row);
+    tcase_add_test(c, the_order_of_a_batch_changes_nothing_dropout_included);
     tcase_add_test(c, distinct_image_ids_are_no_ids);
     tcase_add_test(c, negatives_follow_the_softmax_and_are_never_positive);
     tcase_add_test(c, negatives_are_keyed_by_the_sample_not_its_place);
