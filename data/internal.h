@@ -165,9 +165,16 @@ bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product);       /
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e);    /* finds special tokens; all needed must be there */
 
-/* Learns merges: words as ids of tokens in `v`, count times each (merges.c). */
-typedef struct merge_words { ints ids; long *start; long *count; long n, room; } merge_words;      /* start (n + 1) */
-typedef bool (*merge_join)(buffer *to, const vocabulary *v, int left, int right);   /* the product's text */
-bool merge_learn(merge_words *w, vocabulary *v, ints *merges, merge_join join, bool live_only, long size, long min_count,
-                 long **uses);         /* uses: NULL, or gets (v->n) how often each token stands in the words */
+/* ---- learning merges: merge_learn.c ---- */
+struct merge_word { long start, n, count; };       /* its symbols are symbols.at[start .. start + n) */
+typedef struct merge_job {
+    vocabulary *tokens;                /* the first tokens, then what was learned */
+    ints symbols;                      /* ids of tokens */
+    struct merge_word *word; long words;
+    bool wordpiece;                    /* products lose the "##" of the right part; only tokens in use count as size */
+    long size, min_count;
+    ints merges;                       /* out: left, right, product of each merge */
+    long *uses; long uses_room;        /* out: how often each token stands in the words; mem_free */
+} merge_job;
+bool merge_learn(merge_job *job);      /* false: memory is out */
 #endif
