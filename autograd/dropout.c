@@ -7,7 +7,7 @@
  * holds beside a sample, and however far its rows or columns were trimmed. Nothing is stored: backward draws again.*/
 #include "autograd/internal.h"
 
-enum { BAND = 8, BLOCK = 256 };
+enum { BAND = 8 };
 
 const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B)
 {
@@ -31,15 +31,15 @@ uint64_t ag_dropper_key(const ag_dropper *d, long b)
 void ag_drop_band(const ag_dropper *d, uint64_t key, uint32_t sheet, long band, long R, long C, const real *x,
                   real into, real *y)
 {
-    uint16_t bits[BAND * BLOCK];
+    uint16_t bits[BAND][AG_DRAWN];
     long rows = R - band * BAND < BAND ? R - band * BAND : BAND;
     int keep = d->keep;
     real scale = d->scale;
-    for (long first = 0; first < C; first += BLOCK) {
-        long n = C - first < BLOCK ? C - first : BLOCK;
+    for (long first = 0; first < C; first += AG_DRAWN) {
+        long n = C - first < AG_DRAWN ? C - first : AG_DRAWN;
         ag_random_bits(key, sheet, band, first, n, bits);
         for (long r = 0; r < rows; r++) {
-            const uint16_t *drawn = bits + r*n;
+            const uint16_t *drawn = bits[r];
             const real *xr = x + (band*BAND + r)*C + first;
             real *yr = y + (band*BAND + r)*C + first;
             if (into == 0) {
@@ -84,7 +84,7 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const int sample[] = { 7, 0, 1 << 30, 3 };
-    static const double some[] = { 0.1, 0.5, 0.9, 0.25 };
+    static const double some[] = { 0.1, 0.5, 0.75, 0.25 };
     tape *t = ag_probe_tape(p);
     long C = (long[]){ 5, 300, 1, 17 }[variant % 4];
     tensor *x = variant == 0 ? ag_input(p, "x", DIMS(40)) :

@@ -62,9 +62,10 @@ double *ag_ce_shares(tape *t, long R, const ag_ce *o);                          
 void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
 void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
 
-/* random.c: 8 rows of n numbers of 16 bits, bits (8,n), one Philox counter {first + c, band, sheet} a column. What stands at
+/* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands at
  * (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends.                 */
-void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t *bits);
+enum { AG_DRAWN = 256 };               /* most columns in one call */
+void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t bits[8][AG_DRAWN]);
 
 /* dropout.c: what is dropped in the rows (R,C) of one sheet; a band is 8 rows that share their counters. */
 typedef struct ag_dropper {
@@ -79,7 +80,9 @@ uint64_t ag_dropper_key(const ag_dropper *d, long b);
 void ag_drop_band(const ag_dropper *d, uint64_t key, uint32_t sheet, long band, long R, long C, const real *x,
                   real into, real *y);
 
-/* softmax.c: one row, one thread; y may be x, dx may be dy. A row of -inf alone gives zeros. */
+/* softmax.c: the largest of C numbers, NaN passed over; softmax of one row, one thread. y may be x, dx may be dy.
+ * A row of -inf alone gives zeros.                                                                                */
+real ag_row_max(long C, const real *x);
 void ag_softmax_row(long C, const real *x, real *y);
 void ag_softmax_back_row(long C, const real *y, const real *dy, real into, real *dx);
 

@@ -1,20 +1,14 @@
 /* log_softmax.c - y = x - m - log sum exp(x - m),  m = max x,  over the last axis.
  * x, y (R,C), leading axes folded into R.   dx = dy - exp(y) sum_C dy.                                            */
 #include "autograd/internal.h"
-#include <float.h>
-
-static const real lowest = REAL == 32 ? (real)-FLT_MAX : (real)-DBL_MAX;
 
 static void log_softmax_cpu(long R, long C, const real *x, real *y)
 {
     #pragma omp parallel for if (R * C > AG_PARALLEL_MIN)
     for (long r = 0; r < R; r++) {
         const real *xr = x + r*C;
-        real *yr = y + r*C, m = lowest;
+        real *yr = y + r*C, m = ag_row_max(C, xr);
         double sum = 0;
-        #pragma omp simd reduction(max:m)
-        for (long c = 0; c < C; c++)
-            m = xr[c] > m ? xr[c] : m;
         AG_SIMD
         for (long c = 0; c < C; c++)
             yr[c] = ag_exp1(xr[c] - m);

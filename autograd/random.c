@@ -7,7 +7,8 @@
 
 typedef struct words { uint32_t a, b, c, d; } words;
 
-static inline words philox(uint64_t key, words x)
+/* Inline in any case: a loop that calls it would not become vector instructions. */
+static inline __attribute__((always_inline)) words philox(uint64_t key, words x)
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     #pragma GCC unroll 10
@@ -57,17 +58,17 @@ uint64_t ag_mix(uint64_t a, uint64_t b)
     return (uint64_t)y.a << 32 | y.b;
 }
 
-void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t *bits)
+void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t bits[8][AG_DRAWN])
 {
     for (long c = 0; c < n; c++) {
         words y = philox(key, (words){ (uint32_t)(first + c), (uint32_t)band, sheet, BITS });
-        bits[c] = (uint16_t)y.a;
-        bits[n + c] = (uint16_t)(y.a >> 16);
-        bits[2*n + c] = (uint16_t)y.b;
-        bits[3*n + c] = (uint16_t)(y.b >> 16);
-        bits[4*n + c] = (uint16_t)y.c;
-        bits[5*n + c] = (uint16_t)(y.c >> 16);
-        bits[6*n + c] = (uint16_t)y.d;
-        bits[7*n + c] = (uint16_t)(y.d >> 16);
+        bits[0][c] = (uint16_t)y.a;
+        bits[1][c] = (uint16_t)(y.a >> 16);
+        bits[2][c] = (uint16_t)y.b;
+        bits[3][c] = (uint16_t)(y.b >> 16);
+        bits[4][c] = (uint16_t)y.c;
+        bits[5][c] = (uint16_t)(y.c >> 16);
+        bits[6][c] = (uint16_t)y.d;
+        bits[7][c] = (uint16_t)(y.d >> 16);
     }
 }

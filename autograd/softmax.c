@@ -3,15 +3,32 @@
 #include "autograd/internal.h"
 #include <float.h>
 
+/* Finite, so that a row of -inf becomes zeros, not NaN. */
 static const real lowest = REAL == 32 ? (real)-FLT_MAX : (real)-DBL_MAX;
+
+real ag_row_max(long C, const real *x)
+{
+    enum { LANES = 16 };
+    real lane[LANES], m = lowest;
+    for (int k = 0; k < LANES; k++)
+        lane[k] = lowest;
+    long c = 0;
+    for (; c + LANES <= C; c += LANES) {
+        #pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            lane[k] = x[c + k] > lane[k] ? x[c + k] : lane[k];
+    }
+    for (int k = 0; k < LANES; k++)
+        m = lane[k] > m ? lane[k] : m;
+    for (; c < C; c++)
+        m = x[c] > m ? x[c] : m;
+    return m;
+}
 
 void ag_softmax_row(long C, const real *x, real *y)
 {
-    real m = lowest;                                       /* finite: a row of -inf becomes zeros, not NaN */
+    real m = ag_row_max(C, x);
     double sum = 0;
-    #pragma omp simd reduction(max:m)
-    for (long c = 0; c < C; c++)
-        m = x[c] > m ? x[c] : m;
     AG_SIMD
     for (long c = 0; c < C; c++)
         y[c] = ag_exp1(x[c] - m);
