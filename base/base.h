@@ -33,6 +33,8 @@ bool error_usage(error *e, const char *format, ...) __attribute__((format(printf
 bool error_line(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));    /* one more problem, false */
 bool error_head(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
                                         /* puts the headline before the lines collected so far; false */
+bool error_close(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+                                        /* true if no line was collected; a single one becomes the error, without headline */
 
 /* A name from a file, safe to print: control characters and broken UTF-8 as \xNN, cut at 200 bytes. */
 #define QUOTE(s) error_quote((char[BASE_QUOTE]){ 0 }, (s))
@@ -121,7 +123,9 @@ bool h5_sealed(const h5 *f);
 const char *h5_path(const h5 *f);
 h5_kind h5_has(h5 *f, const char *name);
 bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e);
+bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e);  /* could h5_read read it? */
 bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e);  /* exactly this shape */
+bool h5_same(h5 *f, const char *name, const char *other);      /* two names of one dataset */
 char **h5_list(h5 *f, const char *group, long *count, error *e);       /* all datasets below, sorted; "" is the root */
 void h5_list_free(char **list, long count);
 char *h5_text(h5 *f, const char *object, const char *attribute, error *e);     /* mem_free it; object "" is the root */

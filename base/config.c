@@ -19,7 +19,6 @@ typedef struct reader {
     int count;
     error *e;
     int problems;
-    char first[1024];                              /* the only problem, where there is one */
     char (*seen)[PATH];                            /* keys met so far */
     long seen_count, seen_room;
 } reader;
@@ -34,8 +33,7 @@ static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
     va_end(args);
     if (at)
         snprintf(where, sizeof where, ":%zu:%zu", at->line + 1, at->column + 1);
-    if (!r->problems++)
-        snprintf(r->first, sizeof r->first, "%.150s%s: %s", r->file, where, what);
+    r->problems++;
     error_line(r->e, "%.150s%s: %s", r->file, where, what);
 }
 
@@ -405,11 +403,7 @@ static void read_document(walk *w)
 static bool conclude(reader *r)
 {
     mem_free(r->seen);
-    if (r->problems == 1)
-        return error_usage(r->e, "%s", r->first);
-    if (r->problems)
-        return error_head(r->e, ERROR_USAGE, "%s: %d problems", r->file, r->problems);
-    return true;
+    return error_close(r->e, ERROR_USAGE, "%s: %d problems", r->file, r->problems);
 }
 
 bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e)

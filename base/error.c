@@ -42,18 +42,38 @@ bool error_line(error *e, const char *format, ...)
     return false;
 }
 
-bool error_head(error *e, error_kind kind, const char *format, ...)
+static bool head(error *e, error_kind kind, const char *format, va_list args)
 {
     char lines[ERROR_TEXT];
     memcpy(lines, e->text, sizeof lines);
-    va_list args;
-    va_start(args, format);
     int n = vsnprintf(e->text, sizeof e->text, format, args);
-    va_end(args);
     if (e->lines && n >= 0 && (size_t)n < sizeof e->text)
         snprintf(e->text + n, sizeof e->text - (size_t)n, "%s", lines);
     e->kind = kind;
     return false;
+}
+
+bool error_head(error *e, error_kind kind, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    head(e, kind, format, args);
+    va_end(args);
+    return false;
+}
+
+bool error_close(error *e, error_kind kind, const char *format, ...)
+{
+    enum { INDENT = 3 };                                  /* what error_line puts before a line */
+    e->kind = kind;
+    va_list args;
+    va_start(args, format);
+    if (e->lines == 1)
+        memmove(e->text, e->text + INDENT, strlen(e->text + INDENT) + 1);
+    else if (e->lines)
+        head(e, kind, format, args);
+    va_end(args);
+    return !e->lines;
 }
 
 int text_printable(const char *text)

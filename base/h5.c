@@ -352,16 +352,43 @@ static bool same_type(h5 *f, const char *name, h5_type found, h5_type as, error 
         || error_set(e, "%s: %s: type; expected %s, found %s", QUOTE(f->path), QUOTE(name), names[as], names[found]);
 }
 
-bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e)
+/* Reads into `to`, or only looks whether it could where that is NULL. */
+static bool read_or_look(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e)
 {
     h5_lock();
     array a;
     bool ok = array_open(f, name, &a, e);
     if (ok) {
         ok = same_type(f, name, a.shape.type, as, e) && same_shape(f, name, &a.shape, ndim, dim, e)
-            && (a.bytes == 0 || (a.contiguous ? read_contiguous : read_chunked)(f, name, &a, as, to, e));
+            && (!to || !a.bytes || (a.contiguous ? read_contiguous : read_chunked)(f, name, &a, as, to, e));
         array_close(&a);
     }
     h5_unlock();
     return ok;
+}
+
+bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e)
+{
+    return read_or_look(f, name, as, ndim, dim, NULL, e);
+}
+
+bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e)
+{
+    return read_or_look(f, name, as, ndim, dim, to, e);
+}
+
+bool h5_same(h5 *f, const char *name, const char *other)
+{
+    haddr_t at[2] = { HADDR_UNDEF, HADDR_UNDEF };
+    h5_lock();
+    for (int i = 0; i < 2; i++) {
+        array a;
+        error e;
+        if (array_open(f, i ? other : name, &a, &e)) {
+            at[i] = a.contiguous ? H5Dget_offset(a.id) : HADDR_UNDEF;
+            array_close(&a);
+        }
+    }
+    h5_unlock();
+    return at[0] != HADDR_UNDEF && at[0] == at[1];
 }

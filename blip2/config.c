@@ -88,5 +88,5 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
         if (c->opt.bos >= c->opt.vocab || c->opt.eos >= c->opt.vocab || c->opt.pad >= c->opt.vocab)
             error_line(e, "%s: opt.bos, opt.eos, opt.pad: expected below opt.vocab (%ld)", f, c->opt.vocab);
     }
-    return !e->lines || error_head(e, ERROR_USAGE, "%s: the parts do not fit together", f);
+    return error_close(e, ERROR_USAGE, "%s: %d parts do not fit together", f, e->lines);
 }

@@ -95,6 +95,24 @@ bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e)
     return nn_load(m->store, f, prefix, others, fit_positions, &m->config, e);
 }
 
+typedef struct start { blip2_model *m; const blip2_config *config; } start;
+
+static void init(void *context)
+{
+    const start *s = context;
+    blip2_model_init(s->m, s->m->store, s->config);
+}
+
+/* Registers the parameters of a file's configuration; what is impossible in it is the file's mistake. */
+static bool init_checked(blip2_model *m, const char *path, const blip2_config *c, error *e)
+{
+    error why;
+    nn_store *store = m->store;
+    bool ok = ag_try(store->names, init, &(start){ m, c }, &why);
+    m->store = store;
+    return ok || error_set(e, "%s: config: %s", QUOTE(path), why.text);
+}
+
 bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
 {
     *m = (blip2_model){ 0 };
@@ -105,10 +123,9 @@ bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
     bool ok = blip2_read_config(f, &c, e);
     if (ok && !(m->store = nn_store_new(0)))
         ok = error_set(e, "%s: out of memory", QUOTE(path));
-    if (ok) {
-        blip2_model_init(m, m->store, &c);
+    if (ok && (ok = init_checked(m, path, &c, e))) {
         nn_freeze(m->store, "");
-        ok = nn_build(m->store, false, e) && blip2_load(m, f, "", e);
+        ok = nn_match(m->store, f, "", others, e) && nn_build(m->store, false, e) && blip2_load(m, f, "", e);
     }
     *sealed = h5_sealed(f);
     h5_close(f);
@@ -123,6 +140,20 @@ void blip2_close(blip2_model *m)
     *m = (blip2_model){ 0 };
 }
 
+static bool read_part(h5 *f, const char *name, blip2_part *to, error *e)
+{
+    h5_shape shape;
+    if (!h5_find(f, name, &shape, e))
+        return false;
+    if (shape.ndim != 1 || shape.type != H5_BYTES || strlen(strrchr(name, '/')) > sizeof to->name)
+        return error_set(e, "%s: %s: expected a file's bytes (uint8, one axis), found another dataset", QUOTE(h5_path(f)), QUOTE(name));
+    *to = (blip2_part){ .size = shape.size, .bytes = mem_new((size_t)shape.size + 1) };
+    if (!to->bytes)
+        return error_set(e, "%s: %s: memory is out", QUOTE(h5_path(f)), QUOTE(name));
+    strcpy(to->name, strrchr(name, '/') + 1);
+    return h5_read(f, name, H5_BYTES, 1, shape.dim, to->bytes, e);
+}
+
 int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e)
 {
     char name[160];
@@ -131,20 +162,14 @@ int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error
     if (h5_has(f, name) != H5_GROUP)
         return 0;
     char **names = h5_list(f, name, &count, e);
+    bool ok = names && (count <= BLIP2_PARTS || error_set(e, "%s: %s: expected at most %d files, found %ld", QUOTE(h5_path(f)),
+                                                          QUOTE(name), BLIP2_PARTS, count));
     int n = 0;
-    for (long i = 0; names && i < count && n < BLIP2_PARTS; i++) {
-        h5_shape shape;
-        const char *base = strrchr(names[i], '/') ? strrchr(names[i], '/') + 1 : names[i];
-        char full[320];
-        snprintf(full, sizeof full, "%s/%s", name, base);
-        if (!h5_find(f, full, &shape, e) || shape.ndim != 1 || !(to[n].bytes = mem_new((size_t)shape.size + 1)))
-            break;
-        snprintf(to[n].name, sizeof to[n].name, "%s", base);
-        to[n].size = shape.size;
-        if (!h5_read(f, full, H5_BYTES, 1, shape.dim, to[n++].bytes, e))
-            break;
+    while (ok && n < count) {
+        to[n].bytes = NULL;
+        ok = read_part(f, names[n], &to[n], e);
+        n++;
     }
-    bool ok = names && n == count;
     if (names)
         h5_list_free(names, count);
     if (ok)

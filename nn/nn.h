@@ -65,11 +65,13 @@ void nn_finish_grad(nn_store *s);                  /* what got no contribution b
 bool nn_has_prefix(const char *name, const char *prefix);              /* whole parts: "layer.1" is none of "layer.10.w" */
 void nn_dataset(const char *name, char to[NN_NAME]);                   /* "a.b.weight" -> "a/b/weight" */
 void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_out: a prefix, or NULL */
-/* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen, and datasets
- * under the prefix that the store does not know, are reported together. `others`: groups that hold something else.
- * fit, if not NULL, may take a dataset of another shape (it returns false where it does not).                     */
+/* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen are reported
+ * together, with "" also datasets that the store does not know. `others`: groups that hold something else. fit, if not
+ * NULL, may take a dataset of another shape (it returns false where it does not). A failed load may have read a part. */
 typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e);
+bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);  /* would it load? Before
+                                          nn_build: no memory for a file that does not fit */
 bool nn_save_moments(const nn_store *s, h5_out *f);                    /* optimizer/m/NAME, optimizer/v/NAME */
 bool nn_load_moments(nn_store *s, h5 *f, error *e);
 

@@ -1,14 +1,21 @@
-/* store_file.c - a store's parameters to and from an HDF5 file, by name (nn.h). */
+/* store_file.c - a store's parameters and AdamW's moments to and from an HDF5 file, by name (nn.h).
+ *
+ * Loading looks at everything before it reads anything, so that all that is missing, misshapen or unknown is said in one
+ * go. A tied parameter is one dataset with two names; where a file has two datasets, they must hold the same.     */
 #include "nn/nn.h"
 #include <stdio.h>
 #include <string.h>
 
+static void exchange(char *s, char from, char to)
+{
+    for (; *s; s++)
+        *s = *s == from ? to : *s;
+}
+
 void nn_dataset(const char *name, char to[NN_NAME])
 {
     snprintf(to, NN_NAME, "%s", name);
-    for (char *p = to; *p; p++)
-        if (*p == '.')
-            *p = '/';
+    exchange(to, '.', '/');
 }
 
 void nn_save(const nn_store *s, h5_out *f, const char *leave_out)
@@ -27,55 +34,9 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out)
     }
 }
 
-/* ---- loading ------------------------------------------------------------------------------------------------------ */
-static const char *shape_text(int ndim, const long *dim, char to[128])
-{
-    int used = snprintf(to, 128, "[");
-    for (int i = 0; i < ndim && used < 100; i++)
-        used += snprintf(to + used, 128 - (size_t)used, i ? ",%ld" : "%ld", dim[i]);
-    snprintf(to + used, 128 - (size_t)used, "]");
-    return to;
-}
-
-static bool same_shape(const tensor *x, const h5_shape *s)
-{
-    bool same = x->ndim == s->ndim;
-    for (int i = 0; same && i < x->ndim; i++)
-        same = x->dim[i] == s->dim[i];
-    return same;
-}
-
-static bool load_fitted(h5 *f, const char *name, const h5_shape *shape, tensor *x, nn_fit fit, void *ctx, error *e)
-{
-    real *data = fit && shape->type == H5_REALS ? mem_new((size_t)shape->size * sizeof *data) : NULL;
-    bool ok = data && h5_read(f, name, H5_REALS, shape->ndim, shape->dim, data, e) && fit(ctx, x, shape, data);
-    mem_free(data);
-    return ok;
-}
-
-/* One parameter; false and one more line in `list` if it cannot be had. */
-static bool load_one(h5 *f, const nn_entry *p, nn_fit fit, void *ctx, error *list)
-{
-    tensor *x = p->value;
-    char name[NN_NAME], want[128], have[128];
-    error e;
-    h5_shape shape;
-    nn_dataset(x->name, name);
-    if (h5_has(f, name) != H5_DATASET)
-        return error_line(list, "%s: missing; expected %s", name, shape_text(x->ndim, x->dim, want));
-    if (!h5_find(f, name, &shape, &e))
-        return error_line(list, "%s", e.text);
-    if (!same_shape(x, &shape)) {
-        if (load_fitted(f, name, &shape, x, fit, ctx, &e))
-            return true;
-        return error_line(list, "%s: shape: expected %s, found %s", name, shape_text(x->ndim, x->dim, want),
-                          shape_text(shape.ndim, shape.dim, have));
-    }
-    return h5_read(f, name, H5_REALS, x->ndim, x->dim, x->data, &e) || error_line(list, "%s", e.text);
-}
-
-/* Datasets under the prefix that no parameter has the name of. */
-static void unexpected(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *list)
+/* ---- looking ------------------------------------------------------------------------------------------------------ */
+/* Datasets that no parameter has the name of, and that do not stand under one of `others`. */
+static void find_unknown(const nn_store *s, h5 *f, const char *const *others, error *list)
 {
     long count;
     error e;
@@ -87,20 +48,28 @@ static void unexpected(const nn_store *s, h5 *f, const char *prefix, const char 
     for (long i = 0; i < count; i++) {
         char name[NN_NAME];
         snprintf(name, sizeof name, "%s", names[i]);
-        for (char *p = name; *p; p++)
-            if (*p == '/')
-                *p = '.';
-        bool known = !nn_has_prefix(name, prefix) || nn_find(s, name);
+        exchange(name, '/', '.');
+        bool known = nn_find(s, name) && !strchr(names[i], '.');
         for (int k = 0; others && others[k]; k++)
             known |= nn_has_prefix(name, others[k]);
         if (!known)
-            error_line(list, "%s: unexpected; the model has no such parameter", QUOTE(names[i]));
+            error_line(list, "%s: %s: unexpected; the model has no such parameter", QUOTE(h5_path(f)), QUOTE(names[i]));
     }
     h5_list_free(names, count);
 }
 
-bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e)
+/* Another shape may be one that `fit` can take; it is asked when the data are read. */
+static bool may_fit(h5 *f, const char *name, nn_fit fit, h5_shape *shape)
 {
+    error e;
+    return fit && h5_find(f, name, shape, &e) && shape->type == H5_REALS;
+}
+
+static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, error *e)
+{
+    char name[NN_NAME];
+    error one;
+    h5_shape shape;
     long met = 0;
     e->lines = 0;
     for (long i = 0; i < s->count; i++) {
@@ -108,13 +77,80 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
         if (p->alias_of || !nn_has_prefix(p->name, prefix))
             continue;
         met++;
-        load_one(f, p, fit, ctx, e);
+        nn_dataset(p->name, name);
+        if (!h5_expect(f, name, H5_REALS, p->value->ndim, p->value->dim, &one) && !may_fit(f, name, fit, &shape))
+            error_line(e, "%s", one.text);
     }
-    unexpected(s, f, prefix, others, e);
-    if (!e->lines && !met)
-        return error_set(e, "%s: the model has no parameters under \"%s\"", QUOTE(h5_path(f)), QUOTE(prefix));
-    if (e->lines)
-        return error_head(e, ERROR_RUN, "%s: %d of the model's parameters cannot be taken from it", QUOTE(h5_path(f)), e->lines);
+    if (!met)
+        error_line(e, "%s: the model has no parameters under \"%s\"", QUOTE(h5_path(f)), QUOTE(prefix));
+    if (!*prefix)
+        find_unknown(s, f, others, e);
+    return error_close(e, ERROR_RUN, "%s: does not fit the model: %d parameters are missing, unexpected or of another shape",
+                       QUOTE(h5_path(f)), e->lines);
+}
+
+bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e)
+{
+    return look(s, f, prefix, others, NULL, e);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------ */
+static bool out_of_memory(h5 *f, const char *name, error *e)
+{
+    return error_set(e, "%s: %s: memory is out", QUOTE(h5_path(f)), QUOTE(name));
+}
+
+static bool read_one(h5 *f, const nn_entry *p, nn_fit fit, void *ctx, error *e)
+{
+    tensor *x = p->value;
+    char name[NN_NAME];
+    h5_shape shape;
+    nn_dataset(p->name, name);
+    if (h5_read(f, name, H5_REALS, x->ndim, x->dim, x->data, e))
+        return true;
+    if (!may_fit(f, name, fit, &shape))
+        return false;
+    real *data = mem_new((size_t)shape.size * sizeof *data);
+    if (!data)
+        return out_of_memory(f, name, e);
+    error inner;
+    bool read = h5_read(f, name, H5_REALS, shape.ndim, shape.dim, data, &inner);
+    bool ok = read && fit(ctx, x, &shape, data);           /* if not, e still says what differs */
+    mem_free(data);
+    if (!read)
+        *e = inner;
+    return ok;
+}
+
+/* A second name that the file keeps as a dataset of its own must hold the same numbers. */
+static bool same_numbers(h5 *f, const nn_entry *p, error *e)
+{
+    char name[NN_NAME], of[NN_NAME];
+    const tensor *x = p->value;
+    nn_dataset(p->name, name);
+    nn_dataset(p->alias_of, of);
+    if (h5_has(f, name) == H5_NOTHING || h5_same(f, name, of))
+        return true;
+    real *other = mem_new((size_t)x->size * sizeof *other);
+    if (!other)
+        return out_of_memory(f, name, e);
+    bool ok = h5_read(f, name, H5_REALS, x->ndim, x->dim, other, e);
+    if (ok && memcmp(other, x->data, (size_t)x->size * sizeof *other))
+        ok = error_set(e, "%s: %s: is tied to %s; expected the same numbers, found others", QUOTE(h5_path(f)), QUOTE(name),
+                       QUOTE(of));
+    mem_free(other);
+    return ok;
+}
+
+bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e)
+{
+    if (!look(s, f, prefix, others, fit, e))
+        return false;
+    for (long i = 0; i < s->count; i++) {
+        const nn_entry *p = &s->entries[i];
+        if (nn_has_prefix(p->name, prefix) && !(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
+            return false;
+    }
     return true;
 }
 
