@@ -119,6 +119,9 @@ typedef struct ag_mask { long B, Tq, Tk; unsigned char *may; } ag_mask;    /* ma
 ag_mask *ag_mask_new(tape *t, long B, long Tq, long Tk);               /* all ones */
 typedef struct ag_cache { real *k, *v; long rows, capacity, width, length; } ag_cache;   /* (rows,capacity,width);
                                                                           positions 0..length-1 are filled */
+ag_cache ag_cache_new(tape *t, long rows, long capacity, long width);
+void ag_cache_pick(tape *t, ag_cache *c, long rows, const int *source, long from);     /* row r becomes what row
+                        source[r] was, at positions from .. length-1; rows at most what the cache was made with */
 typedef struct ag_attn {
     int heads;
     double scale;                      /* 0: 1/sqrt(D/heads) */

@@ -125,7 +125,8 @@ typedef struct blip2_opt {
 } blip2_opt;
 void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c);
 tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, long T);       /* (B,T,L), no positions */
-/* embeddings (B,T,L) + mask (B,past+T) of real tokens -> last hidden (B,T,L) after the final norm. cache: (layers), or NULL. */
+/* embeddings (B,T,L) + mask (B,past+T) of real tokens (NULL: all) -> last hidden (B,T,L) after the final norm.
+ * cache: (layers) or NULL; it is written to, and the caller adds T to each length afterwards.               */
 tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask, ag_cache *cache);
 tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);                      /* tied head: (...,L) -> (...,V) */
 
@@ -218,7 +219,8 @@ double blip2_query_cosine(const tensor *queries);          /* (B,Q,D) */
 
 /* ---- generation ---------------------------------------------------------------------------------------------------- */
 typedef struct blip2_generate {        /* LAVIS's rules (transformers 4.33): lengths count the start or dummy token */
-    int beams, max_length, min_length, returns;            /* 5, 30, 1, 1 */
+    int beams, max_length, min_length, returns;            /* 5, 30, 1, 1; beams 1: greedy */
+    int max_new_tokens;                                    /* instead of max_length; 0: max_length */
     double length_penalty, repetition_penalty;             /* 1, 1 */
 } blip2_generate;
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;      /* on the tape; without start, with eos if reached */

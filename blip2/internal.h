@@ -48,4 +48,16 @@ tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, bl
  * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.
  * Fills image, query_output, projected, embeddings and mask of out.                                          */
 tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text, blip2_stage2_out *out);
+
+/* What a search asks of a model that writes B texts, or B x beams of them side by side (rows b * beams + j). */
+typedef struct decoder {
+    int start, eos;                    /* the id that every sequence begins with, and the one that ends it */
+    void *context;
+    tensor *(*first)(void *context, tape *t);      /* after the prefix alone, one row a text: logits (B,V) */
+    tensor *(*next)(void *context, tape *t, const int *parent, const int *ids);    /* row r goes on from row
+                                          parent[r] of the step before with the token ids[r]: logits (B x beams,V) */
+} decoder;
+int generate_limit(const blip2_generate *o);               /* ids in a sequence, the start counted */
+void generate_room(tape *t, long B, const blip2_generate *o, blip2_sequence *out);     /* for the ids of all results */
+void generate_search(const decoder *d, tape *t, long B, const blip2_generate *o, blip2_sequence *out);
 #endif

@@ -3,8 +3,8 @@
  *     x = embeddings + positions[2 + n],       n: how many real tokens stand before this one in its row
  *     x = x + dropout(out(attention(LN1 x)));  x = x + dropout(W2 relu(W1 LN2 x))        for each layer
  *     hidden = LN(x);  logits = hidden words'                      the head's matrix is the table of tokens
- * A token looks at the real tokens up to itself. Padding may stand left or right; it takes position 1, is seen by
- * nobody, and its own rows mean nothing. transformers modeling_opt.py.                                       */
+ * A token looks at the real tokens up to itself. Padding may stand left or right; it takes position 1, nobody
+ * sees it, and its own rows mean nothing. transformers modeling_opt.py.                                    */
 #include "blip2/internal.h"
 
 enum { OFFSET = 2, DROP_ATTENTION = 0, DROP_FEED_FORWARD };
@@ -15,7 +15,8 @@ static void layer_init(blip2_opt_layer *l, nn_scope s, const blip2_opt_config *c
 {
     nn_init start = NN_INIT_NORMAL(c->init_std);
     l->site = (uint32_t)(SITE_OPT + index * SITES_A_LAYER);
-    nn_attention_init(&l->self, nn_sub(s, "self_attn"), &names, c->width, c->width, (int)c->heads, start, start);
+    nn_attention_init(&l->self, nn_sub(s, "self_attn"), &names, c->width, c->width, (int)c->heads, start,
+                      start);
     nn_layer_norm_init(&l->norm1, nn_sub(s, "self_attn_layer_norm"), c->width, 1e-5);
     nn_linear_init(&l->fc1, nn_sub(s, "fc1"), c->hidden, c->width, start);
     nn_linear_init(&l->fc2, nn_sub(s, "fc2"), c->width, c->hidden, start);
@@ -24,14 +25,15 @@ static void layer_init(blip2_opt_layer *l, nn_scope s, const blip2_opt_config *c
 
 void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c)
 {
-    nn_scope decoder = nn_sub(s, "model.decoder");
+    nn_scope inside = nn_sub(s, "model.decoder");
     nn_init start = NN_INIT_NORMAL(c->init_std);
     *m = (blip2_opt){ .config = *c, .layers = ag_alloc(s.store->names, c->layers * (long)sizeof *m->layers) };
-    nn_embedding_init(&m->tokens, nn_sub(decoder, "embed_tokens"), c->vocab, c->width, start);
-    nn_embedding_init(&m->positions, nn_sub(decoder, "embed_positions"), c->positions + OFFSET, c->width, start);
-    nn_layer_norm_init(&m->norm, nn_sub(decoder, "final_layer_norm"), c->width, 1e-5);
+    nn_embedding_init(&m->tokens, nn_sub(inside, "embed_tokens"), c->vocab, c->width, start);
+    nn_embedding_init(&m->positions, nn_sub(inside, "embed_positions"), c->positions + OFFSET, c->width,
+                      start);
+    nn_layer_norm_init(&m->norm, nn_sub(inside, "final_layer_norm"), c->width, 1e-5);
     for (long i = 0; i < c->layers; i++)
-        layer_init(&m->layers[i], nn_sub(decoder, "layers.%ld", i), c, i);
+        layer_init(&m->layers[i], nn_sub(inside, "layers.%ld", i), c, i);
     nn_alias(nn_sub(s, "lm_head"), "weight", m->tokens.weight);
 }
 
@@ -41,7 +43,8 @@ tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, lon
 }
 
 /* Which rows of the table of positions the last T of `past + T` columns take: cumsum(mask) * mask - 1 + 2. */
-static const int *position_ids(const blip2_opt *m, tape *t, const unsigned char *mask, long B, long past, long T)
+static const int *position_ids(const blip2_opt *m, tape *t, const unsigned char *mask, long B, long past,
+                               long T)
 {
     int *ids = ag_alloc(t, B * T * (long)sizeof *ids);
     for (long b = 0; b < B; b++) {
@@ -58,7 +61,7 @@ static const int *position_ids(const blip2_opt *m, tape *t, const unsigned char 
     return ids;
 }
 
-/* (B,1,past+T): padding is seen by nobody; that nobody sees what comes later is attention's option `causal`. */
+/* (B,1,past+T): nobody sees padding; that nobody sees what comes later is attention's option `causal`. */
 static const ag_mask *padding_mask(tape *t, const unsigned char *mask, long B, long S)
 {
     if (!mask)
@@ -69,7 +72,8 @@ static const ag_mask *padding_mask(tape *t, const unsigned char *mask, long B, l
     return may;
 }
 
-static tensor *layer_forward(const blip2_opt_layer *l, tape *t, tensor *x, const ag_mask *mask, ag_cache *cache, double p)
+static tensor *layer_forward(const blip2_opt_layer *l, tape *t, tensor *x, const ag_mask *mask,
+                             ag_cache *cache, double p)
 {
     tensor *h = nn_layer_norm_forward(&l->norm1, t, x);                    /* (B,T,L) */
     nn_kv kv = nn_attention_memory(&l->self, t, h);
@@ -83,7 +87,8 @@ static tensor *layer_forward(const blip2_opt_layer *l, tape *t, tensor *x, const
     return ag_add(t, x, h);
 }
 
-tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask, ag_cache *cache)
+tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask,
+                          ag_cache *cache)
 {
     if (embeddings->ndim != 3 || embeddings->dim[2] != m->config.width)
         ag_fail("opt", "embeddings %s: expected (B,T,%ld)", SHAPE(embeddings), m->config.width);

@@ -6,7 +6,7 @@
  *          = a|d|^3 - 5a|d|^2 + 8a|d| - 4a     for 1 < |d| < 2
  * over rows and over columns. The families differ in where a position falls: EVA keeps the patches' areas,
  * source(i) = (i + 1/2) n/m - 1/2 (align_corners false); CLIP keeps the outermost centres,
- * source(i) = i (n-1)/(m-1) (align_corners true). lavis eva_vit.py, clip_vit.py: interpolate_pos_embed.      */
+ * source(i) = i (n-1)/(m-1) (align_corners true). lavis eva_vit.py, clip_vit.py: interpolate_pos_embed.    */
 #include "blip2/internal.h"
 #include <math.h>
 #include <string.h>
@@ -49,7 +49,7 @@ void blip2_resize_positions(blip2_vit_kind kind, long from, long to, long C, con
             for (long i = 0; i < C; i++) {
                 double sum = 0;
                 for (int k = 0; k < TAPS; k++) {
-                    double along = 0;                      /* one row of the old grid, interpolated at this column */
+                    double along = 0;                      /* an old row, interpolated at this column */
                     for (int l = 0; l < TAPS; l++)
                         along += column.weight[l] * (double)x[(1 + row.at[k] * from + column.at[l]) * C + i];
                     sum += row.weight[k] * along;
@@ -60,9 +60,9 @@ void blip2_resize_positions(blip2_vit_kind kind, long from, long to, long C, con
     }
 }
 
-/* A start for towers trained from nothing: the first half of a position's numbers tells its row, the second its
- * column, each as sin and cos of it at frequencies 10000^(-4i/C) (Vaswani et al. 2017, section 3.5, for two axes).
- * The class token, and what is left over where C is no multiple of 4, get zeros.                            */
+/* A start for towers trained from nothing: the first half of a position's numbers tells its row, the second
+ * its column, each as sin and cos of it at frequencies 10000^(-4i/C) (Vaswani et al. 2017, section 3.5, for
+ * two axes). The class token, and what is left over where C is no multiple of 4, get zeros.                */
 void sinusoid_positions(long grid, long C, double scale, real *y)
 {
     long quarter = C / 4;

@@ -1,17 +1,18 @@
-/* stage2.c - vision-to-language generative learning (Li et al. 2023, section 3.3): the queries' outputs, projected,
- * are soft tokens in front of the text, and a frozen language model learns nothing but tells them what to say.
+/* stage2.c - vision-to-language generative learning (Li et al. 2023, section 3.3): the queries' outputs,
+ * projected, are soft tokens in front of the text; a frozen language model tells them what to say.
  *
  *     Z = Q-Former(queries | LN(features))                   (B,Q,D)
  *     inputs = [W Z + b; words[ids]]                         (B,Q+T,L)
  *     loss = mean of -log p(label_i | inputs before i)       no smoothing
- * Queries, padding and the prompt's tokens carry no loss (label -100). Without a prompt the first token, </s>, is a
- * target too, predicted from the last query. lavis blip2_opt.py.                                             */
+ * Queries, padding and the prompt's tokens carry no loss (label -100). Without a prompt the first token,
+ * </s>, is a target too, predicted from the last query. lavis blip2_opt.py.                                */
 #include "blip2/internal.h"
 #include <string.h>
 
 enum { IGNORED = -100 };
 
-tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text, blip2_stage2_out *out)
+tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text,
+                       blip2_stage2_out *out)
 {
     tensor *words = text.T ? blip2_opt_embed(&m->opt, t, text.ids, text.B, text.T) : NULL;     /* (B,T,L) */
     long B = features ? features->dim[0] : text.B, Q = 0, T = text.T;
@@ -47,8 +48,8 @@ static const int *labels_of(tape *t, const blip2_stage2_in *in, long Q)
 }
 
 /* The mean over the targets, which are tokens first .. T-1; each is predicted one position earlier. */
-static tensor *caption_loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, long first, tensor *hidden,
-                            const blip2_stage2_out *out)
+static tensor *caption_loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, long first,
+                            tensor *hidden, const blip2_stage2_out *out)
 {
     long B = in->text.B, T = in->text.T, S = hidden->dim[1], Q = S - T, n = T - first;
     int *ids = ag_alloc(t, B * n * (long)sizeof *ids);
@@ -81,7 +82,7 @@ static void check(const blip2_model *m, const blip2_stage2_in *in, long first)
 
 void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out)
 {
-    long first = in->prompt_tokens > 0 || in->features ? in->prompt_tokens : 1;    /* nothing predicts token 0 alone */
+    long first = in->prompt_tokens > 0 || in->features ? in->prompt_tokens : 1;    /* nothing precedes 0 */
     check(m, in, first);
     *out = (blip2_stage2_out){ 0 };
     tensor *inputs = language_input(m, t, in->features, in->text, out);    /* (B,Q+T,L) */

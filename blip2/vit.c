@@ -1,11 +1,11 @@
 /* vit.c - the two vision towers, CLIP's ViT-L/14 (Radford et al. 2021) and EVA-CLIP's ViT-g/14 (Fang et al.
- * 2022), of any size: pre-norm transformers over patches (Dosovitskiy et al. 2021). lavis clip_vit.py, eva_vit.py.
- *
+ * 2022), of any size: pre-norm transformers over patches (Dosovitskiy et al. 2021). lavis clip_vit.py and
+ * eva_vit.py.
  *     x = [class; W patch + b] + positions;     CLIP: x = LN(x)
  *     x = x + proj(attention(LN1 x));  x = x + W2 act(W1 LN2 x)       for each block
  * The result is all tokens after the last block that is run: no final norm, no head. The families differ in
- * names, in the epsilon of their norms (CLIP 1e-5, EVA 1e-6), the activation (CLIP x sigmoid(1.702 x), EVA exact
- * GELU), and in biases: CLIP's patches have none; EVA's q and v have one each and its k none.                */
+ * names, in the epsilon of their norms (CLIP 1e-5, EVA 1e-6), in the activation (CLIP x sigmoid(1.702 x), EVA
+ * exact GELU), and in biases: CLIP's patches have none; EVA's q and v have one each and its k none.        */
 #include "blip2/internal.h"
 #include <math.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static const family eva = {
 
 static const family *family_of(const blip2_vit_config *c) { return c->kind == BLIP2_VIT_CLIP ? &clip : &eva; }
 
-/* ---- parameters -------------------------------------------------------------------------------------------
- * EVA's start for both: N(0, std) cut at 2, the output matrices of block i = 0 .. divided by sqrt(2 (i + 1)).  */
+/* ---- parameters ----------------------------------------------------------------------------------------
+ * EVA's start for both: N(0, std) cut at 2; output matrices of block i = 0 .. divided by sqrt(2 (i + 1)).  */
 
 static nn_init truncated(double std) { return (nn_init){ NN_TRUNCATED, std, NULL }; }
 
@@ -94,7 +94,7 @@ void blip2_vit_init(blip2_vit *v, nn_scope s, const blip2_vit_config *c)
         block_init(&v->blocks[i], nn_sub(s, "%s.%ld", f->block, i), f, c, i);
 }
 
-/* ---- forward ---------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------- */
 
 /* The bias of q, k and v together, (3E): EVA's k has none. */
 static tensor *qkv_bias(const blip2_vit_block *b, tape *t)
@@ -134,10 +134,10 @@ static tensor *block_forward(const blip2_vit_block *b, tape *t, tensor *x, const
 static tensor *embed(const blip2_vit *v, tape *t, tensor *pictures)
 {
     long E = v->config.width, B = pictures->dim[0];
-    tensor *patches = ag_patch_embed(t, pictures, v->patch_weight, v->patch_bias, v->config.patch);  /* (B,N-1,E) */
+    tensor *patches = ag_patch_embed(t, pictures, v->patch_weight, v->patch_bias, v->config.patch);
     tensor *token = ag_reshape(t, v->class_token, DIMS(1, 1, E));
     tensor *tokens = ag_repeat(t, token, B);                               /* (B,1,E) */
-    tensor *x = ag_concat(t, 2, (tensor *[]){ tokens, patches }, 1);       /* (B,N,E) */
+    tensor *x = ag_concat(t, 2, (tensor *[]){ tokens, patches }, 1);       /* (B,N,E) of (B,1,E), (B,N-1,E) */
     x = ag_add(t, x, v->positions);
     return v->pre.weight ? nn_layer_norm_forward(&v->pre, t, x) : x;
 }
