@@ -50,6 +50,11 @@ void golden_compare_mask(golden *g, tape *t, const char *name, const unsigned ch
 void golden_compare_grad(golden *g, tape *t, const char *name, tensor *x);
 void golden_compare_grad_heads(golden *g, tape *t, const char *name, tensor *x, long heads);
 
+/* opt.c: what cases with OPT share. A text is </s>, ids, and if asked a newline, padded to the longest. */
+blip2_config golden_opt_config(const golden *g);
+blip2_text golden_opt_prompt(tape *t, const char *words, long B);      /* ids written as words, the same for all */
+blip2_text golden_opt_text(golden *g, tape *t, const char *name, bool newline, long most, bool pad_left);
+
 /* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
 #define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) X(optim) X(lr) \
     X(t5) X(t5_instruct) X(dist2)
