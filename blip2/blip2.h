@@ -38,10 +38,13 @@ typedef struct blip2_config {
     blip2_opt_config opt;
     long max_text;                                         /* max_txt_len, 32 */
     char prompt[CONFIG_TEXT_SIZE];                         /* what stands before a caption: "a photo of" */
+    char question_prompt[CONFIG_TEXT_SIZE];                /* "Question: {} Short answer:" */
+    bool question_in_qformer;                              /* the question goes into the Q-Former too (InstructBLIP) */
     long cls, sep, dec, text_pad;                          /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
 } blip2_config;
 blip2_config blip2_config_default(void);
 config_table blip2_config_table(const char *section, blip2_config *c);     /* for config_read and config_print */
+char *blip2_question(const blip2_config *c, const char *question);         /* in its frame, question_prompt; mem_free it */
 bool blip2_config_check(const char *file, const blip2_config *c, error *e);    /* what no range of a single key can say */
 
 /* ---- vision towers -------------------------------------------------------------------------------------------- */
@@ -207,6 +210,7 @@ typedef struct blip2_stage2_in {
     blip2_text text;                   /* </s> tokens ... right-padded */
     long prompt_tokens;                /* that many first tokens carry no loss */
     const real *loss_weight;           /* (B,T) weight of each token as a target, or NULL: 1 */
+    blip2_text question;               /* (B,Tq) [CLS] ... [SEP] for the Q-Former's text stream too (InstructBLIP); T 0: none */
 } blip2_stage2_in;
 typedef struct blip2_stage2_out {
     tensor *loss, *query_output, *projected, *embeddings, *logits;     /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) if keep */
@@ -225,7 +229,8 @@ typedef struct blip2_generate {        /* LAVIS's rules (transformers 4.33): len
 } blip2_generate;
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;      /* on the tape; without start, with eos if reached */
 /* Captions by the language model: B x returns sequences. prompt: ids with </s>, left-padded by the caller's mask, or T 0. */
-void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text prompt, const blip2_generate *o, blip2_sequence *out);
+void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text prompt,
+                        const blip2_generate *o, blip2_sequence *out);     /* question: the Q-Former's, T 0: none */
 /* Captions by the Q-Former itself (its ITG head). */
 void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o, blip2_sequence *out);
 #pragma GCC visibility pop

@@ -1,6 +1,7 @@
 /* config.c - the architecture as a table of keys: what a training configuration sets under `model` and what a model file
  * carries in its root attribute `config`. Names follow LAVIS where it has one (num_query_token, max_txt_len, ...). */
 #include "blip2/blip2.h"
+#include <string.h>
 
 #define FIELD(f) offsetof(blip2_config, f)
 #define INT(name, field, least, most, help) { name, CONFIG_INT, FIELD(field), least, most, NULL, help }
@@ -52,6 +53,8 @@ static const config_key keys[] = {
     INT("opt.pad", opt.pad, 0, 4194303, "padding token"),
     INT("max_txt_len", max_text, 1, 65536, "longest text in tokens"),
     { "prompt", CONFIG_TEXT, FIELD(prompt), 0, 0, NULL, "what stands before a caption" },
+    { "question_prompt", CONFIG_TEXT, FIELD(question_prompt), 0, 0, NULL, "a question's frame; {} is the question" },
+    BOOL("question_in_qformer", question_in_qformer, "the question goes into the Q-Former too (InstructBLIP)"),
     INT("cls", cls, 0, 4194303, "[CLS]"), INT("sep", sep, 0, 4194303, "[SEP]"),
     INT("dec", dec, 0, 4194303, "[DEC]"), INT("text_pad", text_pad, 0, 4194303, "[PAD]"),
 };
@@ -59,6 +62,14 @@ static const config_key keys[] = {
 config_table blip2_config_table(const char *section, blip2_config *c)
 {
     return (config_table){ section, keys, (int)(sizeof keys / sizeof *keys), c };
+}
+
+char *blip2_question(const blip2_config *c, const char *question)
+{
+    const char *hole = strstr(c->question_prompt, "{}");
+    if (!hole)
+        return mem_text("%s%s", c->question_prompt, question);
+    return mem_text("%.*s%s%s", (int)(hole - c->question_prompt), c->question_prompt, question, hole + 2);
 }
 
 static void divides(const char *file, const char *part, const char *by, long whole, long share, error *e)
@@ -80,8 +91,8 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
         if (c->qformer.text && c->qformer.positions < c->max_text)
             error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f, c->max_text,
                        c->qformer.positions);
-        if (c->stage1 && !c->qformer.text)
-            error_line(e, "%s: stage1: needs qformer.text: true", f);
+        if ((c->stage1 || c->question_in_qformer) && !c->qformer.text)
+            error_line(e, "%s: stage1 and question_in_qformer need qformer.text: true", f);
     }
     if (c->llm == BLIP2_LLM_OPT) {
         divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);

@@ -11,7 +11,7 @@ typedef struct writer writer;
 struct writer {
     const blip2_model *m;
     tensor *features;                  /* (B,N,E) or NULL */
-    blip2_text prompt;
+    blip2_text question, prompt;
     long B, beams, layers, prefix;     /* prefix: positions that all beams of a text share */
     ag_cache *cache;                   /* (layers) */
     unsigned char *mask;               /* OPT: (B,prefix) real tokens */
@@ -82,7 +82,7 @@ static tensor *opt_first(void *context, tape *t)
 {
     writer *w = context;
     blip2_stage2_out side = { 0 };
-    tensor *inputs = language_input(w->m, t, w->features, w->prompt, &side);           /* (B,prefix,L) */
+    tensor *inputs = language_input(w->m, t, w->features, w->question, w->prompt, &side);  /* (B,prefix,L) */
     memcpy(w->mask, side.mask, (size_t)(w->B * w->prefix));
     tensor *logits = opt_last_logits(w, t, inputs, w->mask);
     spread(w, t);
@@ -101,11 +101,11 @@ static tensor *opt_say(writer *w, tape *t, const int *ids, long rows)
     return opt_last_logits(w, t, words, mask);
 }
 
-void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text prompt,
+void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text prompt,
                         const blip2_generate *o, blip2_sequence *out)
 {
     const blip2_opt_config *c = &m->config.opt;
-    writer w = { .m = m, .features = features, .prompt = prompt, .B = features ? features->dim[0] : prompt.B,
+    writer w = { .m = m, .features = features, .question = question, .prompt = prompt, .B = features ? features->dim[0] : prompt.B,
                  .layers = c->layers, .prefix = (features ? m->config.qformer.queries : 0) + prompt.T,
                  .say = opt_say };
     if (m->config.llm != BLIP2_LLM_OPT || w.prefix < 1 || (prompt.T && prompt.B != w.B))

@@ -47,7 +47,8 @@ tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, bl
 /* ---- stage 2 and generation ------------------------------------------------------------------------------------
  * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.
  * Fills image, query_output, projected, embeddings and mask of out.                                          */
-tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text, blip2_stage2_out *out);
+tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,
+                       blip2_stage2_out *out);                         /* question T 0: the Q-Former reads none */
 
 /* What a search asks of a model that writes B texts, or B x beams of them side by side (rows b * beams + j). */
 typedef struct decoder {

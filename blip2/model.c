@@ -16,7 +16,7 @@ blip2_config blip2_config_default(void)
         .llm = BLIP2_LLM_NONE,
         .opt = { .vocab = 50272, .width = 2560, .layers = 32, .heads = 32, .hidden = 10240, .positions = 2048,
                  .dropout = 0.1, .init_std = 0.02, .bos = 2, .eos = 50118, .pad = 1 },
-        .max_text = 32, .cls = 101, .sep = 102, .dec = 30522, .text_pad = 0,
+        .max_text = 32, .question_prompt = "Question: {} Short answer:", .cls = 101, .sep = 102, .dec = 30522, .text_pad = 0,
     };
 }
 

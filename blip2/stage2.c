@@ -11,14 +11,27 @@
 
 enum { IGNORED = -100 };
 
-tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text text,
+/* The queries beside the question's tokens, all seeing all: (B,Q,D). Dai et al. 2023 (InstructBLIP), Fig. 3. */
+static tensor *asked_pass(const blip2_model *m, tape *t, tensor *image, blip2_text question)
+{
+    long B = image->dim[0], Q = m->config.qformer.queries;
+    nn_kv *memory = layer_room(m, t);
+    blip2_qformer_memory(&m->qformer, t, image, memory);
+    blip2_pass pass = { .queries = ag_repeat(t, m->query_tokens, B), .ids = question.ids, .B = B, .T = question.T,
+                        .mask = blip2_mask_bidirectional(t, B, Q, question.T, question.mask), .memory = memory, .rows = Q,
+                        .pass = PASS_MATCHING };
+    return blip2_qformer_forward(&m->qformer, t, &pass);
+}
+
+tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,
                        blip2_stage2_out *out)
 {
     tensor *words = text.T ? blip2_opt_embed(&m->opt, t, text.ids, text.B, text.T) : NULL;     /* (B,T,L) */
     long B = features ? features->dim[0] : text.B, Q = 0, T = text.T;
     if (features) {
         out->image = nn_layer_norm_forward(&m->ln_vision, t, features);                        /* (B,N,E) */
-        out->query_output = image_pass(m, t, out->image, layer_room(m, t), NULL);              /* (B,Q,D) */
+        out->query_output = question.T ? asked_pass(m, t, out->image, question)                /* (B,Q,D) */
+                                       : image_pass(m, t, out->image, layer_room(m, t), NULL);
         out->projected = nn_linear_forward(&m->opt_proj, t, out->query_output);                /* (B,Q,L) */
         Q = out->projected->dim[1];
     }
@@ -75,6 +88,9 @@ static void check(const blip2_model *m, const blip2_stage2_in *in, long first)
                          || in->features->dim[0] != in->text.B))
         ag_fail("stage2", "features %s and text (%ld,%ld), %ld queries: expected (B,N,E) and (B,T)",
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.queries);
+    if (in->question.T && (in->question.B != in->text.B || !m->config.qformer.text))
+        ag_fail("stage2", "%ld questions for %ld texts, and a Q-Former %s text", in->question.B, in->text.B,
+                m->config.qformer.text ? "with" : "without");
     if (first >= in->text.T || !in->text.mask)
         ag_fail("stage2", "a text of %ld tokens, the first %ld of which are given: nothing is left to learn",
                 in->text.T, first);
@@ -85,7 +101,7 @@ void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool
     long first = in->prompt_tokens > 0 || in->features ? in->prompt_tokens : 1;    /* nothing precedes 0 */
     check(m, in, first);
     *out = (blip2_stage2_out){ 0 };
-    tensor *inputs = language_input(m, t, in->features, in->text, out);    /* (B,Q+T,L) */
+    tensor *inputs = language_input(m, t, in->features, in->question, in->text, out);   /* (B,Q+T,L) */
     inputs->keep_grad |= keep;
     out->labels = labels_of(t, in, inputs->dim[1] - in->text.T);
     if (out->query_output)

@@ -287,7 +287,7 @@ static blip2_sequence *write_by(bool opt, tensor *of, blip2_text text)
 {
     blip2_sequence *out = ag_alloc(t, of->dim[0] * options.returns * (long)sizeof *out);
     if (opt)
-        blip2_opt_generate(&m, t, of, text, &options, out);
+        blip2_opt_generate(&m, t, of, (blip2_text){ 0 }, text, &options, out);
     else
         blip2_itg_generate(&m, t, of, &options, out);
     return out;
@@ -399,7 +399,7 @@ START_TEST(no_prompt_or_no_picture_will_do)
 {
     blip2_sequence *out = write_by(true, features, (blip2_text){ 0, 0, NULL, NULL });
     ck_assert_int_gt(out[B - 1].length, 0);
-    blip2_opt_generate(&m, t, NULL, prompt, &options, out);
+    blip2_opt_generate(&m, t, NULL, (blip2_text){ 0 }, prompt, &options, out);
     ck_assert(same(&out[0], &out[2]));
 }
 END_TEST
@@ -410,7 +410,7 @@ START_TEST(the_tape_is_left_as_it_was)
     options.beams = 3;
     ag_training(t, true);
     long before = ag_here(t).used, nodes = ag_node_count(t);
-    blip2_opt_generate(&m, t, features, prompt, &options, out);
+    blip2_opt_generate(&m, t, features, (blip2_text){ 0 }, prompt, &options, out);
     ck_assert(ag_is_training(t));
     ck_assert(ag_record_on(t, true));
     ck_assert_int_eq(ag_node_count(t), nodes);

@@ -50,6 +50,7 @@ static const config_key run_keys[] = {
     REALN("max_grad_norm", max_grad_norm, 0, 1e9, "clip gradients to this norm; 0: never (LAVIS)"),
     BOOL("families", families, "near-duplicates stay side by side in a batch"),
     REALN("caption_share", caption_share, 0, 1, "stage2: share of the sequences that are captions; the rest are questions"),
+    BOOL("first_caption", first_caption, "only a picture's first caption is used, not any of them"),
     INT("questions", questions, 1, 64, "stage2: questions in a sequence"),
     REALN("context_weight", context_weight, 0, 1, "lm, stage2: loss weight of words that are no answer"),
     INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),

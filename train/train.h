@@ -51,7 +51,7 @@ typedef struct train_config {
     int task, schedule, by_step;
     long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq, save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm, caption_share, context_weight;
-    bool families;
+    bool families, first_caption;
 } train_config;
 enum { TRAIN_TABLES = 4 };
 train_config train_config_default(void);

@@ -95,7 +95,7 @@ static void run_one(run *r, size_t index, const json_t *gen)
         long most = r->m.config.max_text;
         blip2_text text = answers ? golden_opt_text(r->g, r->t, "inputs/question", false, most, true)
                                   : golden_opt_prompt(r->t, prompt, B);
-        blip2_opt_generate(&r->m, r->t, features, text, &o, s);
+        blip2_opt_generate(&r->m, r->t, features, (blip2_text){ 0 }, text, &o, s);
     } else
         blip2_itg_generate(&r->m, r->t, features, &o, s);
     compare(r, index, B * o.returns, s);

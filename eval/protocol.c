@@ -1,0 +1,130 @@
+/* protocol.c - `evaluate`: a model over a split, by the protocols asked for; figures and results go to the output folder. */
+#include "eval/internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FIELD(f) offsetof(eval_config, f)
+static const config_key keys[] = {
+    { "model.file", CONFIG_TEXT, FIELD(model), 0, 0, NULL, "the model file" },
+    { "datasets.root", CONFIG_TEXT, FIELD(root), 0, 0, NULL, "folder of the data set" },
+    { "datasets.list", CONFIG_TEXT, FIELD(list), 0, 0, NULL, "its list of pictures, one JSON object a line" },
+    { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
+    { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL, "vqa: also blind and with shuffled pictures" },
+    { "run.limit", CONFIG_INT, FIELD(limit), 0, 1e9, NULL, "only so many pictures; 0: all" },
+    { "run.retrieval_pictures", CONFIG_INT, FIELD(retrieval_pictures), 0, 1e6, NULL, "candidates of retrieval; 0: all" },
+    { "run.k_test", CONFIG_INT, FIELD(k_test), 0, 1e6, NULL, "how many of the best ITM ranks again" },
+    { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL, "pictures or questions at a time" },
+    { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
+    { "run.max_len", CONFIG_INT, FIELD(max_len), 1, 4096, NULL, "longest caption in tokens" },
+    { "run.answer_len", CONFIG_INT, FIELD(answer_length), 1, 4096, NULL, "longest answer in tokens" },
+    { "run.output_dir", CONFIG_TEXT, FIELD(output_dir), 0, 0, NULL, "where metrics.json and the results go" },
+};
+
+eval_config eval_config_default(void)
+{
+    return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true, .k_test = 16,
+                          .batch = 32, .beams = 1, .max_len = 40, .answer_length = 10, .output_dir = "out/eval" };
+}
+
+config_table eval_config_table(eval_config *c)
+{
+    return (config_table){ "", keys, (int)(sizeof keys / sizeof *keys), c };
+}
+
+bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e)
+{
+    char *path = mem_text("%s/%s", c->output_dir, file), *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    file_out *f = path && text ? file_create(path, e) : NULL;
+    bool ok = f != NULL || (!(path && text) && error_set(e, "out of memory for %s", file));
+    if (f) {
+        file_write(f, text, (long)strlen(text));
+        file_write(f, "\n", 1);
+        ok = file_finish(f, e);
+    }
+    mem_free(path);
+    free(text);
+    return ok;
+}
+
+real *eval_shuffled(const eval_data *d)
+{
+    long each = d->N * d->E, half = d->n / 2 ? d->n / 2 : 0;
+    real *x = mem_new((size_t)(d->n * each) * sizeof *x);
+    for (long i = 0; x && i < d->n; i++)
+        memcpy(x + i * each, d->features + (i + half) % d->n * each, (size_t)each * sizeof *x);
+    return x;
+}
+
+static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error *e)
+{
+    char *path = mem_text("%s/%s", c->root, c->list);
+    bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
+    mem_free(path);
+    if (!ok)
+        return false;
+    d->n = c->limit && c->limit < d->records.count ? c->limit : d->records.count;
+    d->N = eval_tokens(&s->model.config);
+    d->E = s->model.config.vision.width;
+    d->features = mem_new((size_t)(d->n * d->N * d->E) * sizeof *d->features);
+    if (!d->features)
+        return error_set(e, "out of memory for the features of %ld pictures", d->n);
+    for (long first = 0; ok && first < d->n; first += c->batch) {
+        const char *paths[EVAL_BATCH];
+        long n = d->n - first < c->batch ? d->n - first : c->batch;
+        for (long i = 0; i < n; i++)
+            ok &= (paths[i] = mem_text("%s/%s", c->root, d->records.items[first + i].image)) != NULL;
+        ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e) : error_set(e, "out of memory");
+        for (long i = 0; i < n; i++)
+            mem_free((char *)paths[i]);
+    }
+    return ok;
+}
+
+static bool one_task(eval_session *s, const eval_config *c, const eval_data *d, const char *task, json_t *metrics, error *e)
+{
+    static const char *const known[] = { "captions", "vqa", "retrieval" };
+    if (!strcmp(task, "retrieval"))
+        return eval_retrieval_run(s, c, d, metrics, e);
+    if (strcmp(task, "captions") && strcmp(task, "vqa")) {
+        const char *like = nearest(task, known, 3);
+        return error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task), like ? ", did you mean " : "", like ? like : "",
+                           like ? "?" : "; expected captions, vqa or retrieval");
+    }
+    if (!eval_can_caption(s, c->model, e))
+        return false;
+    return *task == 'c' ? eval_captions(s, c, d, metrics, e) : eval_vqa(s, c, d, metrics, e);
+}
+
+char *eval_run(const eval_config *given, error *e)
+{
+    eval_config c = *given;
+    eval_session s;
+    eval_data d = { 0 };
+    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = 1, .returns = 1,
+                                   .length_penalty = 1, .repetition_penalty = 1 };
+    if (mkdir(c.output_dir, 0777) && errno != EEXIST) {
+        error_set(e, "%s: cannot make this folder: %s", QUOTE(c.output_dir), strerror(errno));
+        return NULL;
+    }
+    if (!eval_open(&s, c.model, e))
+        return NULL;
+    json_t *metrics = json_pack("{s:s, s:s}", "model", c.model, "list", c.list);
+    bool ok = open_data(&s, &c, &d, e);
+    for (int i = 0; ok && i < c.tasks.count; i++)
+        ok = one_task(&s, &c, &d, c.tasks.item[i], metrics, e);
+    ok = ok && eval_save(&c, "metrics.json", metrics, e);
+    char *text = NULL;
+    if (ok) {
+        char *dump = json_dumps(metrics, JSON_REAL_PRECISION(6));
+        text = dump ? mem_text("%s", dump) : NULL;
+        free(dump);
+    }
+    json_decref(metrics);
+    record_list_free(&d.records);
+    mem_free(d.features);
+    eval_close(&s);
+    return text;
+}

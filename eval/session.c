@@ -1,0 +1,169 @@
+/* session.c - a model file opened for use: pictures in, words out (eval.h). */
+#include "eval/eval.h"
+#include <stdio.h>
+#include <string.h>
+
+static tokenizer *embedded(h5 *f, const char *group, error *e)
+{
+    blip2_part parts[BLIP2_PARTS];
+    tokenizer_file files[BLIP2_PARTS];
+    int n = blip2_read_parts(f, group, parts, e);
+    if (n <= 0)
+        return NULL;
+    for (int i = 0; i < n; i++)
+        files[i] = (tokenizer_file){ parts[i].name, parts[i].bytes, parts[i].size };
+    tokenizer *t = tokenizer_load(h5_path(f), files, n, e);
+    blip2_free_parts(parts, n);
+    return t;
+}
+
+bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e)
+{
+    h5 *f = h5_open(path, e);
+    if (!f)
+        return false;
+    e->text[0] = 0;
+    *bert = embedded(f, "bert", e);
+    if (!e->text[0])
+        *llm = embedded(f, "llm", e);
+    h5_close(f);
+    return !e->text[0];
+}
+
+bool eval_open(eval_session *s, const char *path, error *e)
+{
+    *s = (eval_session){ 0 };
+    if (!blip2_open(&s->model, path, &s->sealed, e))
+        return false;
+    bool ok = eval_tokenizers(path, &s->bert, &s->llm, e);
+    if (ok && !(s->t = ag_tape_new()))
+        ok = error_set(e, "%s: out of memory", QUOTE(path));
+    if (ok)
+        ag_record_on(s->t, false);
+    else
+        eval_close(s);
+    return ok;
+}
+
+void eval_close(eval_session *s)
+{
+    tokenizer_free(s->bert);
+    tokenizer_free(s->llm);
+    ag_tape_free(s->t);
+    blip2_close(&s->model);
+    *s = (eval_session){ 0 };
+}
+
+bool eval_can_caption(const eval_session *s, const char *path, error *e)
+{
+    const blip2_config *c = &s->model.config;
+    if (c->vision.kind == BLIP2_VIT_NONE || !c->qformer.queries || c->llm == BLIP2_LLM_NONE || !s->llm)
+        return error_set(e, "%s: cannot write text: it has %s", QUOTE(path), c->vision.kind == BLIP2_VIT_NONE ? "no vision tower"
+                         : !c->qformer.queries ? "no Q-Former" : c->llm == BLIP2_LLM_NONE ? "no language model (stage 2 adds one)"
+                         : "no tokenizer of the language model");
+    return true;
+}
+
+long eval_tokens(const blip2_config *c)
+{
+    long side = c->vision.patch ? c->vision.image_size / c->vision.patch : 0;
+    return side * side + 1;
+}
+
+bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e)
+{
+    long S = s->model.config.vision.image_size, each = eval_tokens(&s->model.config) * s->model.config.vision.width;
+    bool failed = false;
+    ag_mark mark = ag_here(s->t);
+    tensor *x = ag_new(s->t, DIMS(n, 3, S, S));            /* (n,3,S,S) */
+    #pragma omp parallel for schedule(dynamic)
+    for (long i = 0; i < n; i++) {
+        picture p = { 0 };
+        error mine;
+        if (!picture_read(&p, paths[i], &mine) || !picture_pixels(&p, S, x->data + i * 3 * S * S, &mine)) {
+            #pragma omp critical
+            {
+                if (!failed)
+                    *e = mine;
+                failed = true;
+            }
+        }
+        picture_free(&p);
+    }
+    if (!failed) {
+        tensor *y = blip2_vision_features(&s->model, s->t, x);                     /* (n,N,E) */
+        memcpy(to, y->data, (size_t)(n * each) * sizeof *to);
+    }
+    ag_rewind(s->t, mark);
+    return !failed;
+}
+
+/* `</s>` and the prompt's tokens, padded on the left to the longest. */
+static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts)
+{
+    const blip2_opt_config *o = &s->model.config.opt;
+    token_list *lists = ag_alloc(s->t, n * (long)sizeof *lists);
+    long T = 1;
+    error e;
+    for (long i = 0; i < n; i++) {
+        const char *text = prompts && prompts[i] ? prompts[i] : "";
+        lists[i] = (token_list){ 0 };
+        if (!tokenizer_encode(s->llm, text, (long)strlen(text), &(tokenizer_options){ .bare = true, .literal = true }, &lists[i], &e))
+            ag_fail("generate", "%s", e.text);
+        T = lists[i].n + 1 > T ? lists[i].n + 1 : T;
+    }
+    int *ids = ag_alloc(s->t, n * T * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(s->t, n * T);
+    for (long i = 0; i < n; i++) {
+        long gap = T - lists[i].n - 1;
+        for (long k = 0; k < T; k++) {
+            ids[i*T + k] = (int)(k < gap ? o->pad : k == gap ? o->bos : lists[i].ids[k - gap - 1]);
+            mask[i*T + k] = k >= gap;
+        }
+        mem_free(lists[i].ids);
+    }
+    return (blip2_text){ n, T, ids, mask };
+}
+
+/* What was written, without the mark of its end and the white space around it. */
+static char *words_of(const eval_session *s, const blip2_sequence *q)
+{
+    long n = q->length, bytes;
+    while (n > 0 && (q->ids[n-1] == s->model.config.opt.eos || q->ids[n-1] == s->model.config.opt.pad))
+        n--;
+    char *text = tokenizer_decode(s->llm, q->ids, n, false, &bytes);
+    if (!text)
+        ag_fail("generate", "out of memory");
+    while (bytes > 0 && strchr(" \n\t\r", text[bytes-1]))
+        text[--bytes] = 0;
+    memmove(text, text + strspn(text, " \n\t\r"), strlen(text + strspn(text, " \n\t\r")) + 1);
+    return text;
+}
+
+void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const blip2_generate *o,
+                eval_text *to)
+{
+    ag_mark mark = ag_here(s->t);
+    const blip2_config *c = &s->model.config;
+    tensor *x = features ? ag_copy_in(s->t, DIMS(n, eval_tokens(c), c->vision.width), features) : NULL;
+    blip2_text prompt = prompts_of(s, n, prompts);
+    int each = o->returns > 1 ? o->returns : 1;
+    blip2_sequence *out = ag_alloc(s->t, n * each * (long)sizeof *out);
+    blip2_opt_generate(&s->model, s->t, x, prompt, o, out);
+    for (long i = 0; i < n * each; i++) {
+        to[i] = (eval_text){ .text = words_of(s, &out[i]), .length = out[i].length, .score = out[i].score };
+        to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *to[i].ids);
+        if (!to[i].ids)
+            ag_fail("generate", "out of memory");
+        memcpy(to[i].ids, out[i].ids, (size_t)out[i].length * sizeof *to[i].ids);
+    }
+    ag_rewind(s->t, mark);
+}
+
+void eval_text_free(eval_text *texts, long n)
+{
+    for (long i = 0; i < n; i++) {
+        mem_free(texts[i].text);
+        mem_free(texts[i].ids);
+    }
+}

@@ -1,0 +1,114 @@
+/* vqa.c - questions: the decoded string must equal the answer, letter by letter; there is no list of answers to choose from.
+ * Beside the model stand two controls: blind (the language model without any picture) and shuffled (another picture's
+ * soft prompt). What they reach is what needs no seeing.                                                          */
+#include "eval/internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_TYPES = 32 };
+typedef struct tally { const char *type; long asked, right; } tally;
+typedef struct asked { long picture; const record_question *q; } asked;
+
+static tally *tally_of(tally *all, int *n, const char *type)
+{
+    for (int i = 0; i < *n; i++)
+        if (!strcmp(all[i].type, type))
+            return &all[i];
+    if (*n == MOST_TYPES)
+        return &all[MOST_TYPES - 1];
+    all[*n] = (tally){ .type = type };
+    return &all[(*n)++];
+}
+
+static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features, const asked *list, long n,
+                eval_text *to, error *e)
+{
+    const char *prompts[EVAL_BATCH];
+    long each = d->N * d->E;
+    real *rows = features ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
+    bool ok = !features || rows;
+    for (long i = 0; i < n; i++) {
+        prompts[i] = blip2_question(&s->model.config, list[i].q->question);
+        ok &= prompts[i] != NULL;
+        if (rows)
+            memcpy(rows + i * each, features + list[i].picture * each, (size_t)each * sizeof *rows);
+    }
+    if (ok) {
+        blip2_generate o = c->generate;
+        o.max_length = c->answer_length;
+        eval_write(s, rows, n, prompts, &o, to);
+    }
+    for (long i = 0; i < n; i++)
+        mem_free((char *)prompts[i]);
+    mem_free(rows);
+    return ok || error_set(e, "out of memory for %ld questions", n);
+}
+
+/* One row of the table; `results` gets every answer where it is not NULL. */
+static bool row(eval_session *s, const eval_config *c, const eval_data *d, const real *features, const asked *list, long n,
+                json_t *to, json_t *results, error *e)
+{
+    tally tallies[MOST_TYPES];
+    int types = 0;
+    long right = 0;
+    for (long first = 0; first < n; first += c->batch) {
+        long many = n - first < c->batch ? n - first : c->batch;
+        eval_text texts[EVAL_BATCH];
+        if (!ask(s, c, d, features, list + first, many, texts, e))
+            return false;
+        for (long i = 0; i < many; i++) {
+            const asked *a = &list[first + i];
+            tally *k = tally_of(tallies, &types, a->q->type);
+            bool hit = !strcmp(texts[i].text, a->q->answer);
+            k->asked++;
+            k->right += hit;
+            right += hit;
+            if (results)
+                json_array_append_new(results, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "question_id", (json_int_t)(first + i),
+                    "image_id", (json_int_t)d->records.items[a->picture].image_id, "type", a->q->type, "question",
+                    a->q->question, "answer", texts[i].text, "truth", a->q->answer));
+        }
+        eval_text_free(texts, many);
+    }
+    for (int i = 0; i < types; i++)
+        json_object_set_new(to, *tallies[i].type ? tallies[i].type : "other",
+                            json_real((double)tallies[i].right / (double)tallies[i].asked));
+    json_object_set_new(to, "all", json_real(n ? (double)right / (double)n : 0));
+    json_object_set_new(to, "questions", json_integer(n));
+    return true;
+}
+
+static asked *collect(const eval_data *d, long *n)
+{
+    *n = 0;
+    for (long i = 0; i < d->n; i++)
+        *n += d->records.items[i].question_count;
+    asked *list = mem_new((size_t)(*n + 1) * sizeof *list);
+    for (long i = 0, at = 0; list && i < d->n; i++)
+        for (long k = 0; k < d->records.items[i].question_count; k++)
+            list[at++] = (asked){ i, &d->records.items[i].questions[k] };
+    return list;
+}
+
+bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
+{
+    static const char *const names[] = { "model", "blind", "shuffled" };
+    long n;
+    asked *list = collect(d, &n);
+    real *other = c->controls ? eval_shuffled(d) : NULL;
+    const real *features[] = { d->features, NULL, other };
+    json_t *m = json_object(), *results = json_array();
+    bool ok = (list && (!c->controls || other)) || error_set(e, "out of memory for %ld questions", n);
+    for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
+        json_t *to = json_object();
+        ok = row(s, c, d, features[k], list, n, to, k ? NULL : results, e);
+        json_object_set_new(m, names[k], to);
+    }
+    ok = ok && eval_save(c, "vqa.json", results, e);
+    json_object_set_new(metrics, "vqa", m);
+    json_decref(results);
+    mem_free(list);
+    mem_free(other);
+    return ok;
+}
