@@ -2,7 +2,13 @@
 #include "cli/commands.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_gradcheck,
+    &cli_caption,
+    &cli_answer,
+    &cli_train,
+    &cli_evaluate,
+    &cli_inspect,
     &cli_dataset,
+    &cli_tokenize,
+    &cli_gradcheck,
     NULL,
 };

@@ -55,7 +55,7 @@ static int unknown(const char *word)
     int n = 0;
     for (; cli_commands[n] && n < 64; n++)
         names[n] = cli_commands[n]->name;
-    static const char *const later[] = { "convert", "export", "match", "embed", "search", "attention", "tokenize",
+    static const char *const later[] = { "convert", "export", "match", "embed", "search", "attention",
         "preprocess", "trace", "ablate", "report", "doctor", "score", "graph", "explain" };
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (!strcmp(word, later[i])) {

@@ -88,7 +88,7 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
         const char *prompts[EVAL_BATCH];
         for (long i = 0; i < n; i++)
             prompts[i] = s->model.config.prompt;
-        eval_write(s, d->features + first * d->N * d->E, n, prompts, &c->generate, texts);
+        eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts);
         for (long i = 0; i < n; i++) {
             const record *r = &d->records.items[first + i];
             int pairs[MOST_PAIRS];

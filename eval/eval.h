@@ -14,9 +14,10 @@ bool eval_can_caption(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e); /* (n,N,E) of the vision tower */
 typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;   /* ids: length of them */
-/* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture. */
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const blip2_generate *o,
-                eval_text *to);                    /* (n x o->returns); eval_text_free */
+/* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture. questions: what
+ * the Q-Former reads too where the model is made so (question_in_qformer), NULL for a caption.                     */
+void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const char *const *questions,
+                const blip2_generate *o, eval_text *to);           /* to: (n x o->returns); eval_text_free */
 void eval_text_free(eval_text *texts, long n);
 
 /* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---------------- */

@@ -140,8 +140,24 @@ static char *words_of(const eval_session *s, const blip2_sequence *q)
     return text;
 }
 
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const blip2_generate *o,
-                eval_text *to)
+/* What the Q-Former reads beside the queries; T 0 where it reads nothing. */
+static blip2_text questions_of(eval_session *s, long n, const char *const *questions)
+{
+    token_batch batch = { 0 };
+    error e;
+    if (!questions || !s->model.config.question_in_qformer || !s->bert)
+        return (blip2_text){ 0 };
+    if (!tokenizer_batch(s->bert, n, questions, &(tokenizer_options){ .max = s->model.config.max_text }, &batch, &e))
+        ag_fail("generate", "%s", e.text);
+    unsigned char *mask = ag_alloc(s->t, n * batch.T);
+    memcpy(mask, batch.mask, (size_t)(n * batch.T));
+    blip2_text text = { n, batch.T, ag_ids(s->t, batch.ids, n * batch.T), mask };
+    token_batch_free(&batch);
+    return text;
+}
+
+void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const char *const *questions,
+                const blip2_generate *o, eval_text *to)
 {
     ag_mark mark = ag_here(s->t);
     const blip2_config *c = &s->model.config;
@@ -149,7 +165,8 @@ void eval_write(eval_session *s, const real *features, long n, const char *const
     blip2_text prompt = prompts_of(s, n, prompts);
     int each = o->returns > 1 ? o->returns : 1;
     blip2_sequence *out = ag_alloc(s->t, n * each * (long)sizeof *out);
-    blip2_opt_generate(&s->model, s->t, x, prompt, o, out);
+    blip2_text question = features ? questions_of(s, n, questions) : (blip2_text){ 0 };
+    blip2_opt_generate(&s->model, s->t, x, question, prompt, o, out);
     for (long i = 0; i < n * each; i++) {
         to[i] = (eval_text){ .text = words_of(s, &out[i]), .length = out[i].length, .score = out[i].score };
         to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *to[i].ids);

@@ -24,12 +24,13 @@ static tally *tally_of(tally *all, int *n, const char *type)
 static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features, const asked *list, long n,
                 eval_text *to, error *e)
 {
-    const char *prompts[EVAL_BATCH];
+    const char *prompts[EVAL_BATCH], *questions[EVAL_BATCH];
     long each = d->N * d->E;
     real *rows = features ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
     bool ok = !features || rows;
     for (long i = 0; i < n; i++) {
         prompts[i] = blip2_question(&s->model.config, list[i].q->question);
+        questions[i] = list[i].q->question;
         ok &= prompts[i] != NULL;
         if (rows)
             memcpy(rows + i * each, features + list[i].picture * each, (size_t)each * sizeof *rows);
@@ -37,7 +38,7 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
     if (ok) {
         blip2_generate o = c->generate;
         o.max_length = c->answer_length;
-        eval_write(s, rows, n, prompts, &o, to);
+        eval_write(s, rows, n, prompts, questions, &o, to);
     }
     for (long i = 0; i < n; i++)
         mem_free((char *)prompts[i]);

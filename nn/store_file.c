@@ -154,6 +154,24 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
     return true;
 }
 
+bool nn_load_common(nn_store *s, h5 *f, error *e)
+{
+    char name[NN_NAME];
+    long met = 0;
+    e->lines = 0;
+    for (long i = 0; i < s->count; i++) {
+        const nn_entry *p = &s->entries[i];
+        nn_dataset(p->name, name);
+        if (p->alias_of || h5_has(f, name) != H5_DATASET)
+            continue;
+        met++;
+        load_one(f, p, NULL, NULL, e);
+    }
+    if (e->lines)
+        return error_head(e, ERROR_RUN, "%s: %d parameters cannot be taken from it", QUOTE(h5_path(f)), e->lines);
+    return met || error_set(e, "%s: holds no parameter of this model", QUOTE(h5_path(f)));
+}
+
 /* ---- AdamW's moments ------------------------------------------------------------------------------------------------ */
 static bool moments(const nn_store *s, h5_out *to, h5 *from, error *e)
 {

@@ -63,7 +63,7 @@ typedef struct run {
     sampler sampler;
     long steps, per_epoch;                         /* optimiser steps in all; samples of an epoch that are used */
     const long *samples;                           /* (batch) of the part in hand */
-    long epoch;
+    long epoch, done;                              /* done: optimiser steps */
     double data_seconds;
 } run;
 tensor *task_stage1(run *r, tape *t, train_losses *l);
