@@ -157,6 +157,7 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
 bool nn_load_common(nn_store *s, h5 *f, error *e)
 {
     char name[NN_NAME];
+    error one;
     long met = 0;
     e->lines = 0;
     for (long i = 0; i < s->count; i++) {
@@ -165,11 +166,12 @@ bool nn_load_common(nn_store *s, h5 *f, error *e)
         if (p->alias_of || h5_has(f, name) != H5_DATASET)
             continue;
         met++;
-        load_one(f, p, NULL, NULL, e);
+        if (!read_one(f, p, NULL, NULL, &one))
+            error_line(e, "%s", one.text);
     }
-    if (e->lines)
-        return error_head(e, ERROR_RUN, "%s: %d parameters cannot be taken from it", QUOTE(h5_path(f)), e->lines);
-    return met || error_set(e, "%s: holds no parameter of this model", QUOTE(h5_path(f)));
+    if (!met)
+        return error_set(e, "%s: holds no parameter of this model", QUOTE(h5_path(f)));
+    return error_close(e, ERROR_RUN, "%s: %d parameters cannot be taken from it", QUOTE(h5_path(f)), e->lines);
 }
 
 /* ---- AdamW's moments ------------------------------------------------------------------------------------------------ */
