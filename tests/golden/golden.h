@@ -42,6 +42,8 @@ void golden_fail(golden *g, const char *format, ...) __attribute__((format(print
 
 /* models.c: what the handlers of golden/lavis share. */
 blip2_qformer_config golden_qformer_config(const golden *g);
+blip2_vit_config golden_tower(golden *g);
+const long *golden_image_ids(golden *g, tape *t);              /* NULL where the case has none */
 blip2_config golden_stage1_config(const golden *g);            /* no vision tower: features are given */
 nn_store *golden_store(golden *g, nn_store *s);                /* builds, with gradients, and loads weights/ */
 blip2_text golden_bert_text(golden *g, tape *t, const blip2_config *c, const char *name, long width);

@@ -1,5 +1,6 @@
 /* models.c - models and texts as the cases under golden/lavis describe them, for the handlers that share them. */
 #include "tests/golden/golden.h"
+#include <string.h>
 
 blip2_qformer_config golden_qformer_config(const golden *g)
 {
@@ -29,6 +30,19 @@ blip2_config golden_stage1_config(const golden *g)
     c.sep = 2;
     c.dec = (int)golden_int(g, "vocab", 0);
     return c;
+}
+
+blip2_vit_config golden_tower(golden *g)
+{
+    long hidden[8] = { 0 };
+    bool clip = !strcmp(golden_text(g, "vit.type", ""), "clip");
+    golden_dims(g, clip ? "weights/visual_encoder/transformer/resblocks/0/mlp/c_fc/weight"
+                        : "weights/visual_encoder/blocks/0/mlp/fc1/weight", hidden);
+    return (blip2_vit_config){
+        .kind = clip ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA, .image_size = golden_int(g, "vit.img", 0),
+        .patch = golden_int(g, "vit.patch", 14), .width = golden_int(g, "vit.dim", 0),
+        .depth = golden_int(g, "vit.depth", 0), .heads = golden_int(g, "vit.heads", 0), .hidden = hidden[0],
+        .init_std = 0.02, .position_std = 0.02 };
 }
 
 /* Rows of ids, -1 behind the last, as [CLS] ids [SEP] padded to `width`; what does not fit is cut off before [SEP]. */
@@ -96,4 +110,16 @@ nn_store *golden_store(golden *g, nn_store *s)
         golden_fail(g, "%s", e.text);
     golden_load(g, s, "");
     return s;
+}
+
+const long *golden_image_ids(golden *g, tape *t)
+{
+    long n;
+    if (!golden_has(g, "inputs/image_id"))
+        return NULL;
+    const int *ids = golden_ints(g, t, "inputs/image_id", &n);
+    long *wide = ag_alloc(t, n * (long)sizeof *wide);
+    for (long i = 0; i < n; i++)
+        wide[i] = ids[i];
+    return wide;
 }

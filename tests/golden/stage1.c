@@ -46,18 +46,6 @@ static void compare_gradients(golden *g, tape *t, nn_store *store, tensor *featu
         }
 }
 
-static const long *image_ids(golden *g, tape *t)
-{
-    long n;
-    if (!golden_has(g, "inputs/image_id"))
-        return NULL;
-    const int *ids = golden_ints(g, t, "inputs/image_id", &n);
-    long *wide = ag_alloc(t, n * (long)sizeof *wide);
-    for (long i = 0; i < n; i++)
-        wide[i] = ids[i];
-    return wide;
-}
-
 void golden_stage1(golden *g, tape *t)
 {
     blip2_config c = golden_stage1_config(g);
@@ -68,7 +56,7 @@ void golden_stage1(golden *g, tape *t)
     nn_zero_grad(m.store);
     tensor *features = golden_leaf(g, t, "inputs/vit_out");
     blip2_stage1_in in = { .features = features, .text = golden_bert_text(g, t, &c, "inputs/text", c.max_text),
-                           .image_id = image_ids(g, t), .keep = true,
+                           .image_id = golden_image_ids(g, t), .keep = true,
                            .negative_image = golden_ints(g, t, "inputs/neg_image", &n),
                            .negative_text = golden_ints(g, t, "inputs/neg_text", &n) };
     blip2_stage1_out o;

@@ -1,25 +1,11 @@
 /* vit.c - cases of kind vit: a vision tower, each block's output, and the gradients of sum(out * cot). */
 #include "tests/golden/golden.h"
 #include <stdio.h>
-#include <string.h>
-
-static blip2_vit_config tower(golden *g)
-{
-    long hidden[8] = { 0 };
-    bool clip = !strcmp(golden_text(g, "vit.type", ""), "clip");
-    golden_dims(g, clip ? "weights/visual_encoder/transformer/resblocks/0/mlp/c_fc/weight"
-                        : "weights/visual_encoder/blocks/0/mlp/fc1/weight", hidden);
-    return (blip2_vit_config){
-        .kind = clip ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA, .image_size = golden_int(g, "vit.img", 0),
-        .patch = golden_int(g, "vit.patch", 14), .width = golden_int(g, "vit.dim", 0),
-        .depth = golden_int(g, "vit.depth", 0), .heads = golden_int(g, "vit.heads", 0), .hidden = hidden[0],
-        .init_std = 0.02, .position_std = 0.02 };
-}
 
 void golden_vit(golden *g, tape *t)
 {
     char name[60];
-    blip2_vit_config c = tower(g);
+    blip2_vit_config c = golden_tower(g);
     blip2_vit v;
     nn_store *store = nn_store_new(1);
     blip2_vit_init(&v, nn_sub(nn_root(store), "visual_encoder"), &c);
