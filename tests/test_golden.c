@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,7 +83,7 @@ START_TEST(the_small_cases_pass)
     ck_assert_msg(run("tests/golden/data") == 0, "%s", said);
     for (int i = 0; i < CASES; i++)
         ck_assert(is_said(cases[i]));
-    ck_assert_msg(is_said("3 passed, 0 failed"), "%s", said);
+    ck_assert_msg(is_said(" passed, 0 failed") && is_said("words.jsonl") && is_said("bytes.jsonl"), "%s", said);
 }
 END_TEST
 
@@ -106,6 +107,26 @@ START_TEST(a_moved_output_is_named_and_nothing_else)
         ck_assert(is_said("0 passed, 1 failed, 0 skipped"));
     }
     h5_list_free(all, n);
+}
+END_TEST
+
+static void put(const char *name, const char *text)
+{
+    file_out *f = file_create(IN_FOLDER(name), &e);
+    file_write(f, text, (long)strlen(text));
+    ck_assert_msg(file_finish(f, &e), "%s", e.text);
+}
+
+START_TEST(a_changed_id_is_named_with_its_line)
+{
+    ck_assert(mkdir(IN_FOLDER("tiny"), 0777) == 0);
+    put("tiny/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
+    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n{\"text\": \"\", \"ids\": [2, 3], \"decoded\": \"\"}\n");
+    ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 0, "%s", said);
+    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n{\"text\": \"red\", \"ids\": [2, 1, 3], \"more\": 1}\n");
+    ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 1, "%s", said);
+    ck_assert_msg(is_said("line 2: ids: other ids") && is_said("line 2: more: was not compared"), "%s", said);
+    ck_assert_msg(!is_said("line 1"), "%s", said);
 }
 END_TEST
 
@@ -184,6 +205,7 @@ Suite *suite_golden(void)
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, the_small_cases_pass);
     tcase_add_loop_test(c, a_moved_output_is_named_and_nothing_else, 0, CASES);
+    tcase_add_test(c, a_changed_id_is_named_with_its_line);
     tcase_add_test(c, an_output_that_nothing_compares_is_named);
     tcase_add_test(c, a_gradient_that_the_reference_does_not_have_is_named);
     tcase_add_test(c, missing_inputs_and_weights_fail_the_case_by_name);
