@@ -7,7 +7,7 @@
  * holds beside a sample, and however far its rows or columns were trimmed. Nothing is stored: backward draws again.*/
 #include "autograd/internal.h"
 
-enum { BAND = 8 };
+enum { BAND = AG_BAND };
 
 const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B)
 {

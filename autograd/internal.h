@@ -68,6 +68,7 @@ enum { AG_DRAWN = 256 };               /* most columns in one call */
 void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t bits[8][AG_DRAWN]);
 
 /* dropout.c: what is dropped in the rows (R,C) of one sheet; a band is 8 rows that share their counters. */
+enum { AG_BAND = 8 };
 typedef struct ag_dropper {
     uint64_t key;
     const int *sample;                 /* (B) the global index of each batch row, NULL: b itself */
@@ -93,7 +94,7 @@ void ag_softmax_back_row(long C, const real *y, const real *dy, real into, real 
  * The polynomials are minimax fits (Remez) of the functions named beside them, coefficients rounded to float.
  *
  *   exp(x)  = 2^n exp(r),  n = round(x / ln 2),  |r| <= ln 2 / 2,  exp(r) = 1 + r + r^2 p(r)
- *   erf(x)  = x + x p(x^2)                 for |x| < 0.9, and  sign(x) (1 - exp(p(|x|)))  above: p fits log erfc
+ *   erf(x)  = x + x p(x^2)                 for |x| < 1, and  sign(x) (1 - p(|x|))  above: this p fits erfc
  *   tanh(x) = x + x^3 p(x^2)               for |x| < 0.6, and  sign(x) (1 - 2 / (exp(2|x|) + 1))  above
  *
  * Every comparison is written so that a NaN fails it and passes through. AG_SIMD stands before a loop that calls them
@@ -133,30 +134,39 @@ static inline float ag_exp1(float x)
 static inline float ag_erf1(float x)
 {
     float a = fabsf(x), s = x * x;
-    float p = 8.51310469e-05f;                     /* erf(x)/x - 1 in x^2, relative error of erf 2^-31 */
-    p = p * s - 0.000817563967f;
-    p = p * s + 0.00520385895f;
-    p = p * s - 0.0268605091f;
-    p = p * s + 0.112837151f;
-    p = p * s - 0.376126349f;
+    float p = 7.85386146e-05f;                     /* erf(x)/x - 1 in x^2, relative error of erf 2^-29 */
+    p = p * s - 0.000801019371f;
+    p = p * s + 0.00518832775f;
+    p = p * s - 0.0268538129f;
+    p = p * s + 0.112835854f;
+    p = p * s - 0.37612626f;
     p = p * s + 0.128379166f;
     float small = p * x + x;
-    a = a > 4 ? 4 : a;                             /* 1 - erf(4) = 2^-26: erf is 1 in float */
-    float q = 0.000198219597f;                     /* log erfc(a), relative error of erf 2^-29 */
-    q = q * a - 0.0030654897f;
-    q = q * a + 0.0223152116f;
-    q = q * a - 0.104113676f;
-    q = q * a - 0.636976063f;
-    q = q * a - 1.12779725f;
-    q = q * a - 0.000166448197f;
-    float large = copysignf(1 - ag_exp1(q), x);
-    return a < 0.9f ? small : large;
+    a = a > 3.92f ? 3.92f : a;                     /* 1 - erf(3.92) < 2^-25: erf is 1 in float */
+    float t = a - 2.46f;                           /* the middle of [1, 3.92] */
+    float q = -1.10491123e-06f;                    /* erfc(a), error 2^-27 */
+    q = q * t - 9.87025359e-08f;
+    q = q * t + 1.74085162e-05f;
+    q = q * t - 2.46784639e-05f;
+    q = q * t - 7.60464463e-05f;
+    q = q * t + 0.000299539824f;
+    q = q * t - 0.000355589291f;
+    q = q * t - 0.000459228497f;
+    q = q * t + 0.00293694902f;
+    q = q * t - 0.00679961266f;
+    q = q * t + 0.00991425943f;
+    q = q * t - 0.00983243808f;
+    q = q * t + 0.00653451076f;
+    q = q * t - 0.00265623862f;
+    q = q * t + 0.000503353833f;
+    float large = copysignf(1 - q, x);
+    return a < 1 ? small : large;
 }
 
 static inline float ag_tanh1(float x)
 {
     float a = fabsf(x), s = x * x;
-    float p = -0.00589515828f;                               /* (tanh(x)/x - 1) / x^2 in x^2, relative error of tanh 2^-28 */
+    float p = -0.00589515828f;                     /* (tanh(x)/x - 1) / x^2 in x^2, relative error of tanh 2^-28 */
     p = p * s + 0.0207959712f;
     p = p * s - 0.0537838303f;
     p = p * s + 0.133319244f;

@@ -18,8 +18,10 @@ real ag_row_max(long C, const real *x)
         for (int k = 0; k < LANES; k++)
             lane[k] = x[c + k] > lane[k] ? x[c + k] : lane[k];
     }
-    for (int k = 0; k < LANES; k++)
-        m = lane[k] > m ? lane[k] : m;
+    for (int width = LANES / 2; width; width /= 2)
+        for (int k = 0; k < width; k++)
+            lane[k] = lane[k + width] > lane[k] ? lane[k + width] : lane[k];
+    m = lane[0];
     for (; c < C; c++)
         m = x[c] > m ? x[c] : m;
     return m;
