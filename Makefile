@@ -77,10 +77,10 @@ golden: bin/golden bin/golden-f64    ## compare with reference values: make gold
 	@bin/golden $(DIR)
 
 demo: all                            ## train a small BLIP-2 from nothing and show what it learned (about 10 minutes)
-	@sh tools/demo.sh $(OUT)/demo
+	@sh tools/demo.sh
 
 demo-compare: all                    ## stage 2 from stage 1 against stage 2 from scratch, at equal steps
-	@sh tools/demo_compare.sh $(OUT)/demo
+	@sh tools/demo_compare.sh
 
 bench: bin/blip2                     ## the training step at the sizes of docs/speed.md
 	@sh tools/bench.sh

@@ -9,6 +9,7 @@ const cli_command *const cli_commands[] = {
     &cli_inspect,
     &cli_dataset,
     &cli_tokenize,
+    &cli_bench,
     &cli_gradcheck,
     NULL,
 };
