@@ -20,6 +20,7 @@ static const config_key keys[] = {
     REALN("vit.position_std", vision.position_std, 0, 10, "start of positions; 0: 2-D sinusoids x 0.3"),
     INT("qformer.num_query_token", qformer.queries, 0, 4096, "learned queries; 0: no Q-Former"),
     INT("qformer.width", qformer.width, 1, 65536, "hidden width"),
+    INT("qformer.encoder_width", qformer.memory_width, 1, 65536, "width of image features; with a vision tower: its own"),
     INT("qformer.layers", qformer.layers, 1, 256, "layers"),
     INT("qformer.heads", qformer.heads, 1, 256, "attention heads"),
     INT("qformer.hidden", qformer.hidden, 1, 262144, "width of the feed-forwards"),

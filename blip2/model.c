@@ -33,6 +33,8 @@ static void init_stage1(blip2_model *m, nn_scope root, const blip2_config *c)
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config)
 {
     *m = (blip2_model){ .config = *config, .store = store };
+    if (config->vision.kind != BLIP2_VIT_NONE)
+        m->config.qformer.memory_width = config->vision.width;
     const blip2_config *c = &m->config;
     nn_scope root = nn_root(store);
     if (c->vision.kind != BLIP2_VIT_NONE)
