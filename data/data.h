@@ -57,21 +57,25 @@ typedef bool (*scenes_progress)(void *context, const char *what, long done, long
  * number of threads. force: an older folder of scenes is replaced. `progress` may be NULL.                      */
 bool scenes_make(const scenes_options *o, const char *folder, bool force, scenes_progress progress, void *context, error *e);
 
-/* ---- lists of pictures: one JSON object a line -----------------------------------------------------------------
+/* ---- lists of pictures: a JSON object a line, or a JSON list of objects -------------------------------------------
  * {"image": "train/000001.png", "image_id": 1, "family": 0, "captions": ["..."],
  *  "questions": [{"question": "...", "answer": "...", "type": "colour"}], "objects": [{"colour": "red", "shape": "cross"}]}
- * Only "image" must be there; its path is relative to the list's folder and stays inside it. Other keys are passed over. */
-typedef struct record_question { char *question, *answer, *type; } record_question;
+ * "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths are relative
+ * to the data set's folder and stay inside it. "image_id" is a whole number or, in all records, a text: these are numbered.
+ * Records of one id are of one picture. Other keys are passed over.                                              */
+typedef struct record_question { char *question, *answer, *type; } record_question;      /* type "": none is given */
 typedef struct record_object { char *colour, *shape; } record_object;
 typedef struct record {
-    char *image;
-    long image_id, family;                         /* the line's number where the list has none */
+    char *image, *id;                              /* id: image_id as a text, NULL if it is none */
+    long image_id, family;                         /* the place in the list, from 0, where the list has none */
     char **captions; long caption_count;
     record_question *questions; long question_count;
     record_object *objects; long object_count;     /* what is in a picture of the synthetic world */
 } record;
-typedef struct record_list { record *items; long count; } record_list;
-bool records_read(const char *path, record_list *l, error *e);     /* every bad line is reported together */
+typedef struct record_list { record *items; long count; struct record_block *memory; } record_list;
+bool records_read(const char *path, record_list *l, error *e);     /* every bad record is reported together */
+long records_missing(const char *root, const record_list *l, error *e);    /* pictures that are no regular files below root:
+                                                      how many; e names up to 20 */
 void record_list_free(record_list *l);
 
 /* ---- tokenizers: text to ids and back -------------------------------------------------------------------------

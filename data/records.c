@@ -1,28 +1,62 @@
-/* records.c - a data set's list: one JSON object a line, a picture with what is said and asked about it (data.h). Lines come
- * from outside: sizes are bounded, paths stay inside the data set, every bad line is reported before work begins. */
+/* records.c - a list of pictures with what is said and asked about them (data.h): a JSON object a line, or a JSON list of
+ * such objects. Lists come from outside: sizes are bounded, paths stay inside the data set, and every bad record is
+ * reported, with its line, before work begins. All texts lie in a few large blocks that go when the list goes.   */
 #include "data/internal.h"
-#include <jansson.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { LINE_BYTES = 16 << 20, DEPTH = 32 };
+enum { RECORD_BYTES = 16 << 20, RECORD_VALUES = 100000, BLOCK = 1 << 20 };
 static const long FILE_BYTES = 1L << 36;
 
-/* ---- one line ----------------------------------------------------------------------------------------------------- */
-static char *keep(const char *s)
+struct record_block { struct record_block *next; long used, size; };       /* its bytes stand behind it */
+struct reader { const char *name; record_list *list; long room, line; bool no_memory; error *e; };
+
+/* ---- memory of a list ------------------------------------------------------------------------------------------- */
+static void *take(struct reader *r, long bytes)
 {
-    size_t n = strlen(s) + 1;
-    char *copy = mem_new(n);
-    if (copy)
-        memcpy(copy, s, n);
-    return copy;
+    struct record_block *b = r->list->memory;
+    bytes = (bytes + 7) / 8 * 8;
+    if (!b || b->size - b->used < bytes) {
+        long size = bytes > BLOCK ? bytes : BLOCK;
+        b = mem_new(sizeof *b + (size_t)size);
+        r->no_memory |= !b;
+        if (!b)
+            return NULL;
+        *b = (struct record_block){ r->list->memory, 0, size };
+        r->list->memory = b;
+    }
+    b->used += bytes;
+    return (char *)(b + 1) + b->used - bytes;
 }
 
+static char *take_text(struct reader *r, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = take(r, (long)n);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+void record_list_free(record_list *l)
+{
+    while (l->memory) {
+        struct record_block *next = l->memory->next;
+        mem_free(l->memory);
+        l->memory = next;
+    }
+    mem_free(l->items);
+    *l = (record_list){ 0 };
+}
+
+/* ---- one record: NULL, or what is wrong with it ------------------------------------------------------------------- */
 static bool outside(const char *path)
 {
-    if (!*path || *path == '/')
+    if (*path == '/')
         return true;
-    for (const char *p = path; *p;) {
+    for (const char *p = path; *p; ) {
         size_t n = strcspn(p, "/");
         if (n == 2 && p[0] == '.' && p[1] == '.')
             return true;
@@ -31,218 +65,289 @@ static bool outside(const char *path)
     return false;
 }
 
-static bool whole(const json_t *o, const char *key, long *to)
+static const char *read_image(struct reader *r, const json_t *o, record *to)
 {
-    const json_t *v = json_object_get(o, key);
-    if (v && !json_is_integer(v))
-        return false;
-    if (v)
-        *to = (long)json_integer_value(v);
-    return true;
-}
-
-static const char *take_captions(const json_t *list, record *r)
-{
-    size_t i;
-    json_t *one;
-    if (list && !json_is_array(list))
-        return "captions: expected a list of texts";
-    r->captions = mem_new((json_array_size(list) + 1) * sizeof *r->captions);
-    if (!r->captions)
-        return "out of memory";
-    json_array_foreach(list, i, one) {
-        if (!json_is_string(one))
-            return "captions: expected a list of texts";
-        if (!(r->captions[r->caption_count++] = keep(json_string_value(one))))
-            return "out of memory";
-    }
-    return NULL;
-}
-
-static const char *take_questions(const json_t *list, record *r)
-{
-    size_t i;
-    json_t *one;
-    if (list && !json_is_array(list))
-        return "questions: expected a list of objects";
-    r->questions = mem_new((json_array_size(list) + 1) * sizeof *r->questions);
-    if (!r->questions)
-        return "out of memory";
-    json_array_foreach(list, i, one) {
-        const char *q = json_string_value(json_object_get(one, "question"));
-        const char *a = json_string_value(json_object_get(one, "answer"));
-        const char *type = json_string_value(json_object_get(one, "type"));
-        record_question *to = &r->questions[r->question_count++];
-        if (!q || !a)
-            return "questions: expected objects with the texts \"question\" and \"answer\"";
-        *to = (record_question){ keep(q), keep(a), keep(type ? type : "") };
-        if (!to->question || !to->answer || !to->type)
-            return "out of memory";
-    }
-    return NULL;
-}
-
-static const char *take_objects(const json_t *list, record *r)
-{
-    size_t i;
-    json_t *one;
-    r->objects = mem_new((json_array_size(list) + 1) * sizeof *r->objects);
-    if (!r->objects)
-        return "out of memory";
-    json_array_foreach(list, i, one) {
-        const char *colour = json_string_value(json_object_get(one, "colour"));
-        const char *shape = json_string_value(json_object_get(one, "shape"));
-        record_object *to = &r->objects[r->object_count++];
-        *to = (record_object){ keep(colour ? colour : ""), keep(shape ? shape : "") };
-        if (!to->colour || !to->shape)
-            return "out of memory";
-    }
-    return NULL;
-}
-
-/* NULL, or what is wrong with the line. */
-static const char *take(const json_t *o, record *r)
-{
-    const char *image = json_string_value(json_object_get(o, "image")), *wrong;
-    if (!json_is_object(o) || !image)
-        return "expected an object with the text \"image\", the picture's path";
+    const char *image = json_string_value(json_object_get(o, "image"));
+    if (!image || !*image)
+        return "image: expected a text, the picture's path";
     if (outside(image))
         return "image: expected a path inside the folder of this list";
-    if (!whole(o, "image_id", &r->image_id) || !whole(o, "family", &r->family))
-        return "image_id, family: expected whole numbers";
-    if (!(r->image = keep(image)))
-        return "out of memory";
-    if ((wrong = take_captions(json_object_get(o, "captions"), r)) || (wrong = take_questions(json_object_get(o, "questions"), r)))
-        return wrong;
-    return take_objects(json_object_get(o, "objects"), r);
+    to->image = take_text(r, image);
+    return NULL;
 }
 
-static void record_free(record *r)
+static const char *read_numbers(struct reader *r, const json_t *o, record *to)
 {
-    for (long i = 0; i < r->caption_count; i++)
-        mem_free(r->captions[i]);
-    for (long i = 0; i < r->question_count; i++) {
-        mem_free(r->questions[i].question);
-        mem_free(r->questions[i].answer);
-        mem_free(r->questions[i].type);
-    }
-    for (long i = 0; i < r->object_count; i++) {
-        mem_free(r->objects[i].colour);
-        mem_free(r->objects[i].shape);
-    }
-    mem_free(r->image);
-    mem_free(r->captions);
-    mem_free(r->questions);
-    mem_free(r->objects);
+    const json_t *id = json_object_get(o, "image_id"), *family = json_object_get(o, "family");
+    if ((id && !json_is_integer(id) && !json_is_string(id)) || (family && !json_is_integer(family)))
+        return "image_id, family: expected whole numbers; image_id may be a text";
+    if (json_is_integer(id))
+        to->image_id = (long)json_integer_value(id);
+    if (json_is_string(id))
+        to->id = take_text(r, json_string_value(id));
+    if (family)
+        to->family = (long)json_integer_value(family);
+    return NULL;
 }
 
-void record_list_free(record_list *l)
+static const char *read_captions(struct reader *r, const json_t *o, record *to)
 {
-    for (long i = 0; i < l->count; i++)
-        record_free(&l->items[i]);
-    mem_free(l->items);
-    *l = (record_list){ 0 };
+    const json_t *list = json_object_get(o, "captions"), *one = json_object_get(o, "caption");
+    long n = (long)json_array_size(list);
+    if (one && !json_is_string(one))
+        return "caption: expected a text";
+    if (list && !json_is_array(list))
+        return "captions: expected a list of texts";
+    to->captions = take(r, (n + 1) * (long)sizeof *to->captions);
+    for (long i = 0; i < n && !r->no_memory; i++) {
+        const char *text = json_string_value(json_array_get(list, (size_t)i));
+        if (!text)
+            return "captions: expected a list of texts";
+        to->captions[to->caption_count++] = take_text(r, text);
+    }
+    if (one && !r->no_memory)
+        to->captions[to->caption_count++] = take_text(r, json_string_value(one));
+    return list || one || json_object_get(o, "questions") ? NULL : "captions, caption, questions: expected one of them";
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------------- */
-static record *more(record_list *l, long *room)
+static const char *read_questions(struct reader *r, const json_t *list, record *to)
 {
-    if (l->count == *room) {
-        long wide = *room ? 2 * *room : 256;
-        record *items = mem_grow(l->items, (size_t)*room * sizeof *items, (size_t)wide * sizeof *items);
-        if (!items)
-            return NULL;
-        l->items = items;
-        *room = wide;
+    long n = (long)json_array_size(list);
+    if (list && !json_is_array(list))
+        return "questions: expected a list of objects";
+    to->questions = take(r, n * (long)sizeof *to->questions);
+    for (long i = 0; i < n && !r->no_memory; i++) {
+        const json_t *one = json_array_get(list, (size_t)i);
+        const char *question = json_string_value(json_object_get(one, "question"));
+        const char *answer = json_string_value(json_object_get(one, "answer"));
+        const char *type = json_string_value(json_object_get(one, "type"));
+        if (!question || !answer)
+            return "questions: expected objects with the texts \"question\" and \"answer\"";
+        record_question *q = &to->questions[to->question_count++];
+        *q = (record_question){ take_text(r, question), take_text(r, answer), take_text(r, type ? type : "") };
     }
-    l->items[l->count] = (record){ .image_id = l->count, .family = l->count };
-    return &l->items[l->count++];
+    return NULL;
 }
 
-static bool shallow(const char *line, size_t n)
+static void read_objects(struct reader *r, const json_t *list, record *to)
 {
-    int depth = 0;
-    bool text = false;
-    for (size_t i = 0; i < n; i++) {
-        if (line[i] == '\\' && text)
-            i++;
-        else if (line[i] == '"')
-            text = !text;
-        else if (!text && (line[i] == '[' || line[i] == '{') && ++depth > DEPTH)
-            return false;
-        else if (!text && (line[i] == ']' || line[i] == '}'))
-            depth--;
+    long n = (long)json_array_size(list);
+    to->objects = take(r, n * (long)sizeof *to->objects);
+    for (long i = 0; i < n && !r->no_memory; i++) {
+        const json_t *one = json_array_get(list, (size_t)i);
+        const char *colour = json_string_value(json_object_get(one, "colour"));
+        const char *shape = json_string_value(json_object_get(one, "shape"));
+        to->objects[to->object_count++] = (record_object){ take_text(r, colour ? colour : ""),
+                                                           take_text(r, shape ? shape : "") };
     }
-    return true;
 }
 
-static const char *read_line(const char *line, size_t n, record *r, char why[JSON_ERROR_TEXT_LENGTH])
+static const char *read_record(struct reader *r, const json_t *o, record *to)
 {
-    json_error_t where;
-    if (n > LINE_BYTES)
-        return "longer than 16 MiB";
-    if (!shallow(line, n))
-        return "nested deeper than 32";
-    json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, &where);
-    if (!o) {
-        memcpy(why, where.text, JSON_ERROR_TEXT_LENGTH);
-        return why;
-    }
-    const char *wrong = take(o, r);
-    json_decref(o);
+    const char *wrong = json_is_object(o) ? NULL : "expected an object";
+    if (!wrong && !(wrong = read_image(r, o, to)) && !(wrong = read_numbers(r, o, to))
+        && !(wrong = read_captions(r, o, to)) && !(wrong = read_questions(r, json_object_get(o, "questions"), to)))
+        read_objects(r, json_object_get(o, "objects"), to);
     return wrong;
 }
 
-static int by_id(const void *a, const void *b)
+/* Adds the record in text[0..n), which begins in r->line, or notes what is wrong with it. */
+static void add_record(struct reader *r, const char *text, long n)
 {
-    const record *x = *(const record *const *)a, *y = *(const record *const *)b;
-    return x->image_id < y->image_id ? -1 : x->image_id > y->image_id;
+    error one;
+    record_list *l = r->list;
+    void *items = l->items;
+    r->no_memory |= !data_room(&items, &r->room, l->count + 1, sizeof *l->items);
+    l->items = items;
+    if (r->no_memory)
+        return;
+    if (n > RECORD_BYTES) {
+        error_line(r->e, "%s:%ld: expected at most %d bytes, found %ld", r->name, r->line, RECORD_BYTES, n);
+        return;
+    }
+    json_t *o = data_json(r->name, r->line, text, n, RECORD_VALUES, &one);
+    if (!o) {
+        error_line(r->e, "%s", one.text);
+        return;
+    }
+    record *to = &l->items[l->count];
+    *to = (record){ .image_id = l->count, .family = l->count };
+    const char *wrong = read_record(r, o, to);
+    if (wrong)
+        error_line(r->e, "%s:%ld: %s", r->name, r->line, wrong);
+    l->count += !wrong;
+    json_decref(o);
 }
 
-/* Two pictures of one id are one picture seen twice, or a mistake: the paths tell. */
-static void check_ids(const char *path, const record_list *l, error *e)
+/* ---- the two forms ------------------------------------------------------------------------------------------------ */
+static bool white(char c)
 {
-    const record **order = mem_new((size_t)l->count * sizeof *order);
-    for (long i = 0; order && i < l->count; i++)
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static void read_lines(struct reader *r, const char *text, long n)
+{
+    for (long at = 0; at < n && !r->no_memory; r->line++) {
+        const char *end = memchr(text + at, '\n', (size_t)(n - at));
+        long length = end ? end - (text + at) : n - at, front = 0;
+        while (front < length && white(text[at + front]))
+            front++;
+        if (front < length)
+            add_record(r, text + at, length);
+        at += length + 1;
+    }
+}
+
+static long skip_white(struct reader *r, const char *text, long n, long at)
+{
+    for (; at < n && white(text[at]); at++)
+        r->line += text[at] == '\n';
+    return at;
+}
+
+/* Where the element that begins at `at` ends: at a comma or bracket outside its own brackets and texts. */
+static long element_end(const char *text, long n, long at)
+{
+    long depth = 0;
+    for (bool quoted = false; at < n; at++) {
+        char c = text[at];
+        if (quoted)
+            at += c == '\\', quoted = c != '"';
+        else if (c == '"')
+            quoted = true;
+        else if (c == '[' || c == '{')
+            depth++;
+        else if ((c == ',' || c == ']') && depth == 0)
+            return at;
+        else if (c == ']' || c == '}')
+            depth--;
+    }
+    return n;
+}
+
+/* at: behind the opening bracket */
+static void read_list(struct reader *r, const char *text, long n, long at)
+{
+    at = skip_white(r, text, n, at);
+    for (bool more = at >= n || text[at] != ']'; more && !r->no_memory; ) {
+        long end = element_end(text, n, at);
+        add_record(r, text + at, end - at);
+        for (; at < end; at++)
+            r->line += text[at] == '\n';
+        more = at < n && text[at] == ',';
+        if (more)
+            at = skip_white(r, text, n, at + 1);
+    }
+    if (at >= n)
+        error_line(r->e, "%s:%ld: list: the closing bracket is missing", r->name, r->line);
+    else if (skip_white(r, text, n, at + 1) < n)
+        error_line(r->e, "%s:%ld: list: something stands behind the closing bracket", r->name, r->line);
+}
+
+/* ---- ids ------------------------------------------------------------------------------------------------------------ */
+static int by_name(const void *a, const void *b)
+{
+    const record *x = *(record *const *)a, *y = *(record *const *)b;
+    int order = strcmp(x->id, y->id);
+    return order ? order : (x > y) - (x < y);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const record *x = *(record *const *)a, *y = *(record *const *)b;
+    return x->image_id != y->image_id ? (x->image_id > y->image_id) - (x->image_id < y->image_id) : (x > y) - (x < y);
+}
+
+/* Ids that are texts become numbers. Two pictures of one id are one picture seen twice, or a mistake: paths tell. */
+static void settle_ids(struct reader *r)
+{
+    record_list *l = r->list;
+    long texts = 0;
+    record **order = mem_new((size_t)l->count * sizeof *order + 1);
+    r->no_memory |= !order;
+    for (long i = 0; order && i < l->count; i++) {
         order[i] = &l->items[i];
+        texts += l->items[i].id != NULL;
+    }
+    if (texts && texts < l->count)
+        error_line(r->e, "%s: image_id: a text in %ld of %ld records; expected all or none", r->name, texts, l->count);
+    else if (texts && order) {
+        qsort(order, (size_t)l->count, sizeof *order, by_name);
+        for (long i = 0; i < l->count; i++)
+            order[i]->image_id = i && !strcmp(order[i]->id, order[i - 1]->id) ? order[i - 1]->image_id : order[i] - l->items;
+    }
     if (order)
-        qsort(order, (size_t)l->count, sizeof *order, by_id);
+        qsort(order, (size_t)l->count, sizeof *order, by_number);
     for (long i = 1; order && i < l->count; i++)
-        if (order[i]->image_id == order[i-1]->image_id && strcmp(order[i]->image, order[i-1]->image))
-            error_line(e, "%s: image_id %ld stands for two pictures, %s and %s", path, order[i]->image_id,
-                       QUOTE(order[i-1]->image), QUOTE(order[i]->image));
+        if (order[i]->image_id == order[i - 1]->image_id && strcmp(order[i]->image, order[i - 1]->image))
+            error_line(r->e, "%s: image_id: %ld stands for two pictures, %s and %s", r->name, order[i]->image_id,
+                       QUOTE(order[i - 1]->image), QUOTE(order[i]->image));
     mem_free(order);
 }
 
 bool records_read(const char *path, record_list *l, error *e)
 {
-    long bytes, room = 0, number = 0;
-    char why[JSON_ERROR_TEXT_LENGTH], shown[BASE_QUOTE];
+    long bytes;
     *l = (record_list){ 0 };
     char *text = file_load(path, FILE_BYTES, &bytes, e);
     if (!text)
         return false;
-    error_quote(shown, path);
+    struct reader r = { .name = QUOTE(path), .list = l, .line = 1, .e = e };
     e->lines = 0;
-    for (char *p = text, *end = text + bytes; p < end;) {
-        char *stop = memchr(p, '\n', (size_t)(end - p));
-        size_t n = stop ? (size_t)(stop - p) : (size_t)(end - p);
-        number++;
-        if (n && !(n == 1 && *p == '\r')) {
-            record *r = more(l, &room);
-            const char *wrong = r ? read_line(p, n, r, why) : "out of memory";
-            if (wrong)
-                error_line(e, "%s:%ld: %s", shown, number, wrong);
-        }
-        p += n + 1;
+    long first = skip_white(&r, text, bytes, 0);
+    if (first < bytes && text[first] == '[') {
+        read_list(&r, text, bytes, first + 1);
+    } else {
+        r.line = 1;
+        read_lines(&r, text, bytes);
     }
     mem_free(text);
-    check_ids(shown, l, e);
-    if (!e->lines && !l->count)
-        return error_set(e, "%s: no pictures in it; expected one JSON object a line", shown);
-    if (e->lines) {
-        record_list_free(l);
-        return error_head(e, ERROR_RUN, "%s: %d bad lines", shown, e->lines);
+    if (!e->lines && !r.no_memory)
+        settle_ids(&r);
+    if (!e->lines && !r.no_memory && l->count)
+        return true;
+    record_list_free(l);
+    if (r.no_memory)
+        return data_no_memory(e, r.name);
+    if (e->lines)
+        return error_head(e, ERROR_RUN, "%s: %d bad record%s", r.name, e->lines, e->lines > 1 ? "s" : "");
+    return error_set(e, "%s: no pictures in it; expected one JSON object a line", r.name);
+}
+
+/* ---- the pictures ----------------------------------------------------------------------------------------------------- */
+static bool below(const char *path, const char *root)
+{
+    size_t n = strlen(root);
+    return !strncmp(path, root, n) && (path[n] == '/' || (n && root[n - 1] == '/'));
+}
+
+/* What is wrong with the picture at root/image, or NULL; real_root is root without links. */
+static const char *wrong_file(const char *root, const char *real_root, const char *image, char *path, char *real_path)
+{
+    struct stat about;
+    if (snprintf(path, PATH_MAX, "%s/%s", root, image) >= PATH_MAX)
+        return "the path is too long";
+    if (!realpath(path, real_path) || stat(real_path, &about))
+        return strerror(errno);
+    if (!below(real_path, real_root))
+        return "a link leads outside the data set's folder";
+    return S_ISREG(about.st_mode) ? NULL : "not a regular file";
+}
+
+long records_missing(const char *root, const record_list *l, error *e)
+{
+    char real_root[PATH_MAX], path[PATH_MAX], real_path[PATH_MAX];
+    long missing = 0;
+    e->lines = 0;
+    if (!realpath(root, real_root))
+        real_root[0] = 0;
+    for (long i = 0; i < l->count; i++) {
+        const char *wrong = wrong_file(root, real_root, l->items[i].image, path, real_path);
+        if (wrong)
+            error_line(e, "%s: %s", QUOTE(l->items[i].image), wrong);
+        missing += wrong != NULL;
     }
-    return true;
+    if (missing)
+        error_head(e, ERROR_RUN, "%s: %ld of %ld pictures cannot be read", QUOTE(root), missing, l->count);
+    return missing;
 }
