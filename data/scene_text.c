@@ -108,8 +108,9 @@ static bool absent(const struct world *w, const struct scene *s, const struct ob
     double u = data_uniform(r);
     data_pair_draw(w, r, to);
     if (u < 0.4 && s->n > 1) {
-        to->colour = s->object[data_below(r, s->n)].colour;
-        to->shape = s->object[data_below(r, s->n)].shape;
+        int one = data_below(r, s->n), other = (one + 1 + data_below(r, s->n - 1)) % s->n;
+        to->colour = s->object[one].colour;
+        to->shape = s->object[other].shape;
     } else if (u < 0.7) {
         to->colour = near->colour;
     } else if (u < 0.9) {

@@ -358,6 +358,22 @@ START_TEST(a_tall_picture_is_resized_down_first)
 }
 END_TEST
 
+START_TEST(every_byte_of_larger_pictures_is_pillows)
+{
+    static const struct { long width, height; uint32_t crc; } known[] = {
+        { 300, 200, 0xdc638a93 }, { 97, 61, 0xacbdf378 }, { 500, 1000, 0x67d03d7b } };
+    for (int i = 0; i < 3; i++) {
+        picture p, q;
+        error e;
+        fill(&p, known[i].width, known[i].height);
+        ck_assert(picture_resize(&q, &p, 224, 224, &e));
+        ck_assert_uint_eq(crc_of(q.rgb, 3*224*224), known[i].crc);
+        picture_free(&p);
+        picture_free(&q);
+    }
+}
+END_TEST
+
 START_TEST(the_same_size_is_a_copy)
 {
     picture p, q;
@@ -443,6 +459,7 @@ Suite *suite_image(void)
     tcase_add_test(resize, enlarging_gives_the_bytes_of_pillow);
     tcase_add_test(resize, shrinking_gives_the_bytes_of_pillow);
     tcase_add_test(resize, a_tall_picture_is_resized_down_first);
+    tcase_add_test(resize, every_byte_of_larger_pictures_is_pillows);
     tcase_add_test(resize, the_same_size_is_a_copy);
     tcase_add_test(resize, one_colour_stays_one_colour_at_any_size);
     tcase_add_test(resize, a_resize_without_memory_is_an_error);
