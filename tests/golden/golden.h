@@ -35,7 +35,8 @@ void golden_compare_heads(golden *g, const char *name, const tensor *ours, long 
  * without a parameter fails. selected: only datasets that are there are compared, none else is looked at.       */
 void golden_compare_grads(golden *g, const char *name, nn_store *s, const char *prefix, bool selected);
 void golden_compare_params(golden *g, const char *name, nn_store *s, const char *prefix); /* values; *.key.bias left out */
-/* For cases that are no HDF5 file: one comparison that the handler made itself. */
+/* One comparison that the handler made itself; golden_seen marks the dataset, if it is one. */
+void golden_seen(golden *g, const char *name);
 void golden_result(golden *g, const char *name, long values, double off, double tolerance);
 void golden_skip(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
