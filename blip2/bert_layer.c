@@ -1,12 +1,14 @@
-/* bert_layer.c - one layer of the Q-Former: a BERT layer (Devlin et al. 2019, post-norm) with a cross-attention and a
- * feed-forward of its own for the query rows (Li et al. 2023, section 3.1; lavis Qformer.py, BertLayer).
+/* bert_layer.c - one layer of the Q-Former: a BERT layer (Devlin et al. 2019, post-norm) with a
+ * cross-attention and a feed-forward of its own for the query rows (Li et al. 2023, section 3.1; lavis
+ * Qformer.py, BertLayer).
  *
- * Over all rows, queries and text, with shared weights:        h  = LN(self(x) + x)
- * query rows, in layers that own a cross-attention:            hq = LN(cross(hq, image) + hq)
- *             and then:                                        LN(W2q gelu(W1q hq) + hq)
- * text rows:                                                   LN(W2 gelu(W1 ht) + ht)
- * with dropout on attention probabilities and on what each residual adds. A text row sees a picture only through the
- * keys and values of the query rows.                                                                              */
+ *     all rows, queries and text, with shared weights:     h  = LN(self(x) + x)
+ *     query rows, in layers that own a cross-attention:    hq = LN(cross(hq, image) + hq)
+ *                 and then:                                LN(W2q gelu(W1q hq) + hq)
+ *     text rows:                                           LN(W2 gelu(W1 ht) + ht)
+ *
+ * with dropout on attention probabilities and on what each residual adds. A text row sees a picture only
+ * through the keys and values of the query rows.                                                           */
 #include "blip2/internal.h"
 
 enum { DROP_SELF_PROBS, DROP_SELF, DROP_CROSS_PROBS, DROP_CROSS, DROP_TEXT, DROP_QUERY };
@@ -46,15 +48,16 @@ static ag_drop drop(const blip2_bert_layer *l, int place)
 }
 
 /* LN(dropout(y) + x) */
-static tensor *join(const blip2_bert_layer *l, tape *t, tensor *x, tensor *y, const nn_layer_norm *norm, int place)
+static tensor *join(const blip2_bert_layer *l, tape *t, tensor *x, tensor *y, const nn_layer_norm *norm,
+                    int place)
 {
     tensor *dropped = ag_dropout(t, y, drop(l, place));
     tensor *sum = ag_add(t, dropped, x);
     return nn_layer_norm_forward(norm, t, sum);
 }
 
-static tensor *feed_forward(const blip2_bert_layer *l, tape *t, tensor *x, const nn_linear *in, const nn_linear *out,
-                            const nn_layer_norm *norm, int place)
+static tensor *feed_forward(const blip2_bert_layer *l, tape *t, tensor *x, const nn_linear *in,
+                            const nn_linear *out, const nn_layer_norm *norm, int place)
 {
     tensor *hidden = nn_linear_act(in, t, x, AG_GELU);                     /* (B,rows,I) */
     tensor *y = nn_linear_forward(out, t, hidden);                         /* (B,rows,D) */
@@ -86,7 +89,8 @@ tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, 
 {
     long rows = io->rows ? io->rows : x->ndim == 3 ? x->dim[1] : 0;
     if (io->queries < 0 || io->queries > rows || x->ndim != 3 || rows > x->dim[1])
-        ag_fail("bert_layer", "x %s cannot give %ld rows that begin with %ld queries", SHAPE(x), rows, io->queries);
+        ag_fail("bert_layer", "x %s cannot give %ld rows that begin with %ld queries", SHAPE(x), rows,
+                io->queries);
     if (rows < x->dim[1] && io->mask && io->mask->Tq > 1)
         ag_fail("bert_layer", "a mask a row is given for x %s, but only %ld rows are wanted", SHAPE(x), rows);
     long Q = io->queries, T = rows - Q;
@@ -100,7 +104,7 @@ tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, 
     }
     if (T) {
         if (!l->text_in.weight)
-            ag_fail("bert_layer", "%ld text rows in %s, but this model has no text feed-forward", T, SHAPE(x));
+            ag_fail("bert_layer", "%ld text rows in %s: this model has no text feed-forward", T, SHAPE(x));
         ht = Q ? ag_slice(t, h, 1, Q, T) : h;                              /* (B,T,D) */
         ht = feed_forward(l, t, ht, &l->text_in, &l->text_out, &l->text_norm, DROP_TEXT);
     }

@@ -12,36 +12,37 @@ enum {
 /* Which use of the Q-Former within a step (ag_random.pass). */
 enum { PASS_IMAGE = 1, PASS_TEXT, PASS_MATCHING, PASS_CAPTION };
 
-/* ---- vision towers ---------------------------------------------------------------------------------------------- */
+/* ---- vision towers ------------------------------------------------------------------------------------- */
 void sinusoid_positions(long grid, long C, double scale, real *y);         /* y (1 + grid^2, C) */
 
-/* ---- stage 1 --------------------------------------------------------------------------------------------------
- * What each of a batch's B pairs is compared with: C >= B pairs of normalised features, its own among them. They carry
- * no gradient: an image is moved towards texts that stand still, and a text towards images that do.             */
+/* ---- stage 1 ----------------------------------------------------------------------------------------------
+ * What each of a batch's B pairs is compared with: C >= B pairs of normalised features, its own among
+ * them. They carry no gradient: an image is moved towards texts that stand still, and a text towards
+ * images that do.                                                                                          */
 typedef struct candidates {
     tensor *images, *texts;            /* (C,Q,embed), (C,embed) */
     long count, first;                 /* C; the batch's own pairs are candidates first .. first + B - 1 */
     const long *image_id;              /* (C) equal ids are positives of each other, or NULL */
 } candidates;
 
-static inline bool is_positive(const candidates *c, long b, long j)        /* pair b of the batch, candidate j */
+static inline bool is_positive(const candidates *c, long b, long j)        /* pair b, candidate j */
 {
     return c->image_id ? c->image_id[c->first + b] == c->image_id[j] : c->first + b == j;
 }
 
-static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* keys and values of every layer */
+static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* keys, values of each layer */
 {
     return ag_alloc(t, m->config.qformer.layers * (long)sizeof(nn_kv));
 }
 
-/* Queries looking at image (B,N,E), which ln_vision has normalised: (B,Q,D). memory: (layers), to be filled; present:
- * the same or NULL.                                                                                          */
+/* Queries looking at image (B,N,E), which ln_vision has normalised: (B,Q,D). memory: (layers), to be
+ * filled; present: the same or NULL.                                                                       */
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present);
 
 /* The three losses, each a file of its own: () . They also fill their fields of out. */
 tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
-tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory, const blip2_stage1_in *in,
-                   blip2_text text, blip2_stage1_out *out);
+tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory,
+                   const blip2_stage1_in *in, blip2_text text, blip2_stage1_out *out);
 tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, blip2_stage1_out *out);
 
 /* ---- stage 2 and generation ------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-/* itc.c - image-text contrastive learning (Li et al. 2023, section 3.2; lavis blip2_qformer.py, Blip2Qformer.forward).
+/* itc.c - image-text contrastive learning (Li et al. 2023, section 3.2; lavis blip2_qformer.py).
  *
- * With u[b,q] the normalised projections of a picture's query outputs, w[b] that of a text's [CLS], and u*, w* the same
- * of the C candidates, without gradient:
+ * With u[b,q] the normalised projections of a picture's query outputs, w[b] that of a text's [CLS], and
+ * u*, w* the same of the C candidates, without gradient:
  *     s_i2t[b,j] = max_q <u[b,q], w*[j]> / temp          s_t2i[b,j] = max_q <u*[j,q], w[b]> / temp
  *     loss = ( CE(s_i2t, y) + CE(s_t2i, y) ) / 2,        y[b,j] = (1-s) [j is b's own] + s/C
- * with label smoothing s. Where several candidates show b's picture (equal image ids) they share the 1-s equally. */
+ * with label smoothing s. Where several candidates show b's picture (equal image ids) they share the 1-s
+ * equally.                                                                                                 */
 #include "blip2/internal.h"
 
 /* max_q <u[b,q], w*[j]> / temp: u (B,Q,E), texts (C,E) -> (B,C) */

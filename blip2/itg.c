@@ -1,8 +1,9 @@
 /* itg.c - image-grounded text generation (Li et al. 2023, section 3.2; lavis blip2_qformer.py).
  *
- * The caption is predicted word by word, [DEC] standing in the place of [CLS]; what it knows of the picture are the
- * keys and values that the queries had in the image pass, with their gradient (the causal mask without query rows):
- *     loss = mean over tokens n of CE(logits[n], ids[n+1]), with label smoothing; padding is no target.            */
+ * The caption is predicted word by word, [DEC] standing in the place of [CLS]; what it knows of the
+ * picture are the keys and values that the queries had in the image pass, with their gradient (the causal
+ * mask without query rows):
+ *     loss = mean over tokens n of CE(logits[n], ids[n+1]), with label smoothing; padding is no target.    */
 #include "blip2/internal.h"
 #include <string.h>
 
@@ -35,7 +36,7 @@ tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, bl
     long B = text.B, T = text.T;
     if (T < 2)
         ag_fail("stage1", "text (%ld,%ld): at least [CLS] and [SEP] are expected", B, T);
-    blip2_text given = decoder_text(t, text, keep ? T : T - 1, m->config.dec);         /* nothing follows the last */
+    blip2_text given = decoder_text(t, text, keep ? T : T - 1, m->config.dec); /* nothing follows the last */
     out->itg_labels = next_ids(t, text);
     ag_ce options = { .ids = out->itg_labels, .ignore = -100, .smoothing = m->config.label_smoothing };
     tensor *hidden = blip2_qformer_forward(q, t, &(blip2_pass){

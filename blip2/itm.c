@@ -1,12 +1,12 @@
 /* itm.c - image-text matching with hard negatives (Li et al. 2023, section 3.2; lavis blip2_qformer.py).
  *
- * For each text b one image that is not its own is drawn from the softmax of s_t2i[b,:], and for each image one text
- * from that of s_i2t[b,:]: what looks alike is drawn more often. Three groups of B rows go through the Q-Former with
- * the bidirectional mask,
+ * For each text b one image that is not its own is drawn from the softmax of s_t2i[b,:], and for each
+ * image one text from that of s_i2t[b,:]: what looks alike is drawn more often. Three groups of B rows go
+ * through the Q-Former with the bidirectional mask,
  *     (text b, image b) -> 1      (text b, drawn image) -> 0      (drawn text, image b) -> 0,
  *     loss = CE( mean_q head(h[:,q]), label ),
- * and all three read the keys and values of the images that were projected once.
- * As in the reference, positives get the score -10000: a row without a single negative (B = 1) draws among all.   */
+ * and all three read the keys and values of the images that were projected once. As in the reference,
+ * positives get the score -10000: a row without a single negative (B = 1) draws among all.                 */
 #include "blip2/internal.h"
 #include <math.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static const int *draw(tape *t, const real *weights, long B, long C, uint64_t wh
     for (long b = 0; b < B; b++) {
         double left = ag_uniform(key, (uint64_t)sample_of(&r, b));
         const real *w = weights + b * C;
-        long last = 0;                                     /* the last one possible, should rounding leave a rest */
+        long last = 0;                                     /* the last possible, if rounding leaves a rest */
         for (long j = 0; j < C && left >= 0; j++)
             if (w[j] > 0) {
                 left -= (double)w[j];
@@ -98,14 +98,18 @@ static void check_negatives(const char *what, const int *negative, long B, long 
             ag_fail("stage1", "%s %d of sample %ld: expected 0 to %ld", what, negative[b], b, C - 1);
 }
 
-tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory, const blip2_stage1_in *in,
-                   blip2_text text, blip2_stage1_out *out)
+tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory,
+                   const blip2_stage1_in *in, blip2_text text, blip2_stage1_out *out)
 {
     long B = text.B, C = c->count;
     out->weights_t2i = draw_weights(t, c, out->sim_t2i);
     out->weights_i2t = draw_weights(t, c, out->sim_i2t);
-    out->negative_image = in->negative_image ? in->negative_image : draw(t, out->weights_t2i, B, C, DRAW_IMAGES);
-    out->negative_text = in->negative_text ? in->negative_text : draw(t, out->weights_i2t, B, C, DRAW_TEXTS);
+    out->negative_image = in->negative_image;
+    out->negative_text = in->negative_text;
+    if (!out->negative_image)
+        out->negative_image = draw(t, out->weights_t2i, B, C, DRAW_IMAGES);
+    if (!out->negative_text)
+        out->negative_text = draw(t, out->weights_i2t, B, C, DRAW_TEXTS);
     check_negatives("negative_image", out->negative_image, B, C);
     check_negatives("negative_text", out->negative_text, B, C);
 
@@ -124,15 +128,15 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
 }
 
 /* By linearity head(mean_q h) is the reference's mean_q head(h). */
-tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row, blip2_text text,
-                         tensor **hidden)
+tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row,
+                         blip2_text text, tensor **hidden)
 {
     long Q = m->config.qformer.queries;
     tensor *queries = ag_repeat(t, m->query_tokens, text.B);               /* (R,Q,D) */
     tensor *h = blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
-        .queries = queries, .ids = text.ids, .B = text.B, .T = text.T, .memory = memory, .memory_row = memory_row,
-        .mask = blip2_mask_bidirectional(t, text.B, Q, text.T, text.mask), .pass = PASS_MATCHING,
-        .rows = hidden ? 0 : Q });                                         /* (R,Q+T,D) or (R,Q,D) */
+        .queries = queries, .ids = text.ids, .B = text.B, .T = text.T,
+        .memory = memory, .memory_row = memory_row, .pass = PASS_MATCHING, .rows = hidden ? 0 : Q,
+        .mask = blip2_mask_bidirectional(t, text.B, Q, text.T, text.mask) });  /* (R,Q+T,D) or (R,Q,D) */
     tensor *of_queries = hidden ? ag_slice(t, h, 1, 0, Q) : h;             /* (R,Q,D) */
     tensor *mean = ag_mean_axis(t, of_queries, 1);                         /* (R,D) */
     if (hidden)

@@ -4,7 +4,7 @@
  *   bidirectional  (ITM)  everybody sees everybody
  *   causal         (ITG)  queries see queries; text sees all queries and the text up to itself
  *   unimodal       (ITC)  queries see queries, text sees text
- * A masked key has probability exactly 0, as in the reference, whose added -10000 underflows.                      */
+ * A masked key has probability exactly 0, as in the reference, whose added -10000 underflows.              */
 #include "blip2/internal.h"
 #include <string.h>
 
@@ -42,7 +42,7 @@ ag_mask *blip2_mask_causal(tape *t, long B, long Q, long T, const unsigned char 
 ag_mask *blip2_mask_causal_cached(tape *t, long B, long Q, long T, const unsigned char *text_mask)
 {
     long S = Q + T;
-    ag_mask *m = ag_mask_new(t, B, T, S);                  /* the queries are in the past: no rows of their own */
+    ag_mask *m = ag_mask_new(t, B, T, S);                  /* the queries are in the past: no rows */
     for (long b = 0; b < B; b++)
         for (long i = 0; i < T; i++)
             row(m->may + (b * T + i) * S, Q, T, true, i, of_sample(text_mask, b, T));

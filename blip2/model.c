@@ -1,7 +1,7 @@
 /* model.c - the whole model, by configuration: which parts there are, their names and how they start.
  *
- * Names are those of LAVIS's checkpoints. Starts: matrices and tables N(0, init_std), query tokens N(0, query_std),
- * projections and the matching head PyTorch's default for linear layers, norms (1, 0).                             */
+ * Names are those of LAVIS's checkpoints. Starts: matrices and tables N(0, init_std), query tokens N(0,
+ * query_std), projections and the matching head PyTorch's default for linear layers, norms (1, 0).         */
 #include "blip2/internal.h"
 
 blip2_config blip2_config_default(void)
@@ -10,8 +10,9 @@ blip2_config blip2_config_default(void)
         .vision = { BLIP2_VIT_EVA, .image_size = 224, .patch = 14, .width = 1408, .depth = 39, .heads = 16,
                     .hidden = 6144, .init_std = 0.02, .position_std = 0.02 },
         .qformer = { .width = 768, .layers = 12, .heads = 12, .hidden = 3072, .queries = 32, .vocab = 30523,
-                     .positions = 512, .memory_width = 1408, .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12,
-                     .init_std = 0.02, .query_std = 0.02, .output_scale = 1, .text = true, .head = true },
+                     .positions = 512, .memory_width = 1408, .cross_attention_freq = 2, .dropout = 0.1,
+                     .eps = 1e-12, .init_std = 0.02, .query_std = 0.02, .output_scale = 1,
+                     .text = true, .head = true },
         .stage1 = true, .embed = 256, .temperature = 0.07, .label_smoothing = 0.1, .ln_vision_eps = 1e-5,
         .llm = BLIP2_LLM_NONE,
         .opt = { .vocab = 50272, .width = 2560, .layers = 32, .heads = 32, .hidden = 10240, .positions = 2048,
@@ -40,10 +41,11 @@ void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *confi
     if (c->vision.kind != BLIP2_VIT_NONE)
         blip2_vit_init(&m->vision, nn_sub(root, "visual_encoder"), &c->vision);
     if (c->qformer.queries) {
-        nn_init queries = NN_INIT_NORMAL(c->qformer.query_std);
-        nn_layer_norm_init(&m->ln_vision, nn_sub(root, "ln_vision"), c->qformer.memory_width, c->ln_vision_eps);
-        m->query_tokens = nn_parameter(root, "query_tokens", queries, DIMS(1, c->qformer.queries, c->qformer.width));
-        blip2_qformer_init(&m->qformer, nn_sub(root, "Qformer"), &c->qformer);
+        const blip2_qformer_config *q = &c->qformer;
+        nn_init start = NN_INIT_NORMAL(q->query_std);
+        nn_layer_norm_init(&m->ln_vision, nn_sub(root, "ln_vision"), q->memory_width, c->ln_vision_eps);
+        m->query_tokens = nn_parameter(root, "query_tokens", start, DIMS(1, q->queries, q->width));
+        blip2_qformer_init(&m->qformer, nn_sub(root, "Qformer"), q);
         if (c->stage1)
             init_stage1(m, root, c);
     }

@@ -1,23 +1,27 @@
-/* qformer.c - the Q-Former (Li et al. 2023, section 3.1): one transformer for queries, text, or both; the mask says
- * which of the three objectives it serves (masks.c). lavis Qformer.py, BertModel and BertLMHeadModel.
+/* qformer.c - the Q-Former (Li et al. 2023, section 3.1): one transformer for queries, text, or both; the
+ * mask says which of the three objectives it serves (masks.c). lavis Qformer.py, BertModel and
+ * BertLMHeadModel.
  *
  *   x = dropout(LN([queries; words[ids] + positions]))       queries have neither words nor positions
  *   x = layer_i(x), i = 0 ..                                 bert_layer.c
- *   logits = LN(gelu(W x + b)) words' + head_bias            the head's matrix is the table of words              */
+ *   logits = LN(gelu(W x + b)) words' + head_bias            the head's matrix is the table of words       */
 #include "blip2/internal.h"
 #include <math.h>
 
 void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config *c)
 {
     if (c->cross_attention_freq < 1 || (c->head && !c->text))
-        ag_fail("qformer", "cross-attention in every %ld-th layer, text %d, head %d: expected at least 1, and a head "
-                "only with text", c->cross_attention_freq, c->text, c->head);
+        ag_fail("qformer", "cross-attention in every %ld-th layer, text %d, head %d: expected at least 1, "
+                "and a head only with text", c->cross_attention_freq, c->text, c->head);
     nn_init start = NN_INIT_NORMAL(c->init_std);
     nn_scope embeddings = nn_sub(s, "bert.embeddings"), head = nn_sub(s, "cls.predictions");
-    *q = (blip2_qformer){ .config = *c, .layers = ag_alloc(s.store->names, c->layers * (long)sizeof *q->layers) };
+    *q = (blip2_qformer){ .config = *c };
+    q->layers = ag_alloc(s.store->names, c->layers * (long)sizeof *q->layers);
     if (c->text) {
-        nn_embedding_init(&q->words, nn_sub(embeddings, "word_embeddings"), c->vocab, c->width, start);
-        nn_embedding_init(&q->positions, nn_sub(embeddings, "position_embeddings"), c->positions, c->width, start);
+        nn_scope words = nn_sub(embeddings, "word_embeddings");
+        nn_scope at = nn_sub(embeddings, "position_embeddings");
+        nn_embedding_init(&q->words, words, c->vocab, c->width, start);
+        nn_embedding_init(&q->positions, at, c->positions, c->width, start);
     }
     nn_layer_norm_init(&q->norm, nn_sub(embeddings, "LayerNorm"), c->width, c->eps);
     for (long i = 0; i < c->layers; i++)
@@ -33,9 +37,11 @@ void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config
 
 void blip2_qformer_memory(const blip2_qformer *q, tape *t, tensor *image, nn_kv *memory)
 {
-    for (long i = 0; i < q->config.layers; i++)
-        memory[i] = q->layers[i].has_cross ? nn_attention_memory(&q->layers[i].cross, t, image)    /* (B,N,D) */
-                                           : (nn_kv){ NULL, NULL };
+    for (long i = 0; i < q->config.layers; i++) {
+        memory[i] = (nn_kv){ NULL, NULL };
+        if (q->layers[i].has_cross)
+            memory[i] = nn_attention_memory(&q->layers[i].cross, t, image);            /* (B,N,D) */
+    }
 }
 
 /* words[ids] + positions, (B,T,D) */
@@ -44,8 +50,8 @@ static tensor *embed_text(const blip2_qformer *q, tape *t, const blip2_pass *p)
     if (!q->words.weight)
         ag_fail("qformer", "text (%ld,%ld) given to a model without word embeddings", p->B, p->T);
     if (p->first_position < 0 || p->T > q->config.positions - p->first_position)
-        ag_fail("qformer", "%ld tokens from position %ld on; there are %ld positions", p->T, p->first_position,
-                q->config.positions);
+        ag_fail("qformer", "%ld tokens from position %ld on; there are %ld positions", p->T,
+                p->first_position, q->config.positions);
     int *at = ag_alloc(t, p->T * (long)sizeof *at);
     for (long i = 0; i < p->T; i++)
         at[i] = (int)(p->first_position + i);
@@ -68,8 +74,8 @@ static tensor *embed(const blip2_qformer *q, tape *t, const blip2_pass *p)
 /* What layer i is given of the pass. */
 static blip2_layer_io layer_io(const blip2_pass *p, long i, bool last)
 {
-    blip2_layer_io io = { .queries = p->queries ? p->queries->dim[1] : 0, .mask = p->mask,
-                          .memory_mask = p->memory_mask, .memory_row = p->memory_row, .rows = last ? p->rows : 0 };
+    blip2_layer_io io = { .queries = p->queries ? p->queries->dim[1] : 0, .rows = last ? p->rows : 0,
+                          .mask = p->mask, .memory_mask = p->memory_mask, .memory_row = p->memory_row };
     if (p->memory)
         io.memory = p->memory[i];
     if (p->past)
@@ -117,8 +123,8 @@ tensor *blip2_qformer_logits(const blip2_qformer *q, tape *t, tensor *hidden)
     return ag_linear(t, x, q->words.weight, q->head_bias, AG_NONE);        /* (B,T,V) */
 }
 
-/* Over the pictures, the mean over pairs of different queries of cos(z_q, z_r): with u = z / |z| and s the sum of the u
- * of a picture, its pairs sum to |s|^2 - Q. 1: the queries say all the same.                                       */
+/* Over the pictures, the mean over pairs of different queries of cos(z_q, z_r): with u = z / |z| and s the
+ * sum of the u of a picture, its pairs sum to |s|^2 - Q. 1: the queries say all the same.                  */
 double blip2_query_cosine(const tensor *queries)
 {
     if (queries->ndim != 3 || !queries->tape)

@@ -1,13 +1,15 @@
-/* stage1.c - vision-language representation learning (Li et al. 2023, section 3.2): loss = ITC + ITM + ITG.
+/* stage1.c - vision-language representation learning (Li et al. 2023, section 3.2): loss = ITC
+ * + ITM + ITG.
  *
  *     image = LN(features)                                   (B,N,E)     ln_vision
- *     Z, K, V = Q-Former(queries | image)                    image pass: query outputs; self-attention keys, values
+ *     Z, K, V = Q-Former(queries | image)                    image pass: outputs; self-attention keys, values
  *     h = Q-Former(text)                                     text pass
- *     ITC compares Z with h[CLS] (itc.c), ITM reads texts and pictures together (itm.c), ITG writes the text behind
- *     the image pass's K and V (itg.c).
- * What the passes share is computed once: the cross-attention's keys and values of an image serve the image pass and
- * the three groups of ITM. Nothing is computed that no loss looks at (unless everything is to be kept): text is cut to
- * the longest caption, the last layer gives [CLS] alone to ITC and the query rows alone to ITM.                   */
+ *     ITC compares Z with h[CLS] (itc.c), ITM reads texts and pictures together (itm.c), ITG writes
+ *     the text behind the image pass's K and V (itg.c).
+ * What the passes share is computed once: the cross-attention's keys and values of an image serve the
+ * image pass and the three groups of ITM. Nothing is computed that no loss looks at (unless everything is
+ * to be kept): text is cut to the longest caption, the last layer gives [CLS] alone to ITC and the query
+ * rows alone to ITM.                                                                                       */
 #include "blip2/internal.h"
 #include <string.h>
 
@@ -90,7 +92,7 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
     out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
     out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
-    out->text_output = text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or [CLS] alone: (B,1,D) */
+    out->text_output = text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or (B,1,D): [CLS] */
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 

@@ -1,13 +1,15 @@
-/* retrieval.c - scores of all pictures against all texts: by ITC, and the best re-ranked by ITM (Li et al. 2023, section
- * 4.4; lavis blip2_qformer.py, compute_sim_matrix).
+/* retrieval.c - scores of all pictures against all texts: by ITC, and the best re-ranked by ITM (Li et al.
+ * 2023, section 4.4; lavis blip2_qformer.py, compute_sim_matrix).
  *
- *     itc[i,j] = max_q <u[i,q], w[j]>,  no temperature;       best[i,j] = itc[i,j] + matching logit, -100 if not read
- * A picture reads its k best texts, and a text its k best pictures. A pair is read once, whichever side asks for it,
- * and picture by picture, so that each picture's keys and values are made once.                                    */
+ *     itc[i,j]  = max_q <u[i,q], w[j]>, no temperature
+ *     best[i,j] = itc[i,j] + matching logit, -100 if not read
+ *
+ * A picture reads its k best texts, and a text its k best pictures. A pair is read once, whichever side
+ * asks for it, and picture by picture, so that each picture's keys and values are made once.               */
 #include "eval/eval.h"
 #include <string.h>
 
-enum { GROUP = 32 };                                       /* pictures or texts that go through the Q-Former together */
+enum { GROUP = 32 };                                       /* pictures or texts in one pass */
 enum { BY_IMAGE = 1, BY_TEXT = 2 };                        /* who asks for a pair to be read */
 
 static long least(long a, long b) { return a < b ? a : b; }
@@ -69,7 +71,8 @@ static void similarities(tape *t, const real *u, const real *w, long n, long Q, 
 }
 
 /* Marks the k best of n numbers that stand `step` apart; of equals the first. */
-static void mark_best(const real *x, unsigned char *marks, long n, long step, long k, unsigned char mark, long *best)
+static void mark_best(const real *x, unsigned char *marks, long n, long step, long k, unsigned char mark,
+                      long *best)
 {
     long held = 0;
     for (long j = 0; j < n; j++) {
@@ -85,8 +88,8 @@ static void mark_best(const real *x, unsigned char *marks, long n, long step, lo
 }
 
 /* Reads picture i with n texts and writes their scores where they were asked for. */
-static void read_group(const blip2_model *m, tape *t, const nn_kv *memory, blip2_text all, const int *texts, long n,
-                       long i, const unsigned char *asked, eval_retrieval *r)
+static void read_group(const blip2_model *m, tape *t, const nn_kv *memory, blip2_text all, const int *texts,
+                       long n, long i, const unsigned char *asked, eval_retrieval *r)
 {
     static const int own[GROUP];                           /* every row reads the one picture there is */
     ag_mark here = ag_here(t);
@@ -122,14 +125,19 @@ static void read_picture(const blip2_model *m, tape *t, const real *features, lo
     ag_rewind(t, here);
 }
 
-eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N, blip2_text texts, long k)
+eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
+                             blip2_text texts, long k)
 {
     bool recording = ag_record_on(t, false), training = ag_training(t, false);
-    long Q = m->config.qformer.queries, E = m->config.embed, width = m->config.qformer.memory_width, pairs = n * texts.B;
-    eval_retrieval r = { n, texts.B, ag_alloc_real(t, pairs), ag_alloc_real(t, pairs), ag_alloc_real(t, pairs) };
+    const blip2_qformer_config *q = &m->config.qformer;
+    long pairs = n * texts.B;
+    eval_retrieval r = { .images = n, .texts = texts.B };
+    r.itc = ag_alloc_real(t, pairs);
+    r.i2t = ag_alloc_real(t, pairs);
+    r.t2i = ag_alloc_real(t, pairs);
     ag_mark here = ag_here(t);
     const real *u = image_features(m, t, features, n, N), *w = text_features(m, t, texts);
-    similarities(t, u, w, n, Q, texts.B, E, r.itc);
+    similarities(t, u, w, n, q->queries, texts.B, m->config.embed, r.itc);
     for (long p = 0; p < pairs; p++)
         r.i2t[p] = r.t2i[p] = -100;
     unsigned char *asked = ag_alloc(t, pairs);             /* (images,texts) */
@@ -140,7 +148,7 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
     for (long j = 0; j < texts.B && k; j++)
         mark_best(r.itc + j, asked + j, n, texts.B, k, BY_TEXT, best);
     for (long i = 0; i < n && k; i++)
-        read_picture(m, t, features + i * N * width, N, texts, i, asked + i * texts.B, &r);
+        read_picture(m, t, features + i * N * q->memory_width, N, texts, i, asked + i * texts.B, &r);
     ag_rewind(t, here);
     ag_record_on(t, recording);
     ag_training(t, training);
@@ -148,7 +156,8 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
 }
 
 /* Other columns of the same score count as better: a model that gives all the same score finds nothing. */
-double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id, long k)
+double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id,
+                   long k)
 {
     long found = 0;
     for (long i = 0; i < rows; i++) {

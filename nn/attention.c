@@ -1,11 +1,12 @@
-/* attention.c - multi-head attention: out( concat_h softmax(q_h k_h' / sqrt(d)) v_h ), q = query(x), k = key(memory),
- * v = value(memory). Vaswani et al. 2017, section 3.2.
+/* attention.c - multi-head attention: out( concat_h softmax(q_h k_h' / sqrt(d)) v_h ), q = query(x), k =
+ * key(memory), v = value(memory). Vaswani et al. 2017, section 3.2.
  *
- * Keys and values are made apart from the rest, so that several passes can look at one memory that is projected once. */
+ * Keys and values are made apart from the rest, so that several passes can look at one memory that is
+ * projected once.                                                                                          */
 #include "nn/nn.h"
 
-void nn_attention_init(nn_attention *a, nn_scope s, const nn_names *names, long width, long memory_width, int heads,
-                       nn_init weight, nn_init out_weight)
+void nn_attention_init(nn_attention *a, nn_scope s, const nn_names *names, long width, long memory_width,
+                       int heads, nn_init weight, nn_init out_weight)
 {
     if (heads < 1 || width % heads)
         ag_fail("nn_attention", "%s: a width of %ld cannot be cut into %d heads", s.prefix, width, heads);

@@ -1,14 +1,14 @@
 /* gradcheck.c - gradients of anything built on a store, against differences (nn.h).
  *
- * With f the inner product of the result and a fixed random cotangent, and u one random direction a parameter tensor x,
- * <df/dx, u> is compared with the four-point slope
+ * With f the inner product of the result and a fixed random cotangent, and u one random direction a
+ * parameter tensor x, <df/dx, u> is compared with the four-point slope
  *     ( 8 (f(x+hu) - f(x-hu)) - (f(x+2hu) - f(x-2hu)) ) / 12h,     h = 1e-3 RMS(x), or 1e-3 where x is zero,
- * whose error in double is about 1e-12 of the gradient. The difference is measured in units of |df/dx| (2-norm), the
- * size that <df/dx, u> has on average.
- * A shift of all keys of a row moves all its scores alike, which softmax does not see: the biases of key projections
- * have no slope (but for a prefix with keys of its own). They are the only parameters whose gradient may be rounding noise,
- * and it must stay below 1e-12 of the model's largest. Where the gradient is exactly zero, or was never contributed to,
- * f must not change by a bit; such parameters are counted as idle, so that one that was forgotten shows.           */
+ * whose error in double is about 1e-12 of the gradient. The difference is measured in units of |df/dx|
+ * (2-norm), the size that <df/dx, u> has on average. A shift of all keys of a row moves all its scores
+ * alike, which softmax does not see: the biases of key projections have no slope (but for a prefix with
+ * keys of its own). They are the only parameters whose gradient may be rounding noise, and it must stay
+ * below 1e-12 of the model's largest. Where the gradient is exactly zero, or was never contributed to, f
+ * must not change by a bit; such parameters are counted as idle, so that one that was forgotten shows.     */
 #include "nn/nn.h"
 #include <math.h>
 #include <stdio.h>
@@ -109,7 +109,8 @@ static double error_of(checker *c, tensor *x, uint64_t key, bool *idle)
     return off / (symmetric(x->name) && length <= 1e-12 * c->largest ? c->largest : length);
 }
 
-nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance, uint64_t seed)
+nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
+                      uint64_t seed)
 {
     checker c = { .store = s, .t = t, .build = build, .ctx = ctx };
     nn_check result = { .tolerance = tolerance, .ok = true };

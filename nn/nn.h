@@ -1,16 +1,17 @@
 /* nn.h - parameters by name, and the modules that hold them.
  *
- * A module is a struct of sub-modules and tensors, an _init that registers parameters in a store under the names of
- * the published checkpoints ("Qformer.bert.encoder.layer.0.attention.self.query.weight"), and a _forward.        */
+ * A module is a struct of sub-modules and tensors, an _init that registers parameters in a store under the
+ * names of the published checkpoints ("Qformer.bert.encoder.layer.0.attention.self.query.weight"), and a
+ * _forward.                                                                                                */
 #ifndef NN_H
 #define NN_H
 #include "autograd/autograd.h"
 #pragma GCC visibility push(default)
 
-/* ---- the store ------------------------------------------------------------------------------------------------
- * Modules register first; nn_build then lays all trainable parameters out in one array each of values, gradients
- * and moments, in the order of registration, frozen ones in another array, and fills them. What a parameter
- * starts with depends on the store's seed and its own name alone.                                                */
+/* ---- the store --------------------------------------------------------------------------------------------
+ * Modules register first; nn_build then lays all trainable parameters out in one array each of values,
+ * gradients and moments, in the order of registration, frozen ones in another array, and fills them. What
+ * a parameter starts with depends on the store's seed and its own name alone.                              */
 typedef enum { NN_CONSTANT, NN_NORMAL, NN_UNIFORM, NN_TRUNCATED, NN_GIVEN } nn_init_kind;
 typedef struct nn_init {
     nn_init_kind kind;
@@ -28,12 +29,12 @@ typedef struct nn_entry {
     nn_init init; uint64_t key;        /* how it starts, and what its random numbers are keyed by */
     bool frozen;
     real *m, *v;
-    const char *alias_of;              /* a second name: that of the parameter whose value this is; else NULL */
+    const char *alias_of;              /* a second name: whose value this is; else NULL */
 } nn_entry;
 typedef struct nn_store {
     uint64_t seed;
     nn_entry *entries; long count, room;
-    real *values, *grads, *m, *v;      /* (trainable) each, contiguous; m, v: AdamW's moments; NULL without training */
+    real *values, *grads, *m, *v;      /* (trainable) each; m, v: AdamW's moments; NULL without training */
     real *frozen_values;
     long trainable, frozen;            /* elements */
     bool built, out_of_memory;
@@ -42,7 +43,7 @@ typedef struct nn_store {
 enum { NN_NAME = 256 };
 typedef struct nn_scope {
     nn_store *store;
-    const char *without;               /* left out of the names that random starts are keyed by, or NULL: so that
+    const char *without;               /* left out of names that starts are keyed by, or NULL: so that
                                           "output_query" starts as a copy of "output" */
     char prefix[200];
 } nn_scope;
@@ -50,24 +51,25 @@ typedef struct nn_scope {
 nn_store *nn_store_new(uint64_t seed);                                  /* NULL when memory is out */
 void nn_store_free(nn_store *s);
 nn_scope nn_root(nn_store *s);
-nn_scope nn_sub(nn_scope s, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* appends ".name" */
+nn_scope nn_sub(nn_scope s, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* adds .name */
 tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const long *dim);
 void nn_alias(nn_scope s, const char *name, tensor *of);               /* a second name of a tied parameter */
-long nn_freeze(nn_store *s, const char *prefix);                       /* whole parts of names ("opt_model"), before
-                                          nn_build; how many parameters it met */
-bool nn_build(nn_store *s, bool training, error *e);                   /* false: memory is out, says how much */
-tensor *nn_find(const nn_store *s, const char *name);                  /* NULL: not there; aliases are found too */
+long nn_freeze(nn_store *s, const char *prefix);   /* whole parts of names ("opt_model"), before nn_build; how
+                                                      many parameters it met */
+bool nn_build(nn_store *s, bool training, error *e);       /* false: memory is out, says how much */
+tensor *nn_find(const nn_store *s, const char *name);      /* NULL: not there; aliases are found too */
 void nn_zero_grad(nn_store *s);                    /* all gradients fresh: the next contribution overwrites */
-void nn_finish_grad(nn_store *s);                  /* what got no contribution becomes zero; call before reading grads */
+void nn_finish_grad(nn_store *s);                  /* what got no contribution is zero; then read grads */
 
-/* ---- the store on disk (base.h, h5) ------------------------------------------------------------------------------
- * A parameter is the dataset of its name with '.' turned into '/'; a second name is a hard link.                  */
-bool nn_has_prefix(const char *name, const char *prefix);              /* whole parts: "layer.1" is none of "layer.10.w" */
+/* ---- the store on disk (base.h, h5) -----------------------------------------------------------------------
+ * A parameter is the dataset of its name with '.' turned into '/'; a second name is a hard link. */
+bool nn_has_prefix(const char *name, const char *prefix);  /* whole parts: "layer.1" not of "layer.10.w" */
 void nn_dataset(const char *name, char to[NN_NAME]);                   /* "a.b.weight" -> "a/b/weight" */
 void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_out: a prefix, or NULL */
-/* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen are reported
- * together, with "" also datasets that the store does not know. `others`: groups that hold something else. fit, if not
- * NULL, may take a dataset of another shape (it returns false where it does not). A failed load may have read a part. */
+/* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen
+ * are reported together, with "" also datasets that the store does not know. `others`: groups that hold
+ * something else. fit, if not NULL, may take a dataset of another shape (it returns false where it does
+ * not). A failed load may have read a part.                                                                */
 typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e);
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);  /* would it load? Before
@@ -76,10 +78,10 @@ bool nn_load_common(nn_store *s, h5 *f, error *e);         /* every parameter th
 bool nn_save_moments(const nn_store *s, h5_out *f);                    /* optimizer/m/NAME, optimizer/v/NAME */
 bool nn_load_moments(nn_store *s, h5 *f, error *e);
 
-/* ---- modules: x is (...,K) ------------------------------------------------------------------------------------ */
+/* ---- modules: x is (...,K) ----------------------------------------------------------------------------- */
 typedef struct nn_linear { tensor *weight, *bias; } nn_linear;         /* (N,K), (N) or NULL */
 void nn_linear_init(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);      /* bias 0 */
-void nn_linear_init_torch(nn_linear *l, nn_scope s, long outputs, long inputs);    /* PyTorch's: both U(-1/sqrt K, 1/sqrt K) */
+void nn_linear_init_torch(nn_linear *l, nn_scope s, long outputs, long inputs);    /* both U(+-1/sqrt K) */
 tensor *nn_linear_forward(const nn_linear *l, tape *t, tensor *x);
 tensor *nn_linear_act(const nn_linear *l, tape *t, tensor *x, ag_act act);
 
@@ -91,23 +93,25 @@ typedef struct nn_embedding { tensor *weight; } nn_embedding;          /* (V,D) 
 void nn_embedding_init(nn_embedding *e, nn_scope s, long entries, long width, nn_init init);
 tensor *nn_embedding_forward(const nn_embedding *e, tape *t, const int *ids, int ndim, const long *dim);
 
-/* Multi-head attention: x (B,Tq,D) looks at memory (B',Tk,E); self-attention is memory = x. Names of the four
- * projections differ between families and are given by the caller. Vaswani et al. 2017, section 3.2.            */
+/* Multi-head attention: x (B,Tq,D) looks at memory (B',Tk,E); self-attention is memory = x. Names of the
+ * four projections differ between families and are given by the caller. Vaswani et al. 2017, section 3.2.  */
 typedef struct nn_attention { nn_linear query, key, value, out; int heads; } nn_attention;
 typedef struct nn_names { const char *query, *key, *value, *out; } nn_names;
-void nn_attention_init(nn_attention *a, nn_scope s, const nn_names *names, long width, long memory_width, int heads,
-                       nn_init weight, nn_init out_weight);
-typedef struct nn_kv { tensor *k, *v; } nn_kv;     /* projected memory (B',Tk,D): made once, read by several passes */
+void nn_attention_init(nn_attention *a, nn_scope s, const nn_names *names, long width, long memory_width,
+                       int heads, nn_init weight, nn_init out_weight);
+typedef struct nn_kv { tensor *k, *v; } nn_kv;     /* projected memory (B',Tk,D): made once, read often */
 nn_kv nn_attention_memory(const nn_attention *a, tape *t, tensor *memory);
-tensor *nn_attention_forward(const nn_attention *a, tape *t, tensor *x, nn_kv memory, ag_attn options);   /* heads is set here */
+tensor *nn_attention_forward(const nn_attention *a, tape *t, tensor *x, nn_kv memory, ag_attn options);
+                                                   /* options.heads is set here */
 
-/* ---- gradient check of anything built on a store: one random direction a parameter tensor, four points, f64 -------- */
+/* ---- gradient check of anything built on a store: one random direction a parameter, four points, f64 --- */
 typedef struct nn_check {
-    double worst, tolerance;           /* largest |slope - gradient| along a direction, in units of |gradient| */
+    double worst, tolerance;           /* largest |slope - gradient| in units of |gradient| */
     char where[200];                   /* the parameter of the worst */
     long idle;                         /* parameters that the result does not depend on */
     bool ok;
 } nn_check;
-nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance, uint64_t seed);
+nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
+                      uint64_t seed);
 #pragma GCC visibility pop
 #endif

@@ -1,17 +1,18 @@
 /* store.c - parameters by name (nn.h).
  *
- * Registration collects names, shapes and how each parameter starts; nn_build then lays them out. Random starts are
- * drawn by counter from a key made of the store's seed and the parameter's name, so a parameter starts with the same
- * values whatever else the model holds, in whatever order it was registered and on however many threads.          */
+ * Registration collects names, shapes and how each parameter starts; nn_build then lays them out. Random
+ * starts are drawn by counter from a key made of the store's seed and the parameter's name, so a parameter
+ * starts with the same values whatever else the model holds, in whatever order it was registered and on
+ * however many threads.                                                                                    */
 #include "nn/nn.h"
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MOST (LONG_MAX / 64)                               /* numbers of one kind: their bytes are countable */
+#define MOST (LONG_MAX / 64)                               /* numbers of one kind: bytes stay countable */
 
-/* ---- names ---------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_text(uint64_t h, const char *s, size_t n)         /* FNV-1a, 64 bits */
 {
@@ -58,14 +59,15 @@ nn_scope nn_sub(nn_scope s, const char *format, ...)
     return s;
 }
 
-/* Does `prefix` stand for whole parts of `name`? "layer.1" is a prefix of "layer.1.weight", not of "layer.10.weight". */
+/* Does `prefix` stand for whole parts of `name`? "layer.1" is a prefix of "layer.1.weight", not of
+ * "layer.10.weight".                                                                                       */
 bool nn_has_prefix(const char *name, const char *prefix)
 {
     size_t n = strlen(prefix);
     return !strncmp(name, prefix, n) && (!n || prefix[n - 1] == '.' || !name[n] || name[n] == '.');
 }
 
-/* ---- registration ----------------------------------------------------------------------------------------------- */
+/* ---- registration -------------------------------------------------------------------------------------- */
 
 nn_store *nn_store_new(uint64_t seed)
 {
@@ -160,7 +162,7 @@ tensor *nn_find(const nn_store *s, const char *name)
     return e ? e->value : NULL;
 }
 
-/* ---- layout and start ---------------------------------------------------------------------------------------------- */
+/* ---- layout and start ---------------------------------------------------------------------------------- */
 
 static real start_value(const nn_entry *e, long i)
 {
@@ -210,10 +212,10 @@ bool nn_build(nn_store *s, bool training, error *e)
             return error_set(e, "parameters: %s: more numbers than can be counted; expected at most %ld",
                              s->entries[i].name, MOST);
     }
+    long bytes = ((training ? 4 : 1) * s->trainable + s->frozen) * (long)sizeof(real);
     if (s->out_of_memory || !allocate(s, training))
-        return error_set(e, "parameters: memory is out; expected %ld MiB for %ld trained and %ld frozen numbers",
-                         (((training ? 4 : 1) * s->trainable + s->frozen) * (long)sizeof(real) >> 20) + 1,
-                         s->trainable, s->frozen);
+        return error_set(e, "parameters: memory is out; expected %ld MiB for %ld trained and %ld frozen "
+                         "numbers", (bytes >> 20) + 1, s->trainable, s->frozen);
     long trained = 0, frozen = 0;
     for (long i = 0; i < s->count; i++) {
         nn_entry *p = &s->entries[i];
@@ -234,7 +236,7 @@ bool nn_build(nn_store *s, bool training, error *e)
     return s->built = true;
 }
 
-/* ---- gradients ------------------------------------------------------------------------------------------------------- */
+/* ---- gradients ----------------------------------------------------------------------------------------- */
 
 void nn_zero_grad(nn_store *s)
 {

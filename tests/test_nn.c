@@ -26,7 +26,7 @@ static void build(nn_store *s)
     ck_assert_msg(nn_build(s, true, &e), "%s", e.text);
 }
 
-/* ---- the store -------------------------------------------------------------------------------------------------- */
+/* ---- the store ----------------------------------------------------------------------------------------- */
 
 START_TEST(names_are_joined_with_dots_and_found)
 {
@@ -231,12 +231,12 @@ START_TEST(out_of_memory_is_an_error_that_counts)
 }
 END_TEST
 
-/* ---- modules ------------------------------------------------------------------------------------------------------ */
+/* ---- modules ------------------------------------------------------------------------------------------- */
 
 typedef struct modules {
     nn_embedding table; nn_layer_norm norm; nn_attention attention; nn_linear out;
     tensor *unused;
-    int wrong;                         /* 1: a use of a parameter is hidden from the gradient; 2: all uses of another */
+    int wrong;                         /* 1: hides a use of a parameter from the gradient; 2: all uses */
 } modules;
 
 static const nn_names names = { "q", "self.key", "v", "o" };

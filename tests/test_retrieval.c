@@ -3,7 +3,7 @@
 #include "tests/tests.h"
 #include <math.h>
 
-enum { IMAGES = 5, TEXTS = 40, N = 6, T = 8 };             /* more texts than go through the Q-Former together */
+enum { IMAGES = 5, TEXTS = 40, N = 6, T = 8 };             /* more texts than in one pass */
 
 static tape *t;
 static blip2_config config;
@@ -103,7 +103,7 @@ START_TEST(recall_counts_rows_whose_own_is_among_the_k_best)
     ck_assert(eval_recall(scores, 3, 3, rows, columns, 1) == 2.0 / 3);
     ck_assert(eval_recall(scores, 3, 3, rows, columns, 2) == 2.0 / 3);
     ck_assert(eval_recall(scores, 3, 3, rows, columns, 3) == 1);
-    ck_assert(eval_recall(scores + 9, 1, 3, rows + 3, columns, 2) == 0);       /* all alike: nothing is found */
+    ck_assert(eval_recall(scores + 9, 1, 3, rows + 3, columns, 2) == 0);   /* all alike: not found */
 }
 END_TEST
 

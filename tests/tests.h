@@ -4,8 +4,9 @@
 #include "blip2/blip2.h"
 #include <check.h>
 
-#define SUITES(X) X(base) X(h5) X(config) X(tape) X(gemm) X(math) X(ops) X(losses) X(text) X(vocabulary) X(image) X(scenes) X(data) \
-    X(nn) X(qformer) X(stage1) X(vit) X(opt) X(generate) X(model_file) X(train) X(retrieval) X(golden) X(cli)
+#define SUITES(X) X(base) X(h5) X(config) X(tape) X(gemm) X(math) X(ops) X(losses) X(text) X(vocabulary) X(image) \
+    X(scenes) X(data) X(nn) X(qformer) X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(generate) X(model_file) \
+    X(train) X(retrieval) X(golden) X(cli)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
@@ -20,9 +21,12 @@ int folder_count(void);                            /* entries whose names do not
 
 /* tiny.c */
 blip2_config tiny_config(void);        /* Q-Former of 3 layers, width 12, 4 queries; stage 1; no towers */
-blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest, uint64_t seed);
+blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest,
+                     uint64_t seed);
 tensor *tiny_normal(tape *t, uint64_t seed, int ndim, const long *dim);        /* a constant, N(0,1) */
-double tiny_distance(const tensor *a, const tensor *b);                /* largest difference; NaN if one is NaN */
+double tiny_distance(const tensor *a, const tensor *b);     /* largest difference; NaN if one is NaN */
+void tiny_backward(tape *t, nn_store *s, tensor *loss);    /* all gradients of s: those of loss alone */
+double tiny_largest_grad(const tensor *x);
 /* Equal but for the order of sums. */
 #define TINY_ROUNDING (REAL == 64 ? 1e-12 : 2e-4)
 #endif

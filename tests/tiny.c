@@ -6,9 +6,9 @@ blip2_config tiny_config(void)
 {
     blip2_config c = blip2_config_default();
     c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
-    c.qformer = (blip2_qformer_config){ .width = 12, .layers = 3, .heads = 3, .hidden = 20, .queries = 4, .vocab = 29,
-        .positions = 16, .memory_width = 10, .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12, .init_std = 0.3,
-        .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
+    c.qformer = (blip2_qformer_config){ .width = 12, .layers = 3, .heads = 3, .hidden = 20, .queries = 4,
+        .vocab = 29, .positions = 16, .memory_width = 10, .cross_attention_freq = 2, .dropout = 0.1,
+        .eps = 1e-12, .init_std = 0.3, .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
     c.embed = 6;
     c.max_text = 9;
     c.cls = 1, c.sep = 2, c.dec = 28, c.text_pad = 0;
@@ -16,14 +16,16 @@ blip2_config tiny_config(void)
 }
 
 /* Captions [CLS] words [SEP] of `shortest` to `longest` words, in T columns. */
-blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest, uint64_t seed)
+blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest,
+                     uint64_t seed)
 {
     int *ids = ag_alloc(t, B * T * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(t, B * T);
     for (long b = 0; b < B; b++) {
         long words = shortest + b % (longest - shortest + 1);
         for (long i = 0; i < T; i++) {
-            long word = 3 + (long)(ag_uniform(seed, (uint64_t)(b * 1000 + i)) * (double)(c->qformer.vocab - 4));
+            double share = ag_uniform(seed, (uint64_t)(b * 1000 + i));
+            long word = 3 + (long)(share * (double)(c->qformer.vocab - 4));
             ids[b * T + i] = i == 0 ? c->cls : i <= words ? (int)word : i == words + 1 ? c->sep : c->text_pad;
             mask[b * T + i] = i < words + 2;
         }
@@ -49,5 +51,20 @@ double tiny_distance(const tensor *a, const tensor *b)
         if (isnan(d))
             return d;
     }
+    return most;
+}
+
+void tiny_backward(tape *t, nn_store *s, tensor *loss)
+{
+    nn_zero_grad(s);
+    ag_backward(t, loss);
+    nn_finish_grad(s);
+}
+
+double tiny_largest_grad(const tensor *x)
+{
+    double most = 0;
+    for (long i = 0; i < x->size; i++)
+        most = fmax(most, fabs((double)x->grad[i]));
     return most;
 }

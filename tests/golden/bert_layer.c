@@ -1,4 +1,5 @@
-/* bert_layer.c - cases of kind bert_layer: one Q-Former layer in five uses, with the gradients of sum(out * cot). */
+/* bert_layer.c - cases of kind bert_layer: one Q-Former layer in five uses, with the gradients of sum(out
+ * * cot).                                                                                                  */
 #include "tests/golden/golden.h"
 #include <stdio.h>
 #include <string.h>
@@ -22,13 +23,15 @@ static void compare_present(golden *g, tape *t, const char *name, tensor *past, 
     golden_compare_heads(g, name, all, heads);
 }
 
-static void run_sub(golden *g, tape *t, nn_store *store, const blip2_bert_layer *layer, const char *sub, long Q)
+static void run_sub(golden *g, tape *t, nn_store *store, const blip2_bert_layer *layer, const char *sub,
+                    long Q)
 {
     char name[200];
     tensor *self_probs = NULL, *cross_probs = NULL, *image = NULL;
     tensor *x = golden_leaf(g, t, NAME("inputs/%s/hidden", sub));
     tensor *cot = golden_tensor(g, t, NAME("inputs/%s/cot", sub));
-    blip2_layer_io io = { .queries = Q, .mask = columns(g, t, NAME("inputs/%s/mask", sub)), .self_probs = &self_probs };
+    blip2_layer_io io = { .queries = Q, .self_probs = &self_probs };
+    io.mask = columns(g, t, NAME("inputs/%s/mask", sub));
     if (Q && layer->has_cross) {
         image = golden_leaf(g, t, NAME("inputs/%s/enc", sub));
         io.memory = nn_attention_memory(&layer->cross, t, image);
@@ -73,8 +76,9 @@ void golden_bert_layer(golden *g, tape *t)
     json_t *sub;
     json_array_foreach(json_object_get(golden_config(g), "subs"), i, sub) {
         const char *layer = json_string_value(json_object_get(sub, "layer"));
-        run_sub(g, t, store, layer && !strcmp(layer, "cross") ? &cross : &plain,
-                json_string_value(json_object_get(sub, "name")), (long)json_integer_value(json_object_get(sub, "Q")));
+        const char *name = json_string_value(json_object_get(sub, "name"));
+        long Q = (long)json_integer_value(json_object_get(sub, "Q"));
+        run_sub(g, t, store, layer && !strcmp(layer, "cross") ? &cross : &plain, name, Q);
     }
     nn_store_free(store);
 }

@@ -1,4 +1,5 @@
-/* models.c - models and texts as the cases under golden/lavis describe them, for the handlers that share them. */
+/* models.c - models and texts as the cases under golden/lavis describe them, for the handlers that share
+ * them.                                                                                                    */
 #include "tests/golden/golden.h"
 #include <string.h>
 
@@ -45,7 +46,8 @@ blip2_vit_config golden_tower(golden *g)
         .init_std = 0.02, .position_std = 0.02 };
 }
 
-/* Rows of ids, -1 behind the last, as [CLS] ids [SEP] padded to `width`; what does not fit is cut off before [SEP]. */
+/* Rows of ids, -1 behind the last, as [CLS] ids [SEP] padded to `width`; what does not fit is cut off
+ * before [SEP].                                                                                            */
 blip2_text golden_bert_text(golden *g, tape *t, const blip2_config *c, const char *name, long width)
 {
     long dim[8] = { 0 }, n;

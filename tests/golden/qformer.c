@@ -1,5 +1,5 @@
-/* qformer.c - cases of kind qformer: the whole Q-Former as image, text and multimodal encoder and as decoder behind
- * cached queries and in one pass (UniLM), each with its gradients.                                                 */
+/* qformer.c - cases of kind qformer: the whole Q-Former as image, text and multimodal encoder and as
+ * decoder behind cached queries and in one pass (UniLM), each with its gradients.                          */
 #include "tests/golden/golden.h"
 #include <stdio.h>
 
@@ -28,7 +28,8 @@ static void begin(run *r)
     r->memory = ag_alloc(r->t, r->q->config.layers * (long)sizeof *r->memory);
     blip2_qformer_memory(r->q, r->t, r->image, r->memory);
     golden_dims(g, "inputs/ids", dim);
-    const int *ids = golden_ints(g, r->t, "inputs/ids", &n), *keep = golden_ints(g, r->t, "inputs/text_mask", &n);
+    const int *ids = golden_ints(g, r->t, "inputs/ids", &n);
+    const int *keep = golden_ints(g, r->t, "inputs/text_mask", &n);
     unsigned char *mask = ag_alloc(r->t, n);
     r->decoder_ids = ag_alloc(r->t, n * (long)sizeof *r->decoder_ids);
     for (long i = 0; i < n; i++) {
@@ -55,9 +56,9 @@ static void encode(run *r, const char *mode, const char *cotangent, blip2_pass p
 {
     char name[100];
     long layers = r->q->config.layers;
-    tensor *cot = golden_tensor(r->g, r->t, cotangent), **hidden = ag_alloc(r->t, (layers + 1) * (long)sizeof *hidden);
+    tensor *cot = golden_tensor(r->g, r->t, cotangent);
+    tensor **hidden = pass.hidden = ag_alloc(r->t, (layers + 1) * (long)sizeof *hidden);
     nn_kv *present = pass.present = ag_alloc(r->t, layers * (long)sizeof *present);
-    pass.hidden = hidden;
     tensor *y = blip2_qformer_forward(r->q, r->t, &pass);
     for (long i = 0; i <= layers; i++)
         golden_compare(r->g, NAME("out/%s/hidden/%ld", mode, i), hidden[i]);
@@ -98,7 +99,8 @@ static void behind_cached_queries(run *r)
 {
     nn_kv *past = ag_alloc(r->t, r->q->config.layers * (long)sizeof *past);
     long B = r->text.B, T = r->text.T, Q = r->q->config.queries;
-    blip2_qformer_forward(r->q, r->t, &(blip2_pass){ .queries = r->queries, .memory = r->memory, .present = past });
+    blip2_qformer_forward(r->q, r->t, &(blip2_pass){
+        .queries = r->queries, .memory = r->memory, .present = past });
     tensor *y = blip2_qformer_forward(r->q, r->t, &(blip2_pass){
         .ids = r->decoder_ids, .B = B, .T = T, .past = past,
         .mask = blip2_mask_causal_cached(r->t, B, Q, T, r->text.mask) });

@@ -1,5 +1,5 @@
-/* stage1.c - cases of kind stage1: the three losses with given negatives, everything on the way, and the gradients of
- * their sum and of each.                                                                                          */
+/* stage1.c - cases of kind stage1: the three losses with given negatives, everything on the way, and the
+ * gradients of their sum and of each.                                                                      */
 #include "tests/golden/golden.h"
 #include <stdio.h>
 
@@ -31,7 +31,8 @@ static void compare_activations(golden *g, const blip2_model *m, const blip2_sta
     }
 }
 
-static void compare_gradients(golden *g, tape *t, nn_store *store, tensor *features, const blip2_stage1_out *o)
+static void compare_gradients(golden *g, tape *t, nn_store *store, tensor *features,
+                              const blip2_stage1_out *o)
 {
     const struct { const char *name; tensor *loss; } each[] = {
         { "out/grads_itc", o->itc }, { "out/grads_itm", o->itm }, { "out/grads_lm", o->itg } };
@@ -55,8 +56,8 @@ void golden_stage1(golden *g, tape *t)
     golden_store(g, m.store);
     nn_zero_grad(m.store);
     tensor *features = golden_leaf(g, t, "inputs/vit_out");
-    blip2_stage1_in in = { .features = features, .text = golden_bert_text(g, t, &c, "inputs/text", c.max_text),
-                           .image_id = golden_image_ids(g, t), .keep = true,
+    blip2_stage1_in in = { .features = features, .image_id = golden_image_ids(g, t), .keep = true,
+                           .text = golden_bert_text(g, t, &c, "inputs/text", c.max_text),
                            .negative_image = golden_ints(g, t, "inputs/neg_image", &n),
                            .negative_text = golden_ints(g, t, "inputs/neg_text", &n) };
     blip2_stage1_out o;

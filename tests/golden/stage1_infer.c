@@ -1,5 +1,5 @@
-/* stage1_infer.c - cases of kind stage1_infer: what LAVIS offers on a stage-1 model besides training: encoders, feature
- * extraction in three modes, matching, and retrieval with re-ranking.                                              */
+/* stage1_infer.c - cases of kind stage1_infer: what LAVIS offers on a stage-1 model besides training:
+ * encoders, feature extraction in three modes, matching, and retrieval with re-ranking.                    */
 #include "eval/eval.h"
 #include "tests/golden/golden.h"
 
@@ -29,8 +29,9 @@ static void compare_encoders(run *r)
 
     long dim[8] = { 0 }, n;
     golden_dims(g, "inputs/vit_out", dim);
-    eval_retrieval scores = eval_retrieve(&r->m, r->t, golden_reals(g, r->t, "inputs/vit_out", &n), dim[0], dim[1], all,
-                                          golden_int(g, "k_test", 1));
+    const real *features = golden_reals(g, r->t, "inputs/vit_out", &n);
+    long k = golden_int(g, "k_test", 1);
+    eval_retrieval scores = eval_retrieve(&r->m, r->t, features, dim[0], dim[1], all, k);
     golden_compare_reals(g, "out/score_i2t", scores.i2t, scores.images * scores.texts);
     golden_compare_reals(g, "out/score_t2i", scores.t2i, scores.images * scores.texts);
 }
