@@ -1,14 +1,16 @@
 /* gradcheck.c - gradients of anything built on a store, against differences (nn.h).
  *
- * With f the inner product of the result and a fixed random cotangent, and u one random direction a
- * parameter tensor x, <df/dx, u> is compared with the four-point slope
+ * With f the inner product of the result and a fixed random cotangent, x a parameter tensor and u a random
+ * direction with elements in [-1,1], <df/dx, u> is compared with the four-point slope
  *     ( 8 (f(x+hu) - f(x-hu)) - (f(x+2hu) - f(x-2hu)) ) / 12h,     h = 1e-3 RMS(x), or 1e-3 where x is zero,
- * whose error in double is about 1e-12 of the gradient. The difference is measured in units of |df/dx|
- * (2-norm), the size that <df/dx, u> has on average. A shift of all keys of a row moves all its scores
- * alike, which softmax does not see: the biases of key projections have no slope (but for a prefix with
- * keys of its own). They are the only parameters whose gradient may be rounding noise, and it must stay
- * below 1e-12 of the model's largest. Where the gradient is exactly zero, or was never contributed to, f
- * must not change by a bit; such parameters are counted as idle, so that one that was forgotten shows.     */
+ * whose error in double is about 1e-11 of the gradient. The difference is measured in units of
+ * |df/dx| / sqrt 3 (2-norm), the size that <df/dx, u> has on average.
+ *
+ * A shift of all keys of a row moves all its scores alike, which softmax does not see: the biases of key
+ * projections have no slope (but for a prefix with keys of its own). They are the only parameters whose
+ * gradient may be rounding noise, and it must stay below 1e-12 of the model's largest. Where the gradient is
+ * exactly zero, or was never contributed to, f must not change by a bit; such parameters are counted as
+ * idle, so that one that was forgotten shows.                                                              */
 #include "nn/nn.h"
 #include <math.h>
 #include <stdio.h>
@@ -68,6 +70,7 @@ static void analytic(checker *c, uint64_t seed)
     ag_rewind(c->t, here);
 }
 
+/* 2-norm */
 static double norm(const tensor *x, const real *of)
 {
     double sum = 0;
@@ -76,26 +79,32 @@ static double norm(const tensor *x, const real *of)
     return sqrt(sum);
 }
 
+/* Element i of the direction. */
+static double along(uint64_t key, long i)
+{
+    return 2 * ag_uniform(key, (uint64_t)i) - 1;
+}
+
 /* |slope along a random direction - what the gradient says|; *moved: did f change at all? */
 static double disagreement(checker *c, tensor *x, uint64_t key, bool *moved)
 {
     ag_mark here = ag_here(c->t);
     real *saved = ag_alloc_real(c->t, x->size);
     memcpy(saved, x->data, (size_t)x->size * sizeof(real));
-    double rms = norm(x, x->data) / sqrt((double)x->size), h = 1e-3 * (rms > 0 ? rms : 1), f[4], along = 0;
+    double rms = norm(x, x->data) / sqrt((double)x->size), h = 1e-3 * (rms > 0 ? rms : 1), f[4], expected = 0;
     static const int step[4] = { 1, -1, 2, -2 };
     for (int p = 0; p < 4; p++) {
         for (long i = 0; i < x->size; i++)
-            x->data[i] = saved[i] + (real)(step[p] * h * ag_normal(key, (uint64_t)i));
+            x->data[i] = saved[i] + (real)(step[p] * h * along(key, i));
         f[p] = value_now(c);
     }
     memcpy(x->data, saved, (size_t)x->size * sizeof(real));
     ag_rewind(c->t, here);
     if (!x->grad_fresh)
         for (long i = 0; i < x->size; i++)
-            along += (double)x->grad[i] * ag_normal(key, (uint64_t)i);
+            expected += (double)x->grad[i] * along(key, i);
     *moved = f[0] != f[1] || f[2] != f[3];
-    return fabs((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h) - along);
+    return fabs((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h) - expected);
 }
 
 /* The error of one parameter in units of its gradient; NAN if it has a slope but no gradient. */
@@ -106,7 +115,7 @@ static double error_of(checker *c, tensor *x, uint64_t key, bool *idle)
     *idle = length == 0 && !moved;
     if (length == 0)
         return moved ? NAN : 0;
-    return off / (symmetric(x->name) && length <= 1e-12 * c->largest ? c->largest : length);
+    return off * sqrt(3) / (symmetric(x->name) && length <= 1e-12 * c->largest ? c->largest : length);
 }
 
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,

@@ -25,6 +25,7 @@ blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shorte
                      uint64_t seed);
 tensor *tiny_normal(tape *t, uint64_t seed, int ndim, const long *dim);        /* a constant, N(0,1) */
 double tiny_distance(const tensor *a, const tensor *b);     /* largest difference; NaN if one is NaN */
+void tiny_shake(nn_store *s);          /* what starts constant (norms, biases) is moved by a tenth */
 void tiny_backward(tape *t, nn_store *s, tensor *loss);    /* all gradients of s: those of loss alone */
 double tiny_largest_grad(const tensor *x);
 /* Equal but for the order of sums. */

@@ -54,6 +54,16 @@ double tiny_distance(const tensor *a, const tensor *b)
     return most;
 }
 
+void tiny_shake(nn_store *s)
+{
+    for (long i = 0; i < s->count; i++) {
+        const nn_entry *e = &s->entries[i];
+        double size = e->init.a != 0 ? 0.1 * e->init.a : 0.1;
+        for (long k = 0; k < e->value->size && e->init.kind == NN_CONSTANT && !e->alias_of; k++)
+            e->value->data[k] += (real)(size * ag_normal(e->key, (uint64_t)k));
+    }
+}
+
 void tiny_backward(tape *t, nn_store *s, tensor *loss)
 {
     nn_zero_grad(s);
