@@ -48,6 +48,8 @@ static const config_key run_keys[] = {
     REALN("beta1", beta1, 0, 0.999999, "AdamW"),
     REALN("beta2", beta2, 0, 0.999999, "AdamW; 0.98 in the paper, 0.999 in LAVIS's files"),
     REALN("max_grad_norm", max_grad_norm, 0, 1e9, "clip gradients to this norm; 0: never (LAVIS)"),
+    { "positives", CONFIG_CHOICE, FIELD(identity), 0, 0, "own image_id caption",
+      "stage1, vit: a pair's own (LAVIS pre-training), also those of its image_id, or whose first caption reads the same" },
     BOOL("families", families, "near-duplicates stay side by side in a batch"),
     REALN("caption_share", caption_share, 0, 1, "stage2: share of the sequences that are captions; the rest are questions"),
     BOOL("first_caption", first_caption, "only a picture's first caption is used, not any of them"),

@@ -1,6 +1,7 @@
 /* feed.c - pictures decoded once into memory, documents as lines, and both as tensors and ids of a batch. */
 #include "train/internal.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void feed_free(feed *f)
@@ -9,6 +10,7 @@ void feed_free(feed *f)
     mem_free(f->pixels);
     mem_free(f->text);
     mem_free(f->documents);
+    mem_free(f->identity);
     *f = (feed){ 0 };
 }
 
@@ -52,6 +54,48 @@ bool feed_pictures(feed *f, const train_config *c, error *e)
         }
     }
     return !failed;
+}
+
+/* ---- who belongs together beside a picture and its own caption ------------------------------------------------------ */
+struct named { const char *caption; long at; };
+
+static int by_caption(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->caption, ((const struct named *)b)->caption);
+}
+
+bool feed_identities(feed *f, train_identity by, error *e)
+{
+    if (by == TRAIN_IDENTITY_NONE)
+        return true;
+    struct named *order = mem_new((size_t)f->n * sizeof *order);
+    f->identity = mem_new((size_t)f->n * sizeof *f->identity);
+    bool ok = (order && f->identity) || error_set(e, "out of memory for %ld identities", f->n);
+    for (long i = 0; ok && i < f->n; i++) {
+        const record *r = &f->records.items[i];
+        f->identity[i] = r->image_id;
+        order[i] = (struct named){ r->caption_count ? r->captions[0] : "", i };
+    }
+    if (ok && by == TRAIN_IDENTITY_CAPTION) {
+        qsort(order, (size_t)f->n, sizeof *order, by_caption);
+        for (long i = 0, first = 0; i < f->n; i++) {
+            if (strcmp(order[i].caption, order[first].caption))
+                first = i;
+            f->identity[order[i].at] = order[first].at;
+        }
+    }
+    mem_free(order);
+    return ok;
+}
+
+const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples)
+{
+    if (!f->identity)
+        return NULL;
+    long *id = ag_alloc(t, B * (long)sizeof *id);
+    for (long b = 0; b < B; b++)
+        id[b] = f->identity[samples[b]];
+    return id;
 }
 
 bool feed_documents(feed *f, const train_config *c, error *e)

@@ -36,9 +36,12 @@ typedef struct feed {
     long size, n;                                  /* S; pictures or documents */
     char *text;                                    /* documents: lines, pieces parted by tabs */
     char **documents;
+    long *identity;                                /* (n) equal numbers are positives of each other, or NULL */
 } feed;
 bool feed_pictures(feed *f, const train_config *c, error *e);
 bool feed_documents(feed *f, const train_config *c, error *e);
+bool feed_identities(feed *f, train_identity by, error *e);
+const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples);       /* (B), or NULL */
 void feed_free(feed *f);
 tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples);          /* (B,3,S,S) */
 const char *feed_caption(const feed *f, long sample, uint64_t key);

@@ -135,6 +135,8 @@ static bool open_data(run *r, error *e)
     const train_config *c = r->c;
     if (!(c->task == TRAIN_LM ? feed_documents(&r->feed, c, e) : feed_pictures(&r->feed, c, e)))
         return false;
+    if (c->task != TRAIN_LM && !feed_identities(&r->feed, (train_identity)c->identity, e))
+        return false;
     long step = c->batch * c->accumulate, *family = NULL;
     if (r->feed.n < step)
         return error_usage(e, "run.batch_size_train x run.accum_grad_iters is %ld, the data set has %ld samples", step, r->feed.n);

@@ -33,7 +33,7 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
-    blip2_stage1_in in = { .features = features_of(r, t, B) };
+    blip2_stage1_in in = { .features = features_of(r, t, B), .image_id = feed_identities_of(&r->feed, t, B, r->samples) };
     in.text = feed_captions(t, r->bert, r->c->model.max_text, B, captions_of(r, t, B));
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
@@ -100,14 +100,24 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
 }
 
 /* ---- the two pre-trainings ----------------------------------------------------------------------------------------------- */
+/* For each caption the first of the batch that reads like it. */
+static const long *alike(tape *t, long B, const char *const *texts)
+{
+    long *same = ag_alloc(t, B * (long)sizeof *same);
+    for (long b = 0; b < B; b++)
+        for (same[b] = 0; same[b] < b && strcmp(texts[same[b]], texts[b]); same[b]++)
+            ;
+    return same;
+}
+
 tensor *task_vit(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds(), right;
-    long B = r->c->batch, *same = ag_alloc(t, B * (long)sizeof *same);
+    long B = r->c->batch;
     const char **texts = captions_of(r, t, B);
-    for (long b = 0; b < B; b++)
-        for (same[b] = 0; same[b] < b && strcmp(texts[same[b]], texts[b]); same[b]++)
-            ;                                              /* the first caption of the batch that reads like this one */
+    const long *same = feed_identities_of(&r->feed, t, B, r->samples);
+    if (!same)
+        same = alike(t, B, texts);
     tensor *pictures = feed_pixels(&r->feed, t, B, r->samples);
     blip2_text text = feed_captions(t, r->bert, r->c->model.max_text, B, texts);
     r->data_seconds += clock_seconds() - from;

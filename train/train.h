@@ -42,13 +42,14 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
 
 /* ---- a run --------------------------------------------------------------------------------------------------------- */
 typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
+typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION } train_identity;
 typedef struct train_config {
     blip2_config model;
     config_list pretrained, freeze;
     char bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
     blip2_contrastive_config contrastive;
     char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE], output_dir[CONFIG_TEXT_SIZE];
-    int task, schedule, by_step;
+    int task, schedule, by_step, identity;
     long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq, save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm, caption_share, context_weight;
     bool families, first_caption;
