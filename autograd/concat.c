@@ -1,6 +1,6 @@
 /* concat.c - y = x_1 | x_2 | ... | x_n along one axis.
- * With the axes before and behind it folded, x_i is (O,c_i,I) and y (O,C,I), C = sum c_i: for each o the c_i I elements
- * of x_i are one run of y.   dx_i = the same runs of dy.                                                           */
+ * With the axes before and behind it folded, x_i is (O,c_i,I) and y (O,C,I), C = sum c_i: for each o the
+ * c_i I elements of x_i are one run of y.   dx_i = the same runs of dy.                                 */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -39,17 +39,19 @@ static void backward(const ag_node *n)
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const struct { int axis, ndim; long dim[4]; int parts; long length[3]; } cases[] = {  /* dim[axis]: length */
-        { 0, 1, { 0 }, 2, { 3, 4 } },          { 0, 1, { 0 }, 1, { 1 } },             { 0, 2, { 0, 5 }, 2, { 2, 1 } },
-        { 1, 2, { 3, 0 }, 2, { 4, 2 } },       { 1, 3, { 2, 0, 5 }, 3, { 3, 1, 2 } }, { 2, 3, { 4, 2, 0 }, 2, { 1, 6 } },
-        { 1, 3, { 1, 0, 1 }, 3, { 1, 1, 1 } }, { 1, 3, { 2, 0, 3 }, 1, { 4 } },       { 2, 4, { 2, 3, 0, 2 }, 2, { 2, 3 } },
-        { 3, 4, { 1, 2, 2, 0 }, 3, { 2, 2, 2 } }, { 1, 3, { 3, 0, 70 }, 2, { 90, 37 } }, { 0, 2, { 0, 90 }, 3, { 60, 5, 130 } },
+    static const struct { int axis, ndim; long dim[4]; int parts; long length[3]; } cases[] = {
+        { 0, 1, { 0 }, 2, { 3, 4 } },             { 0, 1, { 0 }, 1, { 1 } },
+        { 0, 2, { 0, 5 }, 2, { 2, 1 } },          { 1, 2, { 3, 0 }, 2, { 4, 2 } },
+        { 1, 3, { 2, 0, 5 }, 3, { 3, 1, 2 } },    { 2, 3, { 4, 2, 0 }, 2, { 1, 6 } },
+        { 1, 3, { 1, 0, 1 }, 3, { 1, 1, 1 } },    { 1, 3, { 2, 0, 3 }, 1, { 4 } },
+        { 2, 4, { 2, 3, 0, 2 }, 2, { 2, 3 } },    { 3, 4, { 1, 2, 2, 0 }, 3, { 2, 2, 2 } },
+        { 1, 3, { 3, 0, 70 }, 2, { 90, 37 } },    { 0, 2, { 0, 90 }, 3, { 60, 5, 130 } },
     };
     tensor *parts[3];
     for (int i = 0; i < cases[variant].parts; i++) {
         long dim[AG_MAX_DIM];
         memcpy(dim, cases[variant].dim, sizeof dim);
-        dim[cases[variant].axis] = cases[variant].length[i];
+        dim[cases[variant].axis] = cases[variant].length[i];           /* in place of the 0 */
         parts[i] = ag_input(p, (const char *[]){ "x1", "x2", "x3" }[i], cases[variant].ndim, dim);
     }
     return ag_concat(ag_probe_tape(p), cases[variant].parts, parts, cases[variant].axis);
@@ -68,7 +70,8 @@ static bool fits(const tensor *x, const tensor *first, int axis)
 tensor *ag_concat(tape *t, int n, tensor *const *parts, int axis)
 {
     if (n < 1 || axis < 0 || axis >= parts[0]->ndim)
-        ag_fail("concat", "at least one part with an axis %d, got %d of %s", axis, n, n < 1 ? "none" : SHAPE(parts[0]));
+        ag_fail("concat", "at least one part with an axis %d, got %d of shape %s",
+                axis, n, SHAPE(n < 1 ? NULL : parts[0]));
     long dim[AG_MAX_DIM];
     memcpy(dim, parts[0]->dim, sizeof dim);
     for (int i = 1; i < n; i++) {

@@ -1,10 +1,10 @@
 /* cross_entropy.c - the loss of logits z (R,V) against one target distribution q a row:
  *   l_r = lse_r sum_v q_v - sum_v q_v z_v,   lse_r = log sum_v exp z_v,   loss = sum_r share_r l_r,
- * q given (soft), or (1-s) [v = id] + s/V from ids with smoothing s (Szegedy et al. 2016, section 7). share_r is the
- * row's weight w_r over the sum of weights for the mean, w_r alone per row, 0 for an ignored row: nothing of such a row
- * is looked at. Weights that sum to 0 (all ignored) give the loss 0.
+ * q given (soft), or (1-s) [v = id] + s/V from ids with smoothing s (Szegedy et al. 2016, section 7).
+ * share_r is the row's weight w_r over the sum of weights for the mean, w_r alone per row, 0 for an ignored
+ * row: nothing of such a row is looked at. Weights that sum to 0 (all ignored) give the loss 0.
  *   dz_v = dloss share_r (exp(z_v - lse_r) sum_v q_v - q_v).
- * Backward computes the exponentials again from the logits and lse (R): no second (R,V) is kept.                   */
+ * Backward computes the exponentials again from the logits and lse (R): no second (R,V) is kept.        */
 #include "autograd/internal.h"
 #include <math.h>
 
@@ -17,7 +17,7 @@ struct sums { double exps, logits, mass, dot; };
 
 static real largest(long V, const real *z)
 {
-    enum { LANES = 32 };                                   /* each compares with its own, so that they go side by side */
+    enum { LANES = 32 };                                   /* maxima that go side by side */
     real m[LANES];
     long v = 0;
     for (int i = 0; i < LANES; i++)
@@ -73,22 +73,22 @@ void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss)
             continue;
         const real *zr = z + r*V, m = largest(V, zr);
         struct sums s = row_sums(V, zr, m, c->soft ? c->soft + r*V : NULL, smooth != 0);
-        c->lse[r] = m + log(s.exps);
+        double lse = c->lse[r] = m + log(s.exps);
         if (c->soft)
-            loss[r] = c->share[r] * (c->lse[r] * s.mass - s.dot);
+            loss[r] = c->share[r] * (lse * s.mass - s.dot);
         else if (smooth == 0)
-            loss[r] = c->share[r] * (c->lse[r] - zr[c->ids[r]]);
+            loss[r] = c->share[r] * (lse - zr[c->ids[r]]);
         else
-            loss[r] = c->share[r] * (c->lse[r] - (1 - smooth) * zr[c->ids[r]] - smooth / (double)V * s.logits);
+            loss[r] = c->share[r] * (lse - (1 - smooth) * zr[c->ids[r]] - smooth / (double)V * s.logits);
     }
 }
 
 /* dz = beta dz + g (mass exp(z - lse) - q) for q = soft or the constant `even`. dz may be z. */
-static void row_gradient(long V, const real *z, double lse, double g, double mass, const real *soft, double even,
-                         real beta, real *dz)
+static void row_gradient(long V, const real *z, double lse, double g, double mass, const real *soft,
+                         double even, real beta, real *dz)
 {
     real e[BLOCK], ge = (real)(g * mass), gq = (real)(g * even);
-    real high = (real)lse, low = (real)(lse - high);       /* z - lse to float's precision without double's width */
+    real high = (real)lse, low = (real)(lse - high);       /* z - lse, exact enough without going to double */
     for (long first = 0; first < V; first += BLOCK) {
         long n = V - first < BLOCK ? V - first : BLOCK;
         real *d = dz + first;
@@ -122,7 +122,8 @@ void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real b
                 d[v] = 0;
             continue;
         }
-        row_gradient(V, z + r*V, c->lse[r], g[r], soft ? sum_of(V, soft) : 1, soft, c->smoothing / (double)V, beta, d);
+        double mass = soft ? sum_of(V, soft) : 1, even = c->smoothing / (double)V;
+        row_gradient(V, z + r*V, c->lse[r], g[r], mass, soft, even, beta, d);
         if (!soft)
             d[c->ids[r]] -= (real)(g[r] * (1 - c->smoothing));
     }
@@ -181,6 +182,15 @@ static const real *pick_soft(ag_probe *p, long R, long V)
     return soft;
 }
 
+/* Random classes; every third row may be ignored. */
+static const int *pick_targets(ag_probe *p, long R, long V, bool ignore)
+{
+    int *ids = ag_alloc(ag_probe_tape(p), R * (long)sizeof *ids);
+    for (long r = 0; r < R; r++)
+        ids[r] = ignore && r % 3 == 1 ? -100 : (int)ag_pick(p, V);
+    return ids;
+}
+
 static const real *pick_weights(ag_probe *p, long R)
 {
     real *weight = ag_alloc_real(ag_probe_tape(p), R);
@@ -191,25 +201,25 @@ static const real *pick_weights(ag_probe *p, long R)
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const struct { int ndim; long dim[3]; double smoothing; bool soft, ignore, weight, per_row; } cases[] = {
-        { 2, { 3, 5 }, 0, false, false, false, false },    { 2, { 4, 7 }, 0.1, false, false, false, false },
-        { 2, { 6, 4 }, 0.1, false, true, false, false },   { 2, { 6, 4 }, 0, false, true, true, true },
-        { 2, { 3, 6 }, 0, true, false, false, false },     { 3, { 2, 3, 5 }, 0, true, false, true, true },
-        { 2, { 1, 2 }, 0, false, false, false, false },    { 1, { 9 }, 0.3, false, false, false, true },
-        { 3, { 2, 4, 3 }, 1, false, true, true, false },   { 2, { 5, 3 }, 0, false, false, true, false },
-        { 2, { 40, 1100 }, 0.1, false, true, true, false }, { 2, { 3, 9000 }, 0, true, false, true, false },
-        { 2, { 200, 130 }, 0, false, true, false, true },
+    enum { SOFT = 1, IGNORE = 2, WEIGHT = 4, PER_ROW = 8 };
+    static const struct { int ndim; long dim[3]; double smoothing; int with; } cases[] = {
+        { 2, { 3, 5 }, 0, 0 },             { 2, { 4, 7 }, 0.1, 0 },
+        { 2, { 6, 4 }, 0.1, IGNORE },      { 2, { 6, 4 }, 0, IGNORE | WEIGHT | PER_ROW },
+        { 2, { 3, 6 }, 0, SOFT },          { 3, { 2, 3, 5 }, 0, SOFT | WEIGHT | PER_ROW },
+        { 2, { 1, 2 }, 0, 0 },             { 1, { 9 }, 0.3, PER_ROW },
+        { 2, { 5, 3 }, 0, WEIGHT },        { 3, { 2, 4, 3 }, 1, IGNORE | WEIGHT },
+        { 2, { 200, 130 }, 0, PER_ROW },   { 2, { 40, 1100 }, 0.1, IGNORE | WEIGHT },
+        { 2, { 3, 9000 }, 0, SOFT | WEIGHT },
     };
+    int with = cases[variant].with;
     tensor *z = ag_input(p, "logits", cases[variant].ndim, cases[variant].dim);
     long V = ag_columns(z), R = ag_rows(z);
-    ag_ce o = { .smoothing = cases[variant].smoothing, .per_row = cases[variant].per_row };
-    if (cases[variant].soft)
+    ag_ce o = { .ignore = -100, .smoothing = cases[variant].smoothing, .per_row = with & PER_ROW };
+    if (with & SOFT)
         o.soft = pick_soft(p, R, V);
     else
-        o.ids = ag_pick_ids(p, R, V);
-    if (cases[variant].ignore)
-        o.ignore = o.ids[R - 1] ? o.ids[R - 1] : -100;     /* every row of the last one's class */
-    if (cases[variant].weight)
+        o.ids = pick_targets(p, R, V, with & IGNORE);
+    if (with & WEIGHT)
         o.weight = pick_weights(p, R);
     return ag_cross_entropy(ag_probe_tape(p), z, &o);
 }

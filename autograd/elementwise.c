@@ -2,7 +2,7 @@
  * Shapes are aligned at the last axis; an axis of 1 (or none) is stretched: read with a step of 0.
  *   add: da = dy, db = dy      sub: da = dy, db = -dy      mul: da = dy b, db = dy a
  *   div: da = dy / b, db = -(dy y) / b                     scale: dx = f dy
- * each summed over the axes along which its operand was stretched.                                                */
+ * each summed over the axes along which its operand was stretched.                                      */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -10,8 +10,8 @@ enum { BLOCK = 1024 };
 
 typedef enum { ADD, SUB, MUL, DIV } kind;
 
-/* The axes of y, the last one first, those that a and b both walk through without a break made one; steps in elements.
- * Equal shapes become one axis; a matrix and a last-axis vector two.                                               */
+/* The axes of y, the last one first, those that a and b both walk through without a break made one; steps
+ * in elements. Equal shapes become one axis; a matrix and a last-axis vector two.                       */
 typedef struct walk { long n[AG_MAX_DIM], a[AG_MAX_DIM], b[AG_MAX_DIM]; } walk;
 
 struct saved { kind kind; };
@@ -26,7 +26,8 @@ static walk walk_of(const tensor *y, const tensor *a, const tensor *b)
     long size_a = 1, size_b = 1;
     int last = -1;
     for (int i = 0; i < y->ndim; i++) {
-        long n = axis_of(y, i), step_a = axis_of(a, i) == 1 ? 0 : size_a, step_b = axis_of(b, i) == 1 ? 0 : size_b;
+        long n = axis_of(y, i);
+        long step_a = axis_of(a, i) == 1 ? 0 : size_a, step_b = axis_of(b, i) == 1 ? 0 : size_b;
         size_a *= axis_of(a, i);
         size_b *= axis_of(b, i);
         if (n == 1)
@@ -96,8 +97,9 @@ static void binary_cpu(kind k, const walk *w, const real *a, const real *b, real
         long at_a = offset(w->n, w->a, r) + first * w->a[0], at_b = offset(w->n, w->b, r) + first * w->b[0];
         real fill_a[BLOCK], fill_b[BLOCK], made[BLOCK], *to = y + r*n + first;
         bool direct = beta == 0 && factor == 1;
-        combine(k, count, stretched(count, a, at_a, w->a[0], fill_a), stretched(count, b, at_b, w->b[0], fill_b),
-                direct ? to : made);
+        const real *from_a = stretched(count, a, at_a, w->a[0], fill_a);
+        const real *from_b = stretched(count, b, at_b, w->b[0], fill_b);
+        combine(k, count, from_a, from_b, direct ? to : made);
         for (long i = 0; !direct && i < count; i++)
             to[i] = beta == 0 ? factor * made[i] : to[i] + factor * made[i];
     }
@@ -111,9 +113,10 @@ static void scale_cpu(long n, const real *x, real factor, real beta, real *y)
         y[i] = beta == 0 ? factor * x[i] : y[i] + factor * x[i];
 }
 
-/* dx = beta dx + factor * g summed over the axes along which x was stretched to y's shape, g being of that shape. Such
- * axes that are neighbours are summed at once; only x (1,n,1) and the like take two rounds.                        */
-static void add_summed(tape *t, const tensor *y, const tensor *x, const real *g, double factor, real beta, real *dx)
+/* dx = beta dx + factor * g summed over the axes along which x was stretched to y's shape, which g has. Such
+ * axes that are neighbours are summed at once; only x (1,n,1) and the like take two rounds.             */
+static void add_summed(tape *t, const tensor *y, const tensor *x, const real *g, double factor, real beta,
+                       real *dx)
 {
     long before = y->size, behind = 1, left = y->size;
     for (int i = 0; i < y->ndim;) {
@@ -141,7 +144,8 @@ static void backward_side(const ag_node *n, int side)
     tape *t = n->tape;
     tensor *x = n->in[side], *y = n->out;
     const tensor *other = n->in[k == MUL ? !side : 1];     /* what dy is multiplied with or divided by */
-    real beta, sign = side == 1 && (k == SUB || k == DIV) ? -1 : 1, *dx = y->size ? ag_grad_beta(x, &beta) : ag_grad(x);
+    real sign = side == 1 && (k == SUB || k == DIV) ? -1 : 1;
+    real beta, *dx = y->size ? ag_grad_beta(x, &beta) : ag_grad(x);
     if (!dx || !y->size)
         return;
     ag_mark mark = ag_here(t);
@@ -180,12 +184,15 @@ static void backward_scale(const ag_node *n)
 }
 
 static const struct { int na, nb; long a[4], b[4]; } cases[] = {
-    { 3, 3, { 2, 3, 4 }, { 2, 3, 4 } },       { 2, 1, { 5, 7 }, { 7 } },                { 1, 2, { 7 }, { 5, 7 } },
-    { 2, 0, { 3, 4 }, { 0 } },                { 0, 1, { 0 }, { 6 } },                   { 2, 2, { 1, 1 }, { 1, 1 } },
-    { 4, 4, { 2, 3, 1, 5 }, { 2, 1, 4, 5 } }, { 4, 3, { 2, 3, 4, 5 }, { 3, 1, 5 } },    { 2, 2, { 4, 1 }, { 1, 6 } },
-    { 3, 3, { 1, 3, 1 }, { 2, 3, 4 } },       { 4, 4, { 2, 1, 3, 1 }, { 1, 5, 1, 4 } }, { 3, 2, { 2, 3, 4 }, { 1, 4 } },
-    { 3, 1, { 40, 30, 20 }, { 20 } },         { 2, 2, { 200, 100 }, { 200, 1 } },       { 2, 2, { 150, 130 }, { 150, 130 } },
-    { 1, 1, { 1 }, { 20000 } },               { 3, 3, { 6, 1, 70 }, { 1, 50, 70 } },
+    { 3, 3, { 2, 3, 4 }, { 2, 3, 4 } },       { 2, 1, { 5, 7 }, { 7 } },
+    { 1, 2, { 7 }, { 5, 7 } },                { 2, 0, { 3, 4 }, { 0 } },
+    { 0, 1, { 0 }, { 6 } },                   { 2, 2, { 1, 1 }, { 1, 1 } },
+    { 4, 4, { 2, 3, 1, 5 }, { 2, 1, 4, 5 } }, { 4, 3, { 2, 3, 4, 5 }, { 3, 1, 5 } },
+    { 2, 2, { 4, 1 }, { 1, 6 } },             { 3, 3, { 1, 3, 1 }, { 2, 3, 4 } },
+    { 3, 2, { 2, 3, 4 }, { 1, 4 } },          { 4, 4, { 2, 1, 3, 1 }, { 1, 5, 1, 4 } },
+    { 3, 1, { 40, 30, 20 }, { 20 } },         { 2, 2, { 200, 100 }, { 200, 1 } },
+    { 1, 1, { 1 }, { 20000 } },               { 2, 2, { 150, 130 }, { 150, 130 } },
+    { 3, 3, { 6, 1, 70 }, { 1, 50, 70 } },
 };
 
 static tensor *build(ag_probe *p, int variant, tensor *(*op)(tape *, tensor *, tensor *))

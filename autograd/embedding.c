@@ -1,5 +1,5 @@
 /* embedding.c - y[i] = table[ids[i]]: table (V,D), ids of any shape, y that shape and (D) behind it.
- * dtable[v] = the sum of dy[i] over all i with ids[i] = v, by the kernels of gather.c.                             */
+ * dtable[v] = the sum of dy[i] over all i with ids[i] = v, by the kernels of gather.c.                  */
 #include "autograd/internal.h"
 #include <string.h>
 

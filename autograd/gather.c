@@ -1,7 +1,7 @@
 /* gather.c - y[i] = x[rows[i]]: whole rows of x (R,...), the axes behind the first folded into C.
- * dx[r] = the sum of dy[i] over all i with rows[i] = r. Backward first sorts the places by the row that they name; then
- * a row's block of columns has one owner, who adds its readers in order and in double. Rows that nobody named are not
- * visited, so a few ids out of a large table cost what the ids cost.                                              */
+ * dx[r] = the sum of dy[i] over all i with rows[i] = r. Backward first sorts the places by the row that
+ * they name; then a row's block of columns has one owner, who adds its readers in order and in double.
+ * Rows that nobody named are not visited: a few ids out of a large table cost what the ids cost.        */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -30,7 +30,8 @@ static long *places_by_row(tape *t, const int *rows, long n, long R)
 
 ag_groups ag_group_rows(tape *t, const int *rows, long n, long R)
 {
-    long *place = places_by_row(t, rows, n, R), *start = ag_alloc(t, (n + 1) * (long)sizeof *start), count = 0;
+    long *place = places_by_row(t, rows, n, R), count = 0;
+    long *start = ag_alloc(t, (n + 1) * (long)sizeof *start);
     int *row = ag_alloc(t, n * (long)sizeof *row);
     for (long i = 0; i < n; i++)
         if (i == 0 || rows[place[i]] != row[count - 1]) {

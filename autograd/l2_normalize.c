@@ -1,5 +1,5 @@
 /* l2_normalize.c - y = x / max(|x|, eps) over the last axis.   x, y (R,C), leading axes folded into R.
- * With r = |x|:   dx = (dy - y <y, dy>) / r where r > eps,   dx = dy / eps elsewhere.                              */
+ * With r = |x|:   dx = (dy - y <y, dy>) / r where r > eps,   dx = dy / eps elsewhere.                   */
 #include "autograd/internal.h"
 #include <math.h>
 
@@ -21,8 +21,8 @@ static void l2_normalize_cpu(long R, long C, const real *x, double eps, real *y,
     }
 }
 
-static void l2_normalize_back_cpu(long R, long C, const real *y, const double *norm, double eps, const real *dy,
-                                  real beta, real *dx)
+static void l2_normalize_back_cpu(long R, long C, const real *y, const double *norm, double eps,
+                                  const real *dy, real beta, real *dx)
 {
     #pragma omp parallel for if (R * C > AG_PARALLEL_MIN)
     for (long r = 0; r < R; r++) {
@@ -44,16 +44,18 @@ static void backward(const ag_node *n)
 {
     const struct saved *s = n->saved;
     const tensor *y = n->out;
+    long C = ag_columns(y), R = ag_rows(y);
     real beta, *dx = ag_grad_beta(n->in[0], &beta);
-    AG_CALL(n->tape, l2_normalize_back)(ag_rows(y), ag_columns(y), y->data, s->norm, s->eps, y->grad, beta, dx);
+    AG_CALL(n->tape, l2_normalize_back)(R, C, y->data, s->norm, s->eps, y->grad, beta, dx);
 }
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const struct { int ndim; long dim[4]; double eps; } cases[] = {         /* eps 1000: all rows are short */
-        { 2, { 3, 4 }, 1e-12 },       { 2, { 1, 2 }, 1e-12 },       { 1, { 5 }, 1e-12 },        { 1, { 1 }, 1000 },
-        { 3, { 2, 3, 4 }, 1e-12 },    { 4, { 2, 1, 3, 2 }, 1e-12 }, { 2, { 3, 4 }, 1000 },      { 3, { 2, 3, 7 }, 1000 },
-        { 2, { 5, 90 }, 0 },          { 2, { 90, 256 }, 1e-12 },    { 2, { 2, 9000 }, 1e-12 },  { 2, { 300, 64 }, 1000 },
+    static const struct { int ndim; long dim[4]; double eps; } cases[] = {       /* with 1000 all are short */
+        { 2, { 3, 4 }, 1e-12 },       { 2, { 1, 2 }, 1e-12 },     { 1, { 5 }, 1e-12 },
+        { 1, { 1 }, 1000 },           { 2, { 3, 4 }, 1000 },      { 3, { 2, 3, 7 }, 1000 },
+        { 3, { 2, 3, 4 }, 1e-12 },    { 4, { 2, 1, 3, 2 }, 0.1 }, { 2, { 5, 90 }, 0 },
+        { 2, { 90, 256 }, 1e-12 },    { 2, { 2, 9000 }, 1e-12 },  { 2, { 300, 64 }, 1000 },
     };
     tensor *x = ag_input(p, "x", cases[variant].ndim, cases[variant].dim);
     return ag_l2_normalize(ag_probe_tape(p), x, cases[variant].eps);

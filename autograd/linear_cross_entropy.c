@@ -1,11 +1,11 @@
-/* linear_cross_entropy.c - cross_entropy.c of the logits z = x W' + b, a chunk of rows at a time: x (R,D), leading axes
- * folded into R;  W (V,D), b (V) or none. With 30,523 classes all logits are the largest tensor of a training step;
- * here one chunk of about 8 million is in memory at once, however many rows there are.
+/* linear_cross_entropy.c - cross_entropy.c of the logits z = x W' + b, a chunk of rows at a time: x (R,D),
+ * leading axes folded into R;  W (V,D), b (V) or none. With 30,523 classes all logits are the largest tensor
+ * of a training step; here one chunk of at most 8 million is in memory, however many rows there are.
  *   dx = dz W,   dW = dz' x,   db = sum_R dz.
- * Backward computes the logits of a chunk again, turns them into dz in place, and uses them up. The last chunk's logits
- * stay from forward on, so that a loss which fits into one chunk is not computed twice. (To make dx and dW in forward,
- * before dloss is known, would save the other chunks' product too, but needs a second W and serves the mean alone.)
- * Ignored rows and rows of weight 0 are left out of all products: only counted rows are packed into chunks.        */
+ * Backward computes the logits of a chunk again, turns them into dz in place, and uses them up. The last
+ * chunk's logits stay from forward on, so that a loss which fits into one chunk is not computed twice. (To
+ * make dx and dW in forward, before dloss is known, would save the other chunks' product too, but needs a
+ * second W and serves the mean alone.) Rows that are ignored or weigh 0 are left out of all products.   */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -15,18 +15,19 @@ struct saved {
     ag_ce_rows rows;                   /* of the n rows that count */
     const int *row;                    /* (n) which rows of x they are */
     bool per_row;
-    long chunk, ready;                 /* rows at a time; first row of the chunk whose logits are in z, -1: none */
+    long chunk, ready;                 /* rows at a time; the first row whose logits are in z, -1: none */
     real *x, *z;                       /* (chunk,D), (chunk,V) */
 };
 
 static ag_ce_rows rows_from(const ag_ce_rows *all, long first, long count)
 {
-    return (ag_ce_rows){ count, all->V, all->ids + first, NULL, all->smoothing, all->share + first, all->lse + first };
+    return (ag_ce_rows){ .R = count, .V = all->V, .ids = all->ids + first, .smoothing = all->smoothing,
+                         .share = all->share + first, .lse = all->lse + first };
 }
 
 /* Packs `count` rows from `first` into s->x and puts their logits into s->z. */
-static void logits(tape *t, struct saved *s, const tensor *x, const tensor *weight, const tensor *bias, long first,
-                   long count)
+static void logits(tape *t, struct saved *s, const tensor *x, const tensor *weight, const tensor *bias,
+                   long first, long count)
 {
     long V = weight->dim[0], D = weight->dim[1];
     AG_CALL(t, gather_rows)(count, D, x->data, s->row + first, s->x);
@@ -51,7 +52,8 @@ static void backward(const ag_node *n)
     tensor *x = n->in[0], *weight = n->in[1], *bias = n->in[2];
     struct saved *s = n->saved;
     long R = s->rows.R, V = weight->dim[0], D = weight->dim[1], chunks = (R + s->chunk - 1) / s->chunk;
-    real beta = 1, *dx = ag_grad(x), *dw = R ? ag_grad_beta(weight, &beta) : ag_grad(weight), *db = ag_grad(bias);
+    real beta = 1, *dx = ag_grad(x), *db = ag_grad(bias);
+    real *dw = R ? ag_grad_beta(weight, &beta) : ag_grad(weight);       /* no rows: nothing overwrites it */
     ag_mark mark = ag_here(t);
     double *g = ag_alloc(t, R * (long)sizeof *g);
     for (long r = 0; r < R; r++)
@@ -78,26 +80,29 @@ static void backward(const ag_node *n)
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const struct { long R, D, V, chunk; double smoothing; bool bias, ignore, weight, per_row; } cases[] = {
-        { 3, 4, 5, 0, 0, true, false, false, false },      { 4, 3, 7, 1, 0.1, true, false, false, false },
-        { 6, 5, 4, 2, 0.1, false, true, false, false },    { 6, 2, 4, 4, 0, true, true, true, true },
-        { 5, 1, 3, 3, 0, false, false, true, false },      { 1, 3, 2, 0, 0.3, true, false, false, true },
-        { 7, 4, 6, 7, 1, true, true, false, false },       { 8, 3, 5, 3, 0.1, false, true, true, true },
-        { 5, 6, 2, 2, 0, true, false, false, true },       { 3, 2, 9, 100, 0.2, false, false, true, false },
-        { 50, 40, 900, 20, 0.1, true, true, false, false }, { 150, 70, 130, 0, 0, true, true, true, false },
+    enum { BIAS = 1, IGNORE = 2, WEIGHT = 4, PER_ROW = 8 };
+    static const struct { long R, D, V, chunk; double smoothing; int with; } cases[] = {
+        { 3, 4, 5, 0, 0, BIAS },                      { 4, 3, 7, 1, 0.1, BIAS },
+        { 6, 5, 4, 2, 0.1, IGNORE },                  { 6, 2, 4, 4, 0, BIAS | IGNORE | WEIGHT | PER_ROW },
+        { 5, 1, 3, 3, 0, WEIGHT },                    { 1, 3, 2, 0, 0.3, BIAS | PER_ROW },
+        { 7, 4, 6, 7, 1, BIAS | IGNORE },             { 8, 3, 5, 3, 0.1, IGNORE | WEIGHT | PER_ROW },
+        { 5, 6, 2, 2, 0, BIAS | PER_ROW },            { 3, 2, 9, 100, 0.2, WEIGHT },
+        { 50, 40, 900, 20, 0.1, BIAS | IGNORE },      { 150, 70, 130, 0, 0, BIAS | IGNORE | WEIGHT },
     };
+    int with = cases[variant].with;
     long R = cases[variant].R, D = cases[variant].D, V = cases[variant].V;
     tensor *x = variant % 2 ? ag_input(p, "x", DIMS(R, D)) : ag_input(p, "x", DIMS(1, R, D));
     tensor *weight = ag_input(p, "weight", DIMS(V, D));
-    tensor *bias = cases[variant].bias ? ag_input(p, "bias", DIMS(V)) : NULL;
+    tensor *bias = with & BIAS ? ag_input(p, "bias", DIMS(V)) : NULL;
     int *ids = ag_alloc(ag_probe_tape(p), R * (long)sizeof *ids);
     real *weights = ag_alloc_real(ag_probe_tape(p), R);
     for (long r = 0; r < R; r++) {
-        ids[r] = cases[variant].ignore && r % 3 == 1 ? -100 : (int)ag_pick(p, V);
+        ids[r] = with & IGNORE && r % 3 == 1 ? -100 : (int)ag_pick(p, V);
         weights[r] = (real)(1 + ag_pick(p, 9)) / 4;
     }
-    ag_ce o = { .ids = ids, .ignore = -100, .smoothing = cases[variant].smoothing, .chunk = cases[variant].chunk,
-                .weight = cases[variant].weight ? weights : NULL, .per_row = cases[variant].per_row };
+    ag_ce o = { .ids = ids, .ignore = -100, .smoothing = cases[variant].smoothing,
+                .weight = with & WEIGHT ? weights : NULL, .per_row = with & PER_ROW,
+                .chunk = cases[variant].chunk };
     return ag_linear_cross_entropy(ag_probe_tape(p), x, weight, bias, &o);
 }
 
@@ -117,10 +122,11 @@ static struct saved *pack(tape *t, const ag_ce *o, long R, long V, long D)
             ids[n] = o->ids[r];
             packed[n++] = share[r];
         }
-    long most = o->chunk ? o->chunk : CHUNK_LOGITS / V > 16 ? CHUNK_LOGITS / V : 16, chunks = n ? (n + most - 1) / most : 1;
-    long chunk = (n + chunks - 1) / chunks;                /* all of about one size */
-    *s = (struct saved){ { n, V, ids, NULL, o->smoothing, packed, lse }, row, o->per_row, chunk ? chunk : 1, -1,
-                         ag_alloc_real(t, chunk * D), ag_alloc_real(t, chunk * V) };
+    long most = o->chunk ? o->chunk : CHUNK_LOGITS / V > 16 ? CHUNK_LOGITS / V : 16;
+    long chunks = n ? (n + most - 1) / most : 1, chunk = n ? (n + chunks - 1) / chunks : 1;   /* about equal */
+    ag_ce_rows rows = { .R = n, .V = V, .ids = ids, .smoothing = o->smoothing, .share = packed, .lse = lse };
+    *s = (struct saved){ .rows = rows, .row = row, .per_row = o->per_row, .chunk = chunk, .ready = -1,
+                         .x = ag_alloc_real(t, chunk * D), .z = ag_alloc_real(t, chunk * V) };
     return s;
 }
 
@@ -140,8 +146,9 @@ tensor *ag_linear_cross_entropy(tape *t, tensor *x, tensor *weight, tensor *bias
     double *loss = ag_alloc(t, R * (long)sizeof *loss), sum = 0;
     struct saved *s = pack(t, options, R, V, D);
     for (long first = 0; first < s->rows.R; first += s->chunk) {
-        ag_ce_rows rows = rows_from(&s->rows, first, s->rows.R - first < s->chunk ? s->rows.R - first : s->chunk);
-        logits(t, s, x, weight, bias, first, rows.R);
+        long left = s->rows.R - first, count = left < s->chunk ? left : s->chunk;
+        ag_ce_rows rows = rows_from(&s->rows, first, count);
+        logits(t, s, x, weight, bias, first, count);
         AG_CALL(t, ce_forward)(&rows, s->z, loss + first);
     }
     memset(y->data, 0, (size_t)y->size * sizeof *y->data);

@@ -1,7 +1,7 @@
-/* matmul.c - C_b = op(A_b) op(B_b) for each b of a batch; op transposes the last two axes if asked. An operand of two
- * axes is the same for every b. op(A) (M,K), op(B) (K,N), C (M,N).
- *   dop(A) = dC op(B)',   dop(B) = op(A)' dC,   and dX = dop(X)' where X is transposed; a shared operand takes the sum
- * over b. So backward is two products of the same kind with operands and transpositions changed about.            */
+/* matmul.c - C_b = op(A_b) op(B_b) for each b of a batch; op transposes the last two axes if asked. An
+ * operand of two axes is the same for every b. op(A) (M,K), op(B) (K,N), C (M,N).
+ *   dop(A) = dC op(B)',   dop(B) = op(A)' dC,   and dX = dop(X)' where X is transposed; a shared operand
+ * takes the sum over b. So backward is two products of the same kind with operands changed about.       */
 #include "autograd/internal.h"
 
 struct saved { bool ta, tb; };
@@ -21,8 +21,8 @@ static operand flipped(operand x)
     return x;
 }
 
-/* c_b = op(a_b) op(b_b) + beta c_b; the sum over b where c has no step. Batches that lie in memory as one larger product
- * are one; small products are shared out among threads whole, large ones one after the other in tiles.             */
+/* c_b = op(a_b) op(b_b) + beta c_b; the sum over b where c has no step. A batch that lies in memory as one
+ * larger product is one; small products go to threads whole, large ones one after the other in tiles.   */
 static void products_cpu(long B, operand a, operand b, real beta, operand c)
 {
     enum { SMALL = 1 << 21, WORTH_THREADS = 1 << 20 };           /* multiplications */
@@ -37,17 +37,18 @@ static void products_cpu(long B, operand a, operand b, real beta, operand c)
     if (c.step && B > 1 && M * N * K <= SMALL) {
         #pragma omp parallel for if (B * M * N * K > WORTH_THREADS)
         for (long i = 0; i < B; i++)
-            ag_gemm_one(a.transposed, b.transposed, M, N, K, 1, a.data + i*a.step, a.cols, b.data + i*b.step, b.cols,
-                        beta, c.data + i*c.step, c.cols);
+            ag_gemm_one(a.transposed, b.transposed, M, N, K, 1, a.data + i*a.step, a.cols,
+                        b.data + i*b.step, b.cols, beta, c.data + i*c.step, c.cols);
         return;
     }
     for (long i = 0; i < B; i++)
-        ag_gemm(a.transposed, b.transposed, M, N, K, 1, a.data + i*a.step, a.cols, b.data + i*b.step, b.cols,
-                c.step || i == 0 ? beta : 1, c.data + i*c.step, c.cols);
+        ag_gemm(a.transposed, b.transposed, M, N, K, 1, a.data + i*a.step, a.cols,
+                b.data + i*b.step, b.cols, c.step || i == 0 ? beta : 1, c.data + i*c.step, c.cols);
 }
 
 /* The gradient of x, stored as x is: left right, or its transpose right' left'. */
-static void operand_gradient(const ag_node *n, long B, tensor *x, bool transposed, operand left, operand right)
+static void operand_gradient(const ag_node *n, long B, tensor *x, bool transposed, operand left,
+                             operand right)
 {
     real beta, *dx = ag_grad_beta(x, &beta);
     if (!dx)
@@ -73,8 +74,9 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const struct { long B, M, N, K; bool shared_a, shared_b; } cases[] = {
-        { 3, 2, 5, 4, false, false }, { 3, 2, 5, 4, false, true }, { 3, 2, 5, 4, true, false }, { 1, 3, 4, 2, true, true },
-        { 1, 1, 1, 1, false, false }, { 40, 30, 40, 25, false, false }, { 3, 70, 90, 80, false, true },
+        { 3, 2, 5, 4, false, false }, { 3, 2, 5, 4, false, true },      { 3, 2, 5, 4, true, false },
+        { 1, 3, 4, 2, true, true },   { 40, 30, 40, 25, false, false }, { 3, 70, 90, 80, false, true },
+        { 1, 1, 1, 1, false, false },
     };
     int i = variant / 4;
     bool ta = variant & 1, tb = variant & 2;

@@ -1,6 +1,6 @@
 /* max.c - y = max_k x[k] along one axis.   x (O,n,I), y (O,I), the axes before and behind it folded.
- * The gradient goes to the first k that holds the maximum, as in PyTorch: dx[o,first,i] = dy[o,i]. A NaN counts as
- * the largest number, so that it is not lost.                                                                     */
+ * The gradient goes to the first k that holds the maximum, as in PyTorch: dx[o,first,i] = dy[o,i].
+ * A NaN counts as the largest number, so that it is not lost.                                           */
 #include "autograd/internal.h"
 #include <math.h>
 
@@ -34,7 +34,7 @@ static void backward(const ag_node *n)
     AG_CALL(n->tape, max_axis_back)(s->shape.O, s->shape.n, s->shape.I, n->out->grad, s->first, dx);
 }
 
-/* A large input whose neighbours along the axis stay apart: normal noise on steps of 1 in an order of its own. */
+/* Many numbers that stay apart along their axis: little noise on steps of 1 in an order of their own. */
 static tensor *steps_apart(ag_probe *p, long O, long n, long I)
 {
     tape *t = ag_probe_tape(p);
@@ -53,11 +53,11 @@ static tensor *example(ag_probe *p, int variant)
         { 3, { 2, 3, 4 }, 2 },    { 4, { 2, 3, 1, 4 }, 1 }, { 1, { 1 }, 0 },            { 3, { 2, 1, 5 }, 1 },
         { 2, { 1, 6 }, 1 },       { 4, { 2, 2, 2, 3 }, 3 },
     };
-    int small = AG_COUNT(cases);
-    if (variant >= small)
-        return ag_max_axis(ag_probe_tape(p), variant == small ? steps_apart(p, 30, 20, 40) : steps_apart(p, 3, 9000, 1), 1);
-    tensor *x = ag_input_apart(p, "x", cases[variant].ndim, cases[variant].dim, 0.1);
-    return ag_max_axis(ag_probe_tape(p), x, cases[variant].axis);
+    static const long large[][3] = { { 30, 20, 40 }, { 3, 9000, 1 } };
+    int i = variant - AG_COUNT(cases);
+    tensor *x = i < 0 ? ag_input_apart(p, "x", cases[variant].ndim, cases[variant].dim, 0.1)
+                      : steps_apart(p, large[i][0], large[i][1], large[i][2]);
+    return ag_max_axis(ag_probe_tape(p), x, i < 0 ? cases[variant].axis : 1);
 }
 
 const ag_op ag_op_max_axis = { "max_axis", backward, example, .variants = 12 };

@@ -1,12 +1,12 @@
-/* patch_embed.c - a picture's patches as rows of a matrix product (Dosovitskiy et al. 2021, eq. 1; a convolution whose
- * stride is its kernel). pictures (B,C,S,S) with N = (S/p)^2 patches in row-major order become P (B N,K), K = C p p, each
- * row in the order of W (D,C,p,p);   y = P W' + b, (B,N,D).
- *   dP = dy W, put back where the pixels came from (every pixel is in one patch),   dW = dy' P,   db = sum dy.
- * P is made again in backward instead of kept: it is only a copy.                                                  */
+/* patch_embed.c - a picture's patches as rows of a matrix product (Dosovitskiy et al. 2021, eq. 1; a
+ * convolution whose stride is its kernel). pictures (B,C,S,S) with (S/p)^2 patches each, in row-major order,
+ * become P (N,K), K = C p p, each row in the order of W (D,C,p,p);   y = P W' + b, (B,(S/p)^2,D).
+ *   dP = dy W, put back where the pixels came from (every pixel is in one patch),
+ *   dW = dy' P,   db = sum dy.      P is made again in backward instead of kept: it is only a copy.     */
 #include "autograd/internal.h"
 #include <string.h>
 
-struct sizes { long B, C, S, p, G, N, K, D; };             /* G = S/p patches a side, N = B G G patches in all */
+struct sizes { long B, C, S, p, G, N, K, D; };             /* G = S/p patches a side, N = B G G in all */
 
 static struct sizes sizes_of(const tensor *pictures, const tensor *weight)
 {
@@ -68,9 +68,10 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const struct { long B, C, G, patch, D; bool bias; } cases[] = {
-        { 2, 3, 2, 2, 5, true },  { 2, 3, 2, 2, 5, false }, { 1, 1, 1, 1, 1, true },   { 1, 3, 3, 1, 4, true },
-        { 3, 1, 1, 4, 2, false }, { 1, 2, 4, 3, 7, true },  { 2, 4, 1, 5, 1, true },   { 1, 3, 2, 4, 6, false },
-        { 4, 3, 3, 2, 3, true },  { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
+        { 2, 3, 2, 2, 5, true },  { 2, 3, 2, 2, 5, false }, { 1, 1, 1, 1, 1, true },
+        { 1, 3, 3, 1, 4, true },  { 3, 1, 1, 4, 2, false }, { 1, 2, 4, 3, 7, true },
+        { 2, 4, 1, 5, 1, true },  { 1, 3, 2, 4, 6, false }, { 4, 3, 3, 2, 3, true },
+        { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
     };
     long S = cases[variant].G * cases[variant].patch, patch = cases[variant].patch, C = cases[variant].C;
     tensor *pictures = ag_input(p, "pictures", DIMS(cases[variant].B, C, S, S));
@@ -81,12 +82,17 @@ static tensor *example(ag_probe *p, int variant)
 
 const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 11 };
 
+static bool fits(const tensor *pictures, const tensor *weight, const tensor *bias, long patch)
+{
+    const long *d = pictures->dim, *w = weight->dim;
+    return pictures->ndim == 4 && weight->ndim == 4 && patch > 0 && w[2] == patch && w[3] == patch
+        && d[1] == w[1] && d[2] == d[3] && d[2] % patch == 0 && (!bias || bias->size == w[0]);
+}
+
 tensor *ag_patch_embed(tape *t, tensor *pictures, tensor *weight, tensor *bias, long patch)
 {
-    if (pictures->ndim != 4 || weight->ndim != 4 || patch < 1 || weight->dim[2] != patch || weight->dim[3] != patch
-        || pictures->dim[1] != weight->dim[1] || pictures->dim[2] != pictures->dim[3] || pictures->dim[2] % patch
-        || (bias && bias->size != weight->dim[0]))
-        ag_fail("patch_embed", "pictures (B,C,S,S) whose side is a multiple of patch %ld, weight (D,C,%ld,%ld) and bias (D); "
+    if (!fits(pictures, weight, bias, patch))
+        ag_fail("patch_embed", "pictures (B,C,S,S), S a multiple of %ld, weight (D,C,%ld,%ld) and bias (D); "
                 "got %s, %s and %s", patch, patch, patch, SHAPE(pictures), SHAPE(weight), SHAPE(bias));
     struct sizes s = sizes_of(pictures, weight);
     tensor *y = ag_new(t, DIMS(s.B, s.G * s.G, s.D));

@@ -1,5 +1,6 @@
 /* slice.c - y = x[from .. from+count-1] along one axis, copied.
- * With the axes before and behind it folded, x is (O,n,I) and y (O,count,I).   dx = dy in those places, 0 elsewhere. */
+ * With the axes before and behind it folded, x is (O,n,I) and y (O,count,I).
+ * dx = dy in those places, 0 elsewhere.                                                                 */
 #include "autograd/internal.h"
 #include <string.h>
 
