@@ -1,8 +1,9 @@
-/* byte_bpe.c - byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): bytes, merged by rank.
+/* byte_bpe.c - byte-pair encoding: bytes, joined by rank (Sennrich et al. 2016, Radford et al. 2019).
  *
- * In each piece of text the neighbours of the lowest rank are joined, the leftmost first, until no neighbours have a
- * rank. Candidates wait in a heap, so that a piece of n bytes costs n log n: a text without spaces does not hang. A
- * candidate that an earlier merge has changed is known by its ids, which no longer are those of its rank.        */
+ * In each piece of text the neighbours of the lowest rank are joined, the leftmost first, until no
+ * neighbours have a rank. Candidates wait in a heap, so that a piece of n bytes costs n log n: a text
+ * without spaces does not hang. A candidate that an earlier merge has changed is known by its ids, which no
+ * longer are those of its rank. */
 #include "data/internal.h"
 #include <string.h>
 

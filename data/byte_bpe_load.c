@@ -12,8 +12,8 @@ static bool sort_keys(const char *name, json_t *root, const char **keys, long n,
             return error_set(e, "%s: %s: id: expected a whole number", name, QUOTE(key));
         json_int_t id = json_integer_value(value);
         if (id < 0 || id >= n)
-            return error_set(e, "%s: %s: id: expected 0 to %ld, one for each token; found %lld", name, QUOTE(key),
-                             n - 1, (long long)id);
+            return error_set(e, "%s: %s: id: expected 0 to %ld, one for each token; found %lld", name,
+                             QUOTE(key), n - 1, (long long)id);
         if (keys[id])
             return error_set(e, "%s: %s: id: %lld is that of %s too", name, QUOTE(key), (long long)id,
                              QUOTE(keys[id]));
@@ -54,7 +54,8 @@ static bool find_bytes(tokenizer *t, const char *name, error *e)
         if (failed)
             return data_no_memory(e, name);
         if (t->byte[byte] < 0)
-            return error_set(e, "%s: vocabulary: byte %d has no token; expected one for each byte", name, byte);
+            return error_set(e, "%s: vocabulary: byte %d has no token; expected one for each byte", name,
+                             byte);
     }
     return true;
 }
@@ -98,8 +99,9 @@ static bool add_merge(tokenizer *t, const char *name, long at, const char *line,
     for (int i = 0; i < 3; i++) {
         id[i] = vocabulary_find(&t->tokens, part[i], bytes[i]);
         if (id[i] < 0)
-            return error_set(e, "%s:%ld: merge: %s: %s is not in the vocabulary", name, at, QUOTE(product->text),
-                             i == 0 ? "the left part" : i == 1 ? "the right part" : "the product");
+            return error_set(e, "%s:%ld: merge: %s: %s is not in the vocabulary", name, at,
+                             QUOTE(product->text),
+                             (const char *[]){ "the left part", "the right part", "the product" }[i]);
     }
     if (pairs_find(&t->ranks, id[0], id[1]) >= 0)
         return error_set(e, "%s:%ld: merge: this pair has a rank already", name, at);

@@ -1,7 +1,7 @@
-/* clean.c - captions and questions as LAVIS cleans them before tokenizing (processors/blip_processors.py, as facts):
- * lower case; each of .!"()*#:;~ becomes a space (captions) or goes (questions); in captions two white characters or
- * more become one space, then line breaks at the end and spaces at both ends go; in questions spaces at the end go;
- * what stands before the 50th space is kept. Broken UTF-8 becomes U+FFFD.                                        */
+/* clean.c - captions and questions as LAVIS cleans them before tokenizing (processors/blip_processors.py,
+ * as facts): lower case; each of .!"()*#:;~ becomes a space (captions) or goes (questions); in captions two
+ * white characters or more become one space, then line breaks at the end and spaces at both ends go; in
+ * questions spaces at the end go; what stands before the 50th space is kept. Broken UTF-8 becomes U+FFFD. */
 #include "data/internal.h"
 #include <string.h>
 #include <utf8proc.h>
@@ -16,10 +16,11 @@ static bool passed_over(int c)         /* for the final sigma: marks, and signs 
 {
     utf8proc_category_t k = utf8proc_category(c);
     return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x2019 || k == UTF8PROC_CATEGORY_MN
-        || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK;
+        || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_LM
+        || k == UTF8PROC_CATEGORY_SK;
 }
 
-/* Capital sigma is written differently at the end of a word: a letter before, none after (Unicode 3.13, Final_Sigma). */
+/* Capital sigma has another small form at the end of a word: a letter before, none after (Unicode, 3.13). */
 static bool final_sigma(const ints *text, long at)
 {
     long before = at - 1, after = at + 1;

@@ -1,4 +1,4 @@
-/* data.h - pictures, text, and the synthetic world: what is read before a network sees it. Knows no tensor. */
+/* data.h - pictures, text, lists and the synthetic world: what goes into a network. Knows no tensor. */
 #ifndef DATA_H
 #define DATA_H
 #include "base/base.h"
@@ -57,50 +57,53 @@ typedef bool (*scenes_progress)(void *context, const char *what, long done, long
  * number of threads. force: an older folder of scenes is replaced. `progress` may be NULL.                      */
 bool scenes_make(const scenes_options *o, const char *folder, bool force, scenes_progress progress, void *context, error *e);
 
-/* ---- lists of pictures: a JSON object a line, or a JSON list of objects -------------------------------------------
+/* ---- lists of pictures: a JSON object a line, or a JSON list of objects -----------------------------------
  * {"image": "train/000001.png", "image_id": 1, "family": 0, "captions": ["..."],
- *  "questions": [{"question": "...", "answer": "...", "type": "colour"}], "objects": [{"colour": "red", "shape": "cross"}]}
- * "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths are relative
- * to the data set's folder and stay inside it. "image_id" is a whole number or, in all records, a text: these are numbered.
- * Records of one id are of one picture. Other keys are passed over.                                              */
-typedef struct record_question { char *question, *answer, *type; } record_question;      /* type "": none is given */
+ *  "questions": [{"question": "...", "answer": "...", "type": "colour"}],
+ *  "objects": [{"colour": "red", "shape": "cross"}]}
+ * "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths
+ * are relative to the data set's folder and stay inside it. "image_id" is a whole number or, in all records, a
+ * text: texts are numbered. Records of one id are of one picture. Other keys are passed over. */
+typedef struct record_question { char *question, *answer, *type; } record_question;  /* type "": not given */
 typedef struct record_object { char *colour, *shape; } record_object;
 typedef struct record {
-    char *image, *id;                              /* id: image_id as a text, NULL if it is none */
-    long image_id, family;                         /* the place in the list, from 0, where the list has none */
+    char *image, *id;                  /* id: image_id as a text, NULL if it is none */
+    long image_id, family;             /* the place in the list, from 0, where the list has none */
     char **captions; long caption_count;
     record_question *questions; long question_count;
     record_object *objects; long object_count;     /* what is in a picture of the synthetic world */
 } record;
 typedef struct record_list { record *items; long count; struct record_block *memory; } record_list;
-bool records_read(const char *path, record_list *l, error *e);     /* every bad record is reported together */
-long records_missing(const char *root, const record_list *l, error *e);    /* pictures that are no regular files below root:
-                                                      how many; e names up to 20 */
+bool records_read(const char *path, record_list *l, error *e);     /* all bad records are reported together */
 void record_list_free(record_list *l);
+/* How many pictures are no regular files below root; e names up to 20 of them. */
+long records_missing(const char *root, const record_list *l, error *e);
 
-/* ---- tokenizers: text to ids and back -------------------------------------------------------------------------
- * WordPiece, uncased (Devlin et al. 2019), and byte-level BPE (Radford et al. 2019), as Hugging Face's tokenizers
- * compute them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of threads may use
- * a tokenizer.                                                                                                   */
-enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 64 << 20 };     /* limits */
+/* ---- tokenizers: text to ids and back ---------------------------------------------------------------------
+ * WordPiece, uncased (Devlin et al. 2019), and byte-level BPE (Radford et al. 2019), as Hugging Face's library
+ * tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of
+ * threads may use a tokenizer. */
+enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 1 << 26 }; /* limits */
 typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE } tokenizer_kind;
 typedef struct tokenizer tokenizer;
 
-/* vocab.txt makes a WordPiece tokenizer, vocab.json and merges.txt a BPE one. */
-typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;     /* folders in name are passed over */
+/* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one. Folders in names are ignored. */
+typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;
 enum { TOKENIZER_FILES = 2 };
 tokenizer *tokenizer_read(const char *folder, error *e);
-tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);     /* from: for errors */
-int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e);  /* how many, 0: failed; mem_free bytes */
-bool tokenizer_write(const tokenizer *t, const char *folder, error *e);    /* the folder is made if it is not there */
+tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);     /* from: for e */
+/* How many files, 0: failed. mem_free their bytes. */
+int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e);
+bool tokenizer_write(const tokenizer *t, const char *folder, error *e);    /* makes the folder if need be */
 void tokenizer_free(tokenizer *t);
 
 tokenizer_kind tokenizer_is(const tokenizer *t);
-int tokenizer_size(const tokenizer *t);                /* ids are 0 .. size - 1 */
+int tokenizer_size(const tokenizer *t);                        /* ids are 0 .. size - 1 */
 int tokenizer_id(const tokenizer *t, const char *token);       /* -1: it has none */
 const char *tokenizer_token(const tokenizer *t, int id);       /* as the file spells it; NULL: no such id */
-int tokenizer_pad(const tokenizer *t);                 /* [PAD]; <pad>, else the end token; -1: none */
-int tokenizer_add(tokenizer *t, const char *special, error *e);    /* [DEC], <image>: its id, new or old; -1: failed */
+int tokenizer_pad(const tokenizer *t);  /* [PAD]; <pad>, else the end token; -1: none */
+/* Makes a token special, a new one at the end if it is not there ([DEC], <image>): its id; -1: failed. */
+int tokenizer_add(tokenizer *t, const char *special, error *e);
 
 typedef struct tokenizer_options {
     long max;                  /* ids in a text at most, [CLS] [SEP] </s> included; 0: no limit */
@@ -109,28 +112,32 @@ typedef struct tokenizer_options {
     bool bare;                 /* no [CLS] [SEP], no </s> in front */
     bool literal;              /* special tokens in the text are ordinary characters */
 } tokenizer_options;
-typedef struct token_list { int *ids; long n, room; } token_list;              /* grows, may be used again; mem_free ids */
-typedef struct token_batch { long B, T; int *ids; unsigned char *mask; long room; } token_batch;     /* (B,T) */
-bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const tokenizer_options *o, token_list *to, error *e);
-bool tokenizer_batch(const tokenizer *t, long B, const char *const *texts, const tokenizer_options *o, token_batch *to, error *e);
+typedef struct token_list { int *ids; long n, room; } token_list;      /* may be used again; mem_free ids */
+typedef struct token_batch { long B, T; int *ids; unsigned char *mask; long room; } token_batch;  /* (B,T) */
+bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const tokenizer_options *o,
+                      token_list *to, error *e);
+bool tokenizer_batch(const tokenizer *t, long B, const char *const *texts, const tokenizer_options *o,
+                     token_batch *to, error *e);
 void token_batch_free(token_batch *b);
-/* UTF-8, a 0 behind it; broken bytes become U+FFFD, ids without a token nothing. NULL: memory is out. mem_free it. */
+/* UTF-8 with a 0 behind it, mem_free it; NULL: memory is out. Broken bytes become U+FFFD, ids without a token
+ * nothing. bytes: may be NULL. */
 char *tokenizer_decode(const tokenizer *t, const int *ids, long n, bool keep_special, long *bytes);
 
-/* A vocabulary from text: the most frequent pair of neighbours is made one token, again and again (Sennrich et al.
- * 2016), until there are `size` tokens or no pair occurs min_count times. The same text in any order gives the same
- * vocabulary. WordPiece starts from the characters seen and printable ASCII, BPE from all bytes behind <s> <pad> </s>
- * <unk>. Of a WordPiece's pieces only those that stand in the split text are kept, so that whole words fill it.   */
+/* A vocabulary from text: the most frequent pair of neighbours is made one token, again and again (Sennrich
+ * et al. 2016), until there are `size` tokens or no pair occurs min_count times. The same words in any order
+ * give the same vocabulary. WordPiece starts from printable ASCII and the characters seen, BPE from all bytes
+ * behind <s> <pad> </s> <unk>. Of WordPiece's pieces those are kept that stand in the split text at the end, so
+ * that whole words fill the vocabulary. */
 typedef struct tokenizer_trainer tokenizer_trainer;
 tokenizer_trainer *tokenizer_trainer_new(tokenizer_kind kind, error *e);
 bool tokenizer_trainer_add(tokenizer_trainer *r, const char *text, long bytes, error *e);
-tokenizer *tokenizer_train(tokenizer_trainer *r, long size, long min_count, error *e);     /* r may be given more after */
+tokenizer *tokenizer_train(tokenizer_trainer *r, long size, long min_count, error *e);  /* r stays as it is */
 void tokenizer_trainer_free(tokenizer_trainer *r);
 
-/* ---- text as LAVIS cleans it; mem_free it, NULL: memory is out ------------------------------------------------- */
+/* ---- text as LAVIS cleans it; mem_free it, NULL: memory is out ----------------------------------------- */
 enum { CLEAN_WORDS = 50 };
-char *clean_caption(const char *text);         /* lower case, .!"()*#:;~ to spaces, spaces joined, 50 words at most */
-char *clean_question(const char *text);        /* lower case, .!"()*#:;~ removed, 50 words at most */
+char *clean_caption(const char *text);         /* lower case, .!"()*#:;~ to spaces, spaces joined, 50 words */
+char *clean_question(const char *text);        /* lower case, .!"()*#:;~ removed, 50 words */
 
 #pragma GCC visibility pop
 #endif

@@ -1,4 +1,5 @@
-/* grow.c - arrays that grow as they are filled; memory that is out is remembered in them, not reported each time. */
+/* grow.c - arrays that grow as they are filled; they remember that memory was out, so one look at the end is
+ * enough. */
 #include "data/internal.h"
 #include <string.h>
 #include <utf8proc.h>

@@ -88,7 +88,7 @@ void data_append(buffer *b, const char *bytes, long n);            /* a 0 stands
 void data_append_character(buffer *b, int c);                      /* as UTF-8 */
 typedef struct ints { int *at; long n, room; bool failed; } ints;
 void data_push(ints *list, int value);
-bool data_room(void **at, long *room, long n, size_t size);        /* makes room for n of this size; false: memory is out */
+bool data_room(void **at, long *room, long n, size_t size);  /* for n of this size; false: memory is out */
 bool data_no_memory(error *e, const char *what);                   /* reports it; false */
 
 /* ---- JSON: json.c; `most` values, 32 levels, no key twice; line: the number of the first ---- */
@@ -96,9 +96,10 @@ json_t *data_json(const char *name, long line, const char *bytes, long n, long m
 
 /* ---- characters: unicode.c ---- */
 enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };
-int unicode_next(const char *s, long n, int *c);   /* bytes of the first character of n >= 1; c is UNICODE_BROKEN, and
-                                                      they are what one U+FFFD stands for, if it is none */
-long unicode_valid(const char *s, long n);         /* bytes before the first that is not UTF-8; n: all is well */
+/* Bytes of the first character of s[0..n), n >= 1. If it is none: c is UNICODE_BROKEN, and one U+FFFD stands
+ * for these bytes. */
+int unicode_next(const char *s, long n, int *c);
+long unicode_valid(const char *s, long n);         /* bytes before the first that is not UTF-8 */
 bool unicode_removed(int c);                       /* control and format characters, as BERT cleans text */
 bool unicode_white(int c);
 bool unicode_ideograph(int c);
@@ -118,15 +119,16 @@ typedef struct vocabulary {
     int *slot;                         /* 1 + id, 0: free */
 } vocabulary;
 int vocabulary_find(const vocabulary *v, const char *text, long n);             /* -1: it is not there */
-int vocabulary_add(vocabulary *v, const char *text, long n);       /* its id; it must not be there; -1: memory is out */
+int vocabulary_add(vocabulary *v, const char *text, long n);       /* must not be there; -1: memory is out */
 const char *vocabulary_text(const vocabulary *v, int id);
 long vocabulary_bytes(const vocabulary *v, int id);
 void vocabulary_free(vocabulary *v);
 
 /* ---- numbers by pair of ids: pairs.c ---- */
-typedef struct pairs { long n, slots; struct pair_slot { int left, right, value; } *slot; } pairs;     /* value 0: free */
+struct pair_slot { int left, right, value; };      /* value: 1 + the pair's, 0: free */
+typedef struct pairs { long n, slots; struct pair_slot *slot; } pairs;
 int pairs_find(const pairs *p, int left, int right);               /* -1: it is not there */
-bool pairs_add(pairs *p, int left, int right, int value);          /* must not be there, value >= 0; false: memory is out */
+bool pairs_add(pairs *p, int left, int right, int value);  /* must not be there; false: memory is out */
 void pairs_free(pairs *p);
 
 /* ---- tokenizers ---- */
@@ -141,11 +143,11 @@ struct tokenizer {
     pairs ranks;
     struct byte_splitter *splitter;    /* BPE */
 };
-/* Pieces of text between special tokens, already known to be UTF-8. They fail by to->failed or returning false. */
+/* Text between special tokens, known to be UTF-8; false: memory is out. */
 bool wordpiece_encode(const tokenizer *t, const char *text, long n, ints *to);
 bool byte_bpe_encode(const tokenizer *t, const char *text, long n, ints *to);
 void wordpiece_decode(const tokenizer *t, int id, buffer *to);     /* appends one token */
-void wordpiece_tidy(buffer *text);                 /* takes the space before punctuation away, as Hugging Face does */
+void wordpiece_tidy(buffer *text);                 /* takes the space before punctuation away */
 void byte_bpe_decode(const tokenizer *t, int id, buffer *to);      /* appends its bytes */
 
 /* Words of BERT's pre-tokenizer, normalised; pieces of GPT-2's pattern. A visitor returns false to stop. */
@@ -155,15 +157,15 @@ bool wordpiece_words(const char *text, long n, text_visitor visit, void *context
 bool byte_bpe_pieces(const byte_splitter *s, const char *text, long n, text_visitor visit, void *context);
 byte_splitter *byte_splitter_new(void);            /* NULL: memory is out */
 void byte_splitter_free(byte_splitter *s);
-int byte_character(int byte);                      /* the printable character that stands for a byte in vocabularies */
+int byte_character(int byte);                      /* stands for a byte in vocabularies */
 int byte_of_character(int c);                      /* -1: none */
 
-bool wordpiece_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);      /* vocab.txt */
-bool byte_bpe_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);       /* vocab.json */
-bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, long n, error *e);    /* merges.txt */
+bool wordpiece_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);  /* vocab.txt */
+bool byte_bpe_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);   /* vocab.json */
+bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, long n, error *e);
 bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product);       /* false: memory is out */
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
-bool tokenizer_ready(tokenizer *t, const char *name, error *e);    /* finds special tokens; all needed must be there */
+bool tokenizer_ready(tokenizer *t, const char *name, error *e); /* finds special tokens; false: one lacks */
 
 /* ---- learning merges: merge_learn.c ---- */
 struct merge_word { long start, n, count; };       /* its symbols are symbols.at[start .. start + n) */
@@ -171,7 +173,7 @@ typedef struct merge_job {
     vocabulary *tokens;                /* the first tokens, then what was learned */
     ints symbols;                      /* ids of tokens */
     struct merge_word *word; long words;
-    bool wordpiece;                    /* products lose the "##" of the right part; only tokens in use count as size */
+    bool wordpiece;                    /* products lose the right part's "##"; tokens in use count as size */
     long size, min_count;
     ints merges;                       /* out: left, right, product of each merge */
     long *uses; long uses_room;        /* out: how often each token stands in the words; mem_free */

@@ -1,4 +1,4 @@
-/* json.c - JSON by jansson, behind limits on depth and on the number of values: they bound what a text can cost. */
+/* json.c - JSON by jansson, behind limits on depth and number of values, which bound what a text can cost. */
 #include "data/internal.h"
 #include <string.h>
 
@@ -23,7 +23,8 @@ static bool within_limits(const char *name, long line, const char *bytes, long n
         else if (c == ',')
             values++;
         if (depth > JSON_LEVELS)
-            return error_set(e, "%s:%ld: JSON: too deep; expected at most %d levels", name, line, JSON_LEVELS);
+            return error_set(e, "%s:%ld: JSON: too deep; expected at most %d levels", name, line,
+                             JSON_LEVELS);
         if (values > most)
             return error_set(e, "%s:%ld: JSON: too many values; expected at most %ld", name, line, most);
     }
@@ -37,6 +38,7 @@ json_t *data_json(const char *name, long line, const char *bytes, long n, long m
         return NULL;
     json_t *root = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES, &problem);
     if (!root)
-        error_set(e, "%s:%ld:%d: JSON: %s", name, line + problem.line - 1, problem.column, QUOTE(problem.text));
+        error_set(e, "%s:%ld:%d: JSON: %s", name, line + problem.line - 1, problem.column,
+                  QUOTE(problem.text));
     return root;
 }

@@ -1,9 +1,11 @@
-/* merge_learn.c - learns which neighbours to join: the most frequent pair, again and again (Sennrich et al. 2016, 3.2).
+/* merge_learn.c - learns which neighbours to join: the most frequent pair, again and again
+ * (Sennrich et al. 2016, section 3.2).
  *
- * A pair knows how often it occurs and a list of words that may hold it. A merge visits these words alone; counts of the
- * other pairs there are taken off before and put back after. The heap holds an entry for each rise of a count; an entry
- * that promises more than is left goes back with what is left, one that promises less has a better one above it. Equal
- * counts go to the smaller ids, left before right: the result depends on the words, not on their order.          */
+ * A pair knows how often it occurs and a list of words that may hold it. A merge visits these words alone;
+ * counts of the other pairs there are taken off before and put back after. The heap holds an entry for each
+ * rise of a count; an entry that promises more than is left goes back with what is left, one that promises
+ * less has a better one above it. Equal counts go to the smaller ids, left before right: the result depends
+ * on the words, not on their order. */
 #include "data/internal.h"
 
 struct pair {
@@ -25,7 +27,7 @@ struct learner {
     bool failed;
 };
 
-/* ---- the heap: most frequent first ------------------------------------------------------------------------------ */
+/* ---- the heap: most frequent first --------------------------------------------------------------------- */
 static bool before(const struct entry *a, const struct entry *b)
 {
     if (a->count != b->count)
@@ -76,7 +78,7 @@ static long best(struct learner *l)
     return -1;
 }
 
-/* ---- counting --------------------------------------------------------------------------------------------------- */
+/* ---- counting ------------------------------------------------------------------------------------------ */
 static long pair_of(struct learner *l, int left, int right)
 {
     long at = pairs_find(&l->index, left, right);
@@ -139,7 +141,7 @@ static void push_risen(struct learner *l)
     l->risen.n = 0;
 }
 
-/* ---- merging ---------------------------------------------------------------------------------------------------- */
+/* ---- merging ------------------------------------------------------------------------------------------- */
 static void rewrite(struct learner *l, long word, int left, int right, int product)
 {
     struct merge_word *w = &l->job->word[word];
@@ -212,8 +214,12 @@ bool merge_learn(merge_job *job)
             use(&l, job->symbols.at[job->word[w].start + i], job->word[w].count);
     }
     push_risen(&l);
-    for (long pair; !l.failed && (job->wordpiece ? l.live : job->tokens->n) < job->size && (pair = best(&l)) >= 0; )
+    while (!l.failed && (job->wordpiece ? l.live : job->tokens->n) < job->size) {
+        long pair = best(&l);
+        if (pair < 0)
+            break;
         merge(&l, pair);
+    }
     pairs_free(&l.index);
     mem_free(l.pair);
     mem_free(l.place);

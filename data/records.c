@@ -1,6 +1,7 @@
-/* records.c - a list of pictures with what is said and asked about them (data.h): a JSON object a line, or a JSON list of
- * such objects. Lists come from outside: sizes are bounded, paths stay inside the data set, and every bad record is
- * reported, with its line, before work begins. All texts lie in a few large blocks that go when the list goes.   */
+/* records.c - a list of pictures with what is said and asked about them (data.h): a JSON object a line, or
+ * a JSON list of such objects. Lists come from outside: sizes are bounded, paths stay inside the data set,
+ * and every bad record is reported, with its line, before work begins. All texts lie in a few large blocks
+ * that go when the list goes. */
 #include "data/internal.h"
 #include <errno.h>
 #include <limits.h>
@@ -15,7 +16,7 @@ static const long FILE_BYTES = 1L << 36;
 struct record_block { struct record_block *next; long used, size; };       /* its bytes stand behind it */
 struct reader { const char *name; record_list *list; long room, line; bool no_memory; error *e; };
 
-/* ---- memory of a list ------------------------------------------------------------------------------------------- */
+/* ---- memory of a list ---------------------------------------------------------------------------------- */
 static void *take(struct reader *r, long bytes)
 {
     struct record_block *b = r->list->memory;
@@ -51,7 +52,7 @@ void record_list_free(record_list *l)
     *l = (record_list){ 0 };
 }
 
-/* ---- one record: NULL, or what is wrong with it ------------------------------------------------------------------- */
+/* ---- one record: NULL, or what is wrong with it -------------------------------------------------------- */
 static bool outside(const char *path)
 {
     if (*path == '/')
@@ -107,7 +108,8 @@ static const char *read_captions(struct reader *r, const json_t *o, record *to)
     }
     if (one && !r->no_memory)
         to->captions[to->caption_count++] = take_text(r, json_string_value(one));
-    return list || one || json_object_get(o, "questions") ? NULL : "captions, caption, questions: expected one of them";
+    bool said = list || one || json_object_get(o, "questions");
+    return said ? NULL : "captions, caption, questions: expected one of them";
 }
 
 static const char *read_questions(struct reader *r, const json_t *list, record *to)
@@ -124,7 +126,9 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
         if (!question || !answer)
             return "questions: expected objects with the texts \"question\" and \"answer\"";
         record_question *q = &to->questions[to->question_count++];
-        *q = (record_question){ take_text(r, question), take_text(r, answer), take_text(r, type ? type : "") };
+        q->question = take_text(r, question);
+        q->answer = take_text(r, answer);
+        q->type = take_text(r, type ? type : "");
     }
     return NULL;
 }
@@ -146,7 +150,8 @@ static const char *read_record(struct reader *r, const json_t *o, record *to)
 {
     const char *wrong = json_is_object(o) ? NULL : "expected an object";
     if (!wrong && !(wrong = read_image(r, o, to)) && !(wrong = read_numbers(r, o, to))
-        && !(wrong = read_captions(r, o, to)) && !(wrong = read_questions(r, json_object_get(o, "questions"), to)))
+        && !(wrong = read_captions(r, o, to))
+        && !(wrong = read_questions(r, json_object_get(o, "questions"), to)))
         read_objects(r, json_object_get(o, "objects"), to);
     return wrong;
 }
@@ -179,7 +184,7 @@ static void add_record(struct reader *r, const char *text, long n)
     json_decref(o);
 }
 
-/* ---- the two forms ------------------------------------------------------------------------------------------------ */
+/* ---- the two forms ------------------------------------------------------------------------------------- */
 static bool white(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -244,7 +249,7 @@ static void read_list(struct reader *r, const char *text, long n, long at)
         error_line(r->e, "%s:%ld: list: something stands behind the closing bracket", r->name, r->line);
 }
 
-/* ---- ids ------------------------------------------------------------------------------------------------------------ */
+/* ---- ids ----------------------------------------------------------------------------------------------- */
 static int by_name(const void *a, const void *b)
 {
     const record *x = *(record *const *)a, *y = *(record *const *)b;
@@ -255,10 +260,11 @@ static int by_name(const void *a, const void *b)
 static int by_number(const void *a, const void *b)
 {
     const record *x = *(record *const *)a, *y = *(record *const *)b;
-    return x->image_id != y->image_id ? (x->image_id > y->image_id) - (x->image_id < y->image_id) : (x > y) - (x < y);
+    return x->image_id != y->image_id ? (x->image_id > y->image_id) - (x->image_id < y->image_id)
+                                      : (x > y) - (x < y);
 }
 
-/* Ids that are texts become numbers. Two pictures of one id are one picture seen twice, or a mistake: paths tell. */
+/* Ids that are texts become numbers. Two records of one id are of one picture, or a mistake: paths tell. */
 static void settle_ids(struct reader *r)
 {
     record_list *l = r->list;
@@ -270,18 +276,21 @@ static void settle_ids(struct reader *r)
         texts += l->items[i].id != NULL;
     }
     if (texts && texts < l->count)
-        error_line(r->e, "%s: image_id: a text in %ld of %ld records; expected all or none", r->name, texts, l->count);
+        error_line(r->e, "%s: image_id: a text in %ld of %ld records; expected all or none", r->name, texts,
+                   l->count);
     else if (texts && order) {
         qsort(order, (size_t)l->count, sizeof *order, by_name);
-        for (long i = 0; i < l->count; i++)
-            order[i]->image_id = i && !strcmp(order[i]->id, order[i - 1]->id) ? order[i - 1]->image_id : order[i] - l->items;
+        for (long i = 0; i < l->count; i++) {
+            bool again = i && !strcmp(order[i]->id, order[i - 1]->id);
+            order[i]->image_id = again ? order[i - 1]->image_id : order[i] - l->items;
+        }
     }
     if (order)
         qsort(order, (size_t)l->count, sizeof *order, by_number);
     for (long i = 1; order && i < l->count; i++)
         if (order[i]->image_id == order[i - 1]->image_id && strcmp(order[i]->image, order[i - 1]->image))
-            error_line(r->e, "%s: image_id: %ld stands for two pictures, %s and %s", r->name, order[i]->image_id,
-                       QUOTE(order[i - 1]->image), QUOTE(order[i]->image));
+            error_line(r->e, "%s: image_id: %ld stands for two pictures, %s and %s", r->name,
+                       order[i]->image_id, QUOTE(order[i - 1]->image), QUOTE(order[i]->image));
     mem_free(order);
 }
 
@@ -314,7 +323,7 @@ bool records_read(const char *path, record_list *l, error *e)
     return error_set(e, "%s: no pictures in it; expected one JSON object a line", r.name);
 }
 
-/* ---- the pictures ----------------------------------------------------------------------------------------------------- */
+/* ---- the pictures -------------------------------------------------------------------------------------- */
 static bool below(const char *path, const char *root)
 {
     size_t n = strlen(root);
@@ -322,7 +331,8 @@ static bool below(const char *path, const char *root)
 }
 
 /* What is wrong with the picture at root/image, or NULL; real_root is root without links. */
-static const char *wrong_file(const char *root, const char *real_root, const char *image, char *path, char *real_path)
+static const char *wrong_file(const char *root, const char *real_root, const char *image, char *path,
+                              char *real_path)
 {
     struct stat about;
     if (snprintf(path, PATH_MAX, "%s/%s", root, image) >= PATH_MAX)

@@ -1,11 +1,11 @@
-/* tokenizer.c - what both tokenizers share: special tokens in text, their place at the ends, batches, decoding. */
+/* tokenizer.c - what both tokenizers share: special tokens in text and at its ends, batches, decoding. */
 #include "data/internal.h"
 #include <limits.h>
 #include <string.h>
 
 enum { TEXT_BYTES = 1 << 30 };                 /* of one text */
 
-/* ---- a tokenizer and its special tokens ------------------------------------------------------------------------ */
+/* ---- a tokenizer and its special tokens ---------------------------------------------------------------- */
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e)
 {
     tokenizer *t = mem_new(sizeof *t);
@@ -83,7 +83,9 @@ int tokenizer_add(tokenizer *t, const char *special, error *e)
 /* Of OPT's, <s> and <unk> are ordinary text, as in its reference. */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e)
 {
-    static const char *const bert[] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>", NULL };
+    static const char *const bert[] = {
+        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>", NULL
+    };
     static const char *const opt[] = { "</s>", "<pad>", "<image>", "<|endoftext|>", NULL };
     bool wordpiece = t->kind == TOKENIZER_WORDPIECE;
     for (const char *const *token = wordpiece ? bert : opt; *token; token++)
@@ -91,7 +93,8 @@ bool tokenizer_ready(tokenizer *t, const char *name, error *e)
             return false;
     for (int i = 0; wordpiece && i < 4; i++)
         if (tokenizer_id(t, bert[i]) < 0)
-            return error_set(e, "%s: %s: token: missing; expected [PAD], [UNK], [CLS] and [SEP]", name, bert[i]);
+            return error_set(e, "%s: %s: token: missing; expected [PAD], [UNK], [CLS] and [SEP]", name,
+                             bert[i]);
     t->first = tokenizer_id(t, wordpiece ? "[CLS]" : "</s>");
     t->last = wordpiece ? tokenizer_id(t, "[SEP]") : -1;
     t->unknown = wordpiece ? tokenizer_id(t, "[UNK]") : -1;
@@ -101,7 +104,7 @@ bool tokenizer_ready(tokenizer *t, const char *name, error *e)
     return true;
 }
 
-/* ---- encoding ------------------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------------------ */
 /* The longest special token that begins text[0..n): its id and bytes, or -1. */
 static int special_at(const tokenizer *t, const char *text, long n, long *bytes)
 {
@@ -120,7 +123,8 @@ static int special_at(const tokenizer *t, const char *text, long n, long *bytes)
 
 static bool encode_plain(const tokenizer *t, const char *text, long n, ints *to)
 {
-    return t->kind == TOKENIZER_WORDPIECE ? wordpiece_encode(t, text, n, to) : byte_bpe_encode(t, text, n, to);
+    return t->kind == TOKENIZER_WORDPIECE ? wordpiece_encode(t, text, n, to)
+                                          : byte_bpe_encode(t, text, n, to);
 }
 
 static bool encode_parts(const tokenizer *t, const char *text, long n, bool literal, ints *to)
@@ -138,8 +142,8 @@ static bool encode_parts(const tokenizer *t, const char *text, long n, bool lite
     return (plain == n || encode_plain(t, text + plain, n - plain, to)) && !to->failed;
 }
 
-bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const tokenizer_options *o, token_list *to,
-                      error *e)
+bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const tokenizer_options *o,
+                      token_list *to, error *e)
 {
     int first = o->bare ? -1 : t->first, last = o->bare ? -1 : t->last;
     long ends = (first >= 0) + (last >= 0);
@@ -162,7 +166,7 @@ bool tokenizer_encode(const tokenizer *t, const char *text, long bytes, const to
     return (ok && !list.failed) || data_no_memory(e, "tokenizer");
 }
 
-/* ---- batches -------------------------------------------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------------------------------------- */
 void token_batch_free(token_batch *b)
 {
     mem_free(b->ids);
@@ -182,8 +186,8 @@ static bool batch_room(token_batch *b, long cells)
 }
 
 /* ends (B): where each text's ids end in `all`. */
-static bool lay_out(const tokenizer *t, const int *all, const long *ends, const tokenizer_options *o, token_batch *to,
-                    error *e)
+static bool lay_out(const tokenizer *t, const int *all, const long *ends, const tokenizer_options *o,
+                    token_batch *to, error *e)
 {
     long cells;
     if (__builtin_mul_overflow(to->B, to->T, &cells) || cells > LONG_MAX / 8)
@@ -234,7 +238,7 @@ bool tokenizer_batch(const tokenizer *t, long B, const char *const *texts, const
     return ok;
 }
 
-/* ---- decoding ------------------------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------------------ */
 /* Each broken sequence becomes one U+FFFD. */
 static void repair(const buffer *from, buffer *to)
 {

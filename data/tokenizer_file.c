@@ -1,11 +1,11 @@
-/* tokenizer_file.c - tokenizers as files: vocab.txt (WordPiece), vocab.json and merges.txt (BPE), in a folder or bytes. */
+/* tokenizer_file.c - tokenizers as files, on disk or in memory: vocab.txt, or vocab.json and merges.txt. */
 #include "data/internal.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 static const tokenizer_file *find(const tokenizer_file *files, int n, const char *name)
 {
     for (int i = 0; i < n; i++) {
@@ -16,7 +16,8 @@ static const tokenizer_file *find(const tokenizer_file *files, int n, const char
     return NULL;
 }
 
-static bool load(tokenizer *t, const char *from, const tokenizer_file *vocab, const tokenizer_file *merges, error *e)
+static bool load(tokenizer *t, const char *from, const tokenizer_file *vocab, const tokenizer_file *merges,
+                 error *e)
 {
     char *name = mem_text("%s/%s", from, vocab->name);
     char *second = merges ? mem_text("%s/%s", from, merges->name) : NULL;
@@ -70,7 +71,7 @@ tokenizer *tokenizer_read(const char *folder, error *e)
     return t;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 static void put_json_text(buffer *b, const char *text)
 {
     data_append(b, "\"", 1);

@@ -1,4 +1,4 @@
-/* tokenizer_train.c - a vocabulary from text: its words are counted, sorted, spelled in first tokens, and merged. */
+/* tokenizer_train.c - a vocabulary from text: words are counted, sorted, spelled, and merged. */
 #include "data/internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,7 @@ bool tokenizer_trainer_add(tokenizer_trainer *r, const char *text, long bytes, e
     return ok || data_no_memory(e, "vocabulary");
 }
 
-/* ---- the first tokens ------------------------------------------------------------------------------------------- */
+/* ---- the first tokens ---------------------------------------------------------------------------------- */
 static bool add(vocabulary *v, const char *text, long n)
 {
     return vocabulary_find(v, text, n) >= 0 || vocabulary_add(v, text, n) >= 0;
@@ -76,7 +76,7 @@ static bool add_names(vocabulary *v, const char *const *names)
     return ok;
 }
 
-/* A word's characters as tokens: the first as it is, the others behind "##". Adds them, or pushes their ids. */
+/* A word's characters as tokens: the first as it is, others behind "##". Adds them, or pushes their ids. */
 static bool spell_wordpiece(vocabulary *v, const char *word, long n, ints *ids)
 {
     char token[2 + 4] = "##";
@@ -123,7 +123,7 @@ static bool first_bytes(vocabulary *v, int *id_of_byte)
     return ok;
 }
 
-/* ---- words, in an order that does not depend on the text's --------------------------------------------------------- */
+/* ---- words, in an order that does not depend on the text's --------------------------------------------- */
 struct listed { const char *text; long n, count; };
 
 static int by_text(const void *a, const void *b)
@@ -137,7 +137,8 @@ static struct listed *list_words(const tokenizer_trainer *r)
 {
     struct listed *list = mem_new((size_t)r->words.n * sizeof *list + 1);
     for (int i = 0; list && i < r->words.n; i++)
-        list[i] = (struct listed){ vocabulary_text(&r->words, i), vocabulary_bytes(&r->words, i), r->count[i] };
+        list[i] =
+            (struct listed){ vocabulary_text(&r->words, i), vocabulary_bytes(&r->words, i), r->count[i] };
     if (list)
         qsort(list, (size_t)r->words.n, sizeof *list, by_text);
     return list;
@@ -164,7 +165,7 @@ static bool spell(const tokenizer_trainer *r, tokenizer *t, const struct listed 
     return ok && !job->symbols.failed;
 }
 
-/* ---- the result --------------------------------------------------------------------------------------------------- */
+/* ---- the result ---------------------------------------------------------------------------------------- */
 /* Keeps the first `base` tokens, and of those learned the ones that stand in the words after all merges. */
 static bool keep_used(vocabulary *v, int base, const long *uses)
 {
@@ -188,7 +189,8 @@ static bool learn(const tokenizer_trainer *r, tokenizer *t, merge_job *job, erro
     if (!ok)
         return data_no_memory(e, "vocabulary");
     if (base > job->size)
-        return error_set(e, "vocabulary: size: expected at least %d, the first tokens; found %ld", base, job->size);
+        return error_set(e, "vocabulary: size: expected at least %d, the first tokens; found %ld", base,
+                         job->size);
     ok = merge_learn(job);
     if (ok && t->kind == TOKENIZER_WORDPIECE)
         ok = keep_used(&t->tokens, base, job->uses);

@@ -1,9 +1,10 @@
-/* unicode.c - what the reference tokenizer knows of characters, so that ids do not depend on the system's Unicode.
+/* unicode.c - what the reference knows of characters, so that ids do not depend on the system's Unicode.
  *
- * The BERT normaliser of Hugging Face's tokenizers mixes Unicode versions: Mn, P* and the characters it removes are
- * Unicode 8's, decompositions and combining classes Unicode 9's, lower case Unicode 17's. The first are tables here.
- * Decomposition, class and lower case are utf8proc's (any version from 2.6 on), less what Unicode added after 9, plus
- * the lower case that a utf8proc of Unicode 15 does not know. Tested over every code point.                      */
+ * The BERT normaliser of Hugging Face's tokenizers mixes Unicode versions: Mn, P* and the characters it
+ * removes are Unicode 8's, decompositions and combining classes Unicode 9's, lower case Unicode 17's. The
+ * first are tables here. Decomposition, class and lower case are utf8proc's (any version from 2.6 on), less
+ * what Unicode added after 9, plus the lower case that a utf8proc of Unicode 15 does not know. Tested over
+ * every code point. */
 #include "data/internal.h"
 #include <utf8proc.h>
 
@@ -183,13 +184,13 @@ int unicode_class(int c)
     return c < 0x300 || IN(late, c) ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
-/* Table 3-7 of the Unicode standard: which second byte may follow a first; broken sequences end where it says. */
+/* Unicode's table 3-7: which second byte may follow a first; a broken sequence ends where it says. */
 int unicode_next(const char *s, long n, int *c)
 {
     const unsigned char *u = (const unsigned char *)s;
-    int first = u[0], length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
-    *c = length == 1 ? first : UNICODE_BROKEN;
-    if (length < 2)
+    int first = u[0], length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    *c = first < 0x80 ? first : UNICODE_BROKEN;
+    if (first < 0xC2 || first > 0xF4)
         return 1;
     int low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     int high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;

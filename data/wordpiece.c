@@ -1,18 +1,18 @@
-/* wordpiece.c - BERT's tokenizer, uncased: clean, set ideographs apart, strip accents, lower case, split, match greedily.
- * Devlin et al. 2019; the matching is Wu et al. 2016, section 4.1. As Hugging Face's BertNormalizer, BertPreTokenizer
- * and WordPiece do it, in this order:
+/* wordpiece.c - BERT's tokenizer, uncased: clean, set ideographs apart, strip accents, lower case, split,
+ * match greedily. Devlin et al. 2019; the matching is Wu et al. 2016, section 4.1. As Hugging Face's
+ * BertNormalizer, BertPreTokenizer and WordPiece do it, in this order:
  *   1. control characters go, white space becomes a space, an ideograph gets a space on both sides
  *   2. canonical decomposition (NFD) in canonical order, then Mn goes; the result stays decomposed
  *   3. lower case, character by character, without context
  *   4. words end at white space; a punctuation character is a word
- *   5. a word is the longest token that begins it, then the longest "##" token of the rest, and so on; where none fits,
- *      and beyond 100 characters, the whole word is [UNK].                                                        */
+ *   5. a word is the longest token that begins it, then the longest "##" token of the rest, and so on;
+ *      where none fits, and beyond 100 characters, the whole word is [UNK]. */
 #include "data/internal.h"
 #include <string.h>
 
 enum { WORD_CHARACTERS = 100 };
 
-/* ---- normalising ---------------------------------------------------------------------------------------------- */
+/* ---- normalising --------------------------------------------------------------------------------------- */
 static void clean(const char *text, long n, ints *to)
 {
     for (long at = 0; at < n; ) {
@@ -29,7 +29,7 @@ static void clean(const char *text, long n, ints *to)
     }
 }
 
-/* Stable by combining class, from `first` on, where no starter stands: one pass for each class that occurs. */
+/* Stable by combining class, from `first` on, where no starter stands: a pass for each class that occurs. */
 static void order(ints *list, long first, ints *scratch)
 {
     scratch->n = 0;
@@ -114,7 +114,7 @@ bool wordpiece_words(const char *text, long n, text_visitor visit, void *context
     return ok;
 }
 
-/* ---- matching ------------------------------------------------------------------------------------------------- */
+/* ---- matching ------------------------------------------------------------------------------------------ */
 struct encoding { const tokenizer *t; ints *to; };
 
 static bool continues(char c)
@@ -168,7 +168,7 @@ bool wordpiece_encode(const tokenizer *t, const char *text, long n, ints *to)
     return wordpiece_words(text, n, match, &e);
 }
 
-/* ---- decoding ------------------------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------------------ */
 void wordpiece_decode(const tokenizer *t, int id, buffer *to)
 {
     const char *token = vocabulary_text(&t->tokens, id);
@@ -181,8 +181,8 @@ void wordpiece_decode(const tokenizer *t, int id, buffer *to)
 void wordpiece_tidy(buffer *text)
 {
     static const struct { const char *from, *to; } rules[] = {
-        {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"},
-        {" 've", "'ve"}, {" 're", "'re"},
+        { " .", "." },     { " ?", "?" },   { " !", "!" },   { " ,", "," },     { " ' ", "'" },
+        { " n't", "n't" }, { " 'm", "'m" }, { " 's", "'s" }, { " 've", "'ve" }, { " 're", "'re" },
     };
     for (size_t r = 0; text->used && r < sizeof rules / sizeof *rules; r++) {
         size_t from = strlen(rules[r].from), to = strlen(rules[r].to);
@@ -199,7 +199,7 @@ void wordpiece_tidy(buffer *text)
     }
 }
 
-/* ---- vocab.txt: a token a line, its id the line's number from 0 ------------------------------------------------- */
+/* ---- vocab.txt: a token a line, its id the line's number from 0 ---------------------------------------- */
 static bool add_line(tokenizer *t, const char *name, const char *line, long n, error *e)
 {
     int at = t->tokens.n + 1;

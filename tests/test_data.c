@@ -1,4 +1,4 @@
-/* test_data.c - lists of pictures: what is read, and that bad ones are refused with the line before work begins. */
+/* test_data.c - lists of pictures: what is read, and that bad ones are refused with the line. */
 #include "tests/tests.h"
 #include "data/internal.h"
 #include <stdio.h>
@@ -48,9 +48,13 @@ static void refused(const char *text, const char *expected)
 
 START_TEST(a_record_holds_what_its_line_says)
 {
-    taken("{\"image\": \"img/7.png\", \"image_id\": 7, \"family\": 3, \"captions\": [\"a\", \"caf\\u00e9 \\ud83d\\udc36\"], \"more\": [null],"
-          "\"questions\": [{\"question\": \"q?\", \"answer\": \"yes\", \"type\": \"yes/no\"}, {\"question\": \"r\", \"answer\": \"\"}],"
-          "\"objects\": [{\"colour\": \"red\", \"shape\": \"star\", \"cell\": 2}]}\r\n\n" GOOD "{\"image\": \"b.png\", \"caption\": \"one\"}", 3);
+    taken("{\"image\": \"img/7.png\", \"image_id\": 7, \"family\": 3, \"captions\": [\"a\", \"caf\\u00e9 "
+          "\\ud83d\\udc36\"], \"more\": [null],"
+          "\"questions\": [{\"question\": \"q?\", \"answer\": \"yes\", \"type\": \"yes/no\"}, {\"question\": "
+          "\"r\", \"answer\": \"\"}],"
+          "\"objects\": [{\"colour\": \"red\", \"shape\": \"star\", \"cell\": 2}]}\r\n\n" GOOD
+          "{\"image\": \"b.png\", \"caption\": \"one\"}",
+          3);
     const record *r = list.items;
     ck_assert_str_eq(r->image, "img/7.png");
     ck_assert(r->image_id == 7 && r->family == 3 && !r->id);
@@ -68,7 +72,9 @@ END_TEST
 
 START_TEST(a_json_list_is_read_as_lines_are)
 {
-    taken(" [{\"image\": \"a\", \"caption\": \"x ], {\"},\n {\"image\": \"b\", \"captions\": [\"y\", \"\\\"]\"]}\n]\n", 2);
+    taken(" [{\"image\": \"a\", \"caption\": \"x ], {\"},\n {\"image\": \"b\", \"captions\": [\"y\", "
+          "\"\\\"]\"]}\n]\n",
+          2);
     ck_assert_str_eq(list.items[0].captions[0], "x ], {");
     ck_assert_str_eq(list.items[1].captions[1], "\"]");
     record_list_free(&list);
@@ -77,8 +83,10 @@ END_TEST
 
 START_TEST(ids_that_are_texts_are_numbered)
 {
-    taken("{\"image\": \"a\", \"caption\": \"1\", \"image_id\": \"coco_9\"}\n{\"image\": \"b\", \"caption\": \"2\", \"image_id\": \"coco_1\"}\n"
-          "{\"image\": \"a\", \"caption\": \"3\", \"image_id\": \"coco_9\"}\n", 3);
+    taken("{\"image\": \"a\", \"caption\": \"1\", \"image_id\": \"coco_9\"}\n{\"image\": \"b\", \"caption\": "
+          "\"2\", \"image_id\": \"coco_1\"}\n"
+          "{\"image\": \"a\", \"caption\": \"3\", \"image_id\": \"coco_9\"}\n",
+          3);
     ck_assert(list.items[0].image_id == 0 && list.items[1].image_id == 1 && list.items[2].image_id == 0);
     ck_assert_str_eq(list.items[1].id, "coco_1");
     record_list_free(&list);
@@ -91,9 +99,12 @@ START_TEST(bad_lines_are_refused_by_number)
         { "{\"image\": 5, \"caption\": \"x\"}", "image: expected a text, the picture's path" },
         { "{\"image\": \"\", \"caption\": \"x\"}", "image: expected a text, the picture's path" },
         { "{\"caption\": \"x\"}", "image: expected a text, the picture's path" },
-        { "{\"image\": \"/etc/passwd\", \"caption\": \"x\"}", "image: expected a path inside the folder of this list" },
-        { "{\"image\": \"a/../../b\", \"caption\": \"x\"}", "image: expected a path inside the folder of this list" },
-        { "{\"image\": \"..\", \"caption\": \"x\"}", "image: expected a path inside the folder of this list" },
+        { "{\"image\": \"/etc/passwd\", \"caption\": \"x\"}",
+          "image: expected a path inside the folder of this list" },
+        { "{\"image\": \"a/../../b\", \"caption\": \"x\"}",
+          "image: expected a path inside the folder of this list" },
+        { "{\"image\": \"..\", \"caption\": \"x\"}",
+          "image: expected a path inside the folder of this list" },
         { "{\"image\": \"a\"}", "captions, caption, questions: expected one of them" },
         { "{\"image\": \"a\", \"caption\": null}", "caption: expected a text" },
         { "{\"image\": \"a\", \"captions\": \"x\"}", "captions: expected a list of texts" },
@@ -120,12 +131,16 @@ START_TEST(broken_json_is_refused_by_line_and_column)
     refused("[]", "LIST: no pictures in it; expected one JSON object a line");
     refused(GOOD "null\n", "LIST: 1 bad record\n  LIST:2:4: JSON: '[' or '{' expected near 'null'");
     refused(GOOD "[\"a.png\"]\n", "LIST: 1 bad record\n  LIST:2: expected an object");
-    refused("{\"image\": \"a\", \"image\": \"b\"}", "LIST: 1 bad record\n  LIST:1:22: JSON: duplicate object key near '\"image\"'");
+    refused("{\"image\": \"a\", \"image\": \"b\"}",
+            "LIST: 1 bad record\n  LIST:1:22: JSON: duplicate object key near '\"image\"'");
     ck_assert_ptr_nonnull(strstr(refusal("{\"image\": \"a\xFF\"}", 15), "LIST:1:"));
     ck_assert_ptr_nonnull(strstr(refusal("{\"image\": \"a\0b\"}", 17), "LIST:1:"));
-    refused("[\n{\"image\": \"a\", \"caption\": \"x\"},\n{\"image\": \"b\",", "LIST: 2 bad records\n"
-            "  LIST:3:14: JSON: string or '}' expected near end of file\n  LIST:3: list: the closing bracket is missing");
-    refused("[{\"image\": \"a\", \"caption\": \"x\"}] x", "LIST: 1 bad record\n  LIST:1: list: something stands behind the closing bracket");
+    refused("[\n{\"image\": \"a\", \"caption\": \"x\"},\n{\"image\": \"b\",",
+            "LIST: 2 bad records\n"
+            "  LIST:3:14: JSON: string or '}' expected near end of file\n  LIST:3: list: the closing bracket "
+            "is missing");
+    refused("[{\"image\": \"a\", \"caption\": \"x\"}] x",
+            "LIST: 1 bad record\n  LIST:1: list: something stands behind the closing bracket");
 }
 END_TEST
 
@@ -134,14 +149,17 @@ START_TEST(costly_lines_are_refused_before_they_are_parsed)
     enum { N = 17 << 20 };
     char *text = mem_new(N);
     memset(text, '[', 200000);
-    ck_assert_str_eq(refusal(text, 200000), "LIST: 2 bad records\n  LIST:1: JSON: too deep; expected at most 32 levels\n"
+    ck_assert_str_eq(refusal(text, 200000),
+                     "LIST: 2 bad records\n  LIST:1: JSON: too deep; expected at most 32 levels\n"
                      "  LIST:1: list: the closing bracket is missing");
     memset(text, ' ', N);
     memcpy(text, "{", 1);
-    ck_assert_str_eq(refusal(text, N), "LIST: 1 bad record\n  LIST:1: expected at most 16777216 bytes, found 17825792");
+    ck_assert_str_eq(refusal(text, N),
+                     "LIST: 1 bad record\n  LIST:1: expected at most 16777216 bytes, found 17825792");
     for (int i = 1; i < 300000; i++)
         text[i] = i % 2 ? '0' : ',';
-    ck_assert_str_eq(refusal(text, 300000), "LIST: 1 bad record\n  LIST:1: JSON: too many values; expected at most 100000");
+    ck_assert_str_eq(refusal(text, 300000),
+                     "LIST: 1 bad record\n  LIST:1: JSON: too many values; expected at most 100000");
     mem_free(text);
 }
 END_TEST
@@ -182,15 +200,21 @@ END_TEST
 START_TEST(pictures_that_cannot_be_read_are_named)
 {
     put("a.png", "x", 1);
-    ck_assert(!mkdir(IN_FOLDER("folder"), 0777) && !mkfifo(IN_FOLDER("pipe"), 0666) && !symlink("/etc/passwd", IN_FOLDER("out")));
+    ck_assert(!mkdir(IN_FOLDER("folder"), 0777) && !mkfifo(IN_FOLDER("pipe"), 0666)
+              && !symlink("/etc/passwd", IN_FOLDER("out")));
     ck_assert(!symlink("a.png", IN_FOLDER("in")));
-    taken("{\"image\": \"a.png\", \"caption\": \"x\"}\n{\"image\": \"folder\", \"caption\": \"x\"}\n{\"image\": \"pipe\", \"caption\": \"x\"}\n"
-          "{\"image\": \"out\", \"caption\": \"x\"}\n{\"image\": \"in\", \"caption\": \"x\"}\n{\"image\": \"no.png\", \"caption\": \"x\"}\n", 6);
+    taken("{\"image\": \"a.png\", \"caption\": \"x\"}\n{\"image\": \"folder\", \"caption\": "
+          "\"x\"}\n{\"image\": \"pipe\", \"caption\": \"x\"}\n"
+          "{\"image\": \"out\", \"caption\": \"x\"}\n{\"image\": \"in\", \"caption\": \"x\"}\n{\"image\": "
+          "\"no.png\", \"caption\": \"x\"}\n",
+          6);
     char root[512], expected[1000];
     folder_path(root, "");
     ck_assert_int_eq(records_missing(root, &list, &e), 4);
-    snprintf(expected, sizeof expected, "%s: 4 of 6 pictures cannot be read\n  folder: not a regular file\n  pipe: not a regular file\n"
-             "  out: a link leads outside the data set's folder\n  no.png: No such file or directory", root);
+    snprintf(expected, sizeof expected,
+             "%s: 4 of 6 pictures cannot be read\n  folder: not a regular file\n  pipe: not a regular file\n"
+             "  out: a link leads outside the data set's folder\n  no.png: No such file or directory",
+             root);
     ck_assert_str_eq(e.text, expected);
     record_list_free(&list);
 }

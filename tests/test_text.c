@@ -1,5 +1,5 @@
 /* test_text.c - text to ids and back. What the reference computes stands beside the texts in
- * tests/golden/data/{words,bytes}.jsonl and, where they are, in ../shared/golden/tokenizers.                   */
+ * tests/golden/data/{words,bytes}.jsonl and, where they are, in ../shared/golden/tokenizers. */
 #include "tests/tests.h"
 #include "data/internal.h"
 #include <stdio.h>
@@ -37,7 +37,7 @@ static const char *tokens(const tokenizer *t, const char *text, tokenizer_option
     return to;
 }
 
-/* ---- the reference ------------------------------------------------------------------------------------------------ */
+/* ---- the reference ------------------------------------------------------------------------------------- */
 static void check_lines(const char *base, const char *name, const char *special)
 {
     char path[512], *line = NULL;
@@ -53,7 +53,8 @@ static void check_lines(const char *base, const char *name, const char *special)
         token_list l = encode(t, json_string_value(json_object_get(all, "text")), (tokenizer_options){ 0 });
         ck_assert_msg(l.n == (long)json_array_size(ids), "%s, line %d: %ld ids", path, n, l.n);
         for (long i = 0; i < l.n; i++)
-            ck_assert_msg(l.ids[i] == json_integer_value(json_array_get(ids, (size_t)i)), "%s, line %d, id %ld", path, n, i);
+            ck_assert_msg(l.ids[i] == json_integer_value(json_array_get(ids, (size_t)i)),
+                          "%s, line %d, id %ld", path, n, i);
         mem_free(l.ids);
         json_decref(all);
     }
@@ -91,8 +92,9 @@ static void read_ranges(const char *p, unsigned char kind)
 
 static void read_facts(FILE *f)
 {
-    static const char *const kinds[KINDS] = { "removed_by_clean\t", "to_space_by_clean\t", "cjk_padded\t", "stripped_as_accent\t",
-                                              "punctuation\t", "whitespace_split\t" };
+    static const char *const kinds[KINDS] = { "removed_by_clean\t", "to_space_by_clean\t",
+                                              "cjk_padded\t",       "stripped_as_accent\t",
+                                              "punctuation\t",      "whitespace_split\t" };
     char *line = NULL, *rest;
     for (size_t room = 0; getline(&line, &room, f) > 0; ) {
         for (int k = 0; k < KINDS; k++)
@@ -149,11 +151,12 @@ START_TEST(every_character_is_treated_as_by_the_reference)
 }
 END_TEST
 
-/* ---- WordPiece ---------------------------------------------------------------------------------------------------- */
+/* ---- WordPiece ----------------------------------------------------------------------------------------- */
 START_TEST(special_tokens_in_text_count_unless_it_is_literal)
 {
     tokenizer *t = open_folder(OWN "words");
-    ck_assert_str_eq(tokens(t, "[MASK]red[SEP] [sep]", (tokenizer_options){ .bare = true }), "[MASK] red [SEP] [ s ##e ##p ]");
+    ck_assert_str_eq(tokens(t, "[MASK]red[SEP] [sep]", (tokenizer_options){ .bare = true }),
+                     "[MASK] red [SEP] [ s ##e ##p ]");
     ck_assert_str_eq(tokens(t, "[SEP]", (tokenizer_options){ .literal = true }), "[CLS] [ s ##e ##p ] [SEP]");
     int before = tokenizer_size(t), dec = tokenizer_add(t, "[DEC]", &e);
     ck_assert_int_eq(dec, before);
@@ -167,7 +170,8 @@ END_TEST
 START_TEST(a_cut_text_keeps_its_last_token)
 {
     tokenizer *t = open_folder(OWN "words");
-    ck_assert_str_eq(tokens(t, "a red circle and a cross", (tokenizer_options){ .max = 4 }), "[CLS] a red [SEP]");
+    ck_assert_str_eq(tokens(t, "a red circle and a cross", (tokenizer_options){ .max = 4 }),
+                     "[CLS] a red [SEP]");
     ck_assert_str_eq(tokens(t, "a red circle", (tokenizer_options){ .max = 2 }), "[CLS] [SEP]");
     ck_assert_str_eq(tokens(t, "", (tokenizer_options){ 0 }), "[CLS] [SEP]");
     token_list l = { 0 };
@@ -203,7 +207,8 @@ START_TEST(a_batch_is_padded_on_the_side_asked_for)
     token_batch b = { 0 };
     ck_assert(tokenizer_batch(t, 3, texts, &(tokenizer_options){ 0 }, &b, &e));
     ck_assert(b.B == 3 && b.T == 5);
-    ck_assert_mem_eq(b.ids, ((int[]){ 2, red, 3, 0, 0, 2, a, red, circle, 3, 2, 3, 0, 0, 0 }), 15 * sizeof(int));
+    ck_assert_mem_eq(b.ids, ((int[]){ 2, red, 3, 0, 0, 2, a, red, circle, 3, 2, 3, 0, 0, 0 }),
+                     15 * sizeof(int));
     ck_assert_mem_eq(b.mask, ((unsigned char[]){ 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0 }), 15);
     ck_assert(tokenizer_batch(t, 2, texts, &(tokenizer_options){ .pad_to = 4, .pad_left = true }, &b, &e));
     ck_assert_mem_eq(b.ids, ((int[]){ 0, 2, red, 3, 2, a, red, 3 }), 8 * sizeof(int));
@@ -213,7 +218,7 @@ START_TEST(a_batch_is_padded_on_the_side_asked_for)
 }
 END_TEST
 
-/* ---- bytes -------------------------------------------------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------------------------------------- */
 static uint32_t next(uint32_t *state)
 {
     *state = *state * 1664525u + 1013904223u;
@@ -233,7 +238,8 @@ START_TEST(any_text_comes_back_from_its_bytes)
         }
         token_list l = { 0 };
         long bytes;
-        ck_assert(tokenizer_encode(t, text.text, text.used, &(tokenizer_options){ .literal = round % 2 }, &l, &e));
+        ck_assert(
+            tokenizer_encode(t, text.text, text.used, &(tokenizer_options){ .literal = round % 2 }, &l, &e));
         ck_assert_int_eq(l.ids[0], 2);
         char *again = tokenizer_decode(t, l.ids, l.n, false, &bytes);
         ck_assert(bytes == text.used && !memcmp(again, text.text, (size_t)bytes));
@@ -247,10 +253,13 @@ END_TEST
 
 START_TEST(broken_bytes_decode_to_replacement_characters)
 {
-    static const struct { const char *bytes, *text; } cases[] = {      /* Unicode 15, section 3.9, tables 3-8 to 3-11 */
-        { "\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41", "?\?\?\?\?\?\?\?A" }, { "\xED\xA0\x80\xED\xBF\xBF\xED\xAF\x41", "?\?\?\?\?\?\?\?A" },
-        { "\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42", "?\?\?\?\?A?\?B" }, { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41", "?\?\?\?A" },
-        { "\xF0\x9F\x98", "?" }, { "a\xE2\x82\xACz", "a\xE2\x82\xACz" },
+    static const struct { const char *bytes, *text; } cases[] = {  /* Unicode 15, 3.9, tables 3-8 to 3-11 */
+        { "\xC0\xAF\xE0\x80\xBF\xF0\x81\x82\x41", "?\?\?\?\?\?\?\?A" },
+        { "\xED\xA0\x80\xED\xBF\xBF\xED\xAF\x41", "?\?\?\?\?\?\?\?A" },
+        { "\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42", "?\?\?\?\?A?\?B" },
+        { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41", "?\?\?\?A" },
+        { "\xF0\x9F\x98", "?" },
+        { "a\xE2\x82\xACz", "a\xE2\x82\xACz" },
     };
     tokenizer *t = open_folder(OWN "bytes");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -279,7 +288,7 @@ START_TEST(a_long_word_does_not_hang)
     token_list l = encode(t, text, (tokenizer_options){ 0 });
     ck_assert_int_lt(l.n, N);
     mem_free(l.ids);
-    for (int i = 0; i + 4 <= N; i += 4)                    /* marks out of order: U+0323 U+0301, over and over */
+    for (int i = 0; i + 4 <= N; i += 4) /* marks out of order: U+0323 U+0301, over and over */
         memcpy(text + i, i % 8 ? "\xCC\xA3\xCC\x81" : "\xCC\x81\xCC\xA3", 4);
     l = encode(w, text, (tokenizer_options){ 0 });
     ck_assert_int_eq(l.n, 2);

@@ -1,5 +1,5 @@
-/* tokenizer.c - NAME.jsonl: texts with their ids by the tokenizer in the folder NAME beside it. Ids and decoded texts must be
- * equal. Fields: text, ids, ids_maxN (cut at N), decoded (special tokens skipped).                                   */
+/* tokenizer.c - NAME.jsonl: texts with their ids by the tokenizer in the folder NAME beside it. Ids and
+ * decoded texts must be equal. Fields: text, ids, ids_maxN (cut at N), decoded (special tokens skipped). */
 #include "data/data.h"
 #include "tests/golden/golden.h"
 #include <stdio.h>
@@ -48,7 +48,8 @@ static void compare_decoded(struct lines *l, const json_t *ids, const json_t *ex
         list[i] = (int)json_integer_value(json_array_get(ids, (size_t)i));
     char *text = list ? tokenizer_decode(l->t, list, n, false, &bytes) : NULL;
     l->values++;
-    if (!text || bytes != (long)json_string_length(expected) || memcmp(text, json_string_value(expected), (size_t)bytes))
+    if (!text || bytes != (long)json_string_length(expected)
+        || memcmp(text, json_string_value(expected), (size_t)bytes))
         wrong(l, "decoded", text ? "another text" : "memory is out");
     mem_free(text);
     mem_free(list);
