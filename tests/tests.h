@@ -4,7 +4,7 @@
 #include "blip2/blip2.h"
 #include <check.h>
 
-#define SUITES(X) X(base) X(h5) X(config) X(tape) X(gemm) X(math) X(ops) X(arithmetic) X(losses) X(text) \
+#define SUITES(X) X(base) X(h5) X(config) X(tape) X(gemm) X(math) X(ops) X(dropout) X(attention) X(arithmetic) X(losses) X(text) \
     X(vocabulary) X(image) X(scenes) X(data) X(nn) X(qformer) X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(generate) \
     X(model_file) X(train) X(retrieval) X(golden) X(cli)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
