@@ -123,7 +123,7 @@ static struct saved *pack(tape *t, const ag_ce *o, long R, long V, long D)
             packed[n++] = share[r];
         }
     long most = o->chunk ? o->chunk : CHUNK_LOGITS / V > 16 ? CHUNK_LOGITS / V : 16;
-    long chunks = n ? (n + most - 1) / most : 1, chunk = n ? (n + chunks - 1) / chunks : 1;   /* about equal */
+    long chunks = n ? (n + most - 1) / most : 1, chunk = n ? (n + chunks - 1) / chunks : 1;
     ag_ce_rows rows = { .R = n, .V = V, .ids = ids, .smoothing = o->smoothing, .share = packed, .lse = lse };
     *s = (struct saved){ .rows = rows, .row = row, .per_row = o->per_row, .chunk = chunk, .ready = -1,
                          .x = ag_alloc_real(t, chunk * D), .z = ag_alloc_real(t, chunk * V) };

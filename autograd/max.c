@@ -39,7 +39,7 @@ static tensor *steps_apart(ag_probe *p, long O, long n, long I)
 {
     tape *t = ag_probe_tape(p);
     tensor *x = ag_input(p, "x", DIMS(O, n, I));
-    tensor *little = ag_scale(t, x, 0.01);
+    tensor *little = ag_scale(t, x, 0.05);
     tensor *steps = ag_new(t, DIMS(O, n, I));
     for (long i = 0; i < steps->size; i++)
         steps->data[i] = (real)((i / I % n * 7 + i / (n * I) + i % I) % n);
