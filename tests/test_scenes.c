@@ -44,20 +44,29 @@ static char *load(const char *folder, const char *file, long *n)
 }
 
 /* ---- annotations, read back ---- */
-struct notes { json_t *line[2000]; long n; };
+struct notes { json_t **line; long n; };
+static json_t *parsed[8000];                       /* every line that a test read, until its end */
+static long parsed_count;
+
+static void forget(void)
+{
+    while (parsed_count > 0)
+        json_decref(parsed[--parsed_count]);
+    folder_end();
+}
 
 static struct notes read_split(const char *folder, const char *split)
 {
-    static struct notes notes;
+    struct notes notes = { parsed + parsed_count, 0 };
     char file[64];
     long n;
     snprintf(file, sizeof file, "%s.jsonl", split);
     char *text = load(folder, file, &n), *rest = NULL;
-    notes.n = 0;
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         json_error_t why;
-        notes.line[notes.n] = json_loads(line, JSON_REJECT_DUPLICATES, &why);
-        ck_assert_msg(notes.line[notes.n] != NULL, "%s: %s", why.text, line);
+        ck_assert_int_lt(parsed_count, 8000);
+        parsed[parsed_count] = json_loads(line, JSON_REJECT_DUPLICATES, &why);
+        ck_assert_msg(parsed[parsed_count++] != NULL, "%s: %s", why.text, line);
         notes.n++;
     }
     mem_free(text);
@@ -388,7 +397,7 @@ END_TEST
 START_TEST(the_number_of_shapes_keeps_its_weights_in_every_split)
 {
     scenes_options o = small_world();
-    o.val = o.test = 400;
+    o.val = o.test = o.test_unseen = 400;
     o.documents = 0;
     strcpy(o.counts, "1,3");
     make(&o, "w");
@@ -594,7 +603,7 @@ Suite *suite_scenes(void)
     TCase *truths = tcase_create("truths"), *folder = tcase_create("folder");
     tcase_set_timeout(truths, TEST_SECONDS);
     tcase_set_timeout(folder, TEST_SECONDS);
-    tcase_add_checked_fixture(truths, folder_begin, folder_end);
+    tcase_add_checked_fixture(truths, folder_begin, forget);
     tcase_add_checked_fixture(folder, folder_begin, folder_end);
     tcase_add_test(truths, no_training_text_names_a_held_out_pair);
     tcase_add_test(truths, no_training_picture_shows_a_held_out_pair);
