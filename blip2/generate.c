@@ -101,13 +101,13 @@ static tensor *opt_say(writer *w, tape *t, const int *ids, long rows)
     return opt_last_logits(w, t, words, mask);
 }
 
-void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text prompt,
-                        const blip2_generate *o, blip2_sequence *out)
+void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question,
+                        blip2_text prompt, const blip2_generate *o, blip2_sequence *out)
 {
     const blip2_opt_config *c = &m->config.opt;
-    writer w = { .m = m, .features = features, .question = question, .prompt = prompt, .B = features ? features->dim[0] : prompt.B,
-                 .layers = c->layers, .prefix = (features ? m->config.qformer.queries : 0) + prompt.T,
-                 .say = opt_say };
+    writer w = { .m = m, .features = features, .question = question, .prompt = prompt,
+                 .B = features ? features->dim[0] : prompt.B, .layers = c->layers,
+                 .prefix = (features ? m->config.qformer.queries : 0) + prompt.T, .say = opt_say };
     if (m->config.llm != BLIP2_LLM_OPT || w.prefix < 1 || (prompt.T && prompt.B != w.B))
         ag_fail("generate", "features %s, a prompt (%ld,%ld): expected a language model, and pictures or a "
                 "prompt for each", SHAPE(features), prompt.B, prompt.T);

@@ -11,16 +11,18 @@
 
 enum { IGNORED = -100 };
 
-/* The queries beside the question's tokens, all seeing all: (B,Q,D). Dai et al. 2023 (InstructBLIP), Fig. 3. */
+/* The queries beside the question's tokens, all seeing all: (B,Q,D). InstructBLIP, Dai et al. 2023, Fig. 3. */
 static tensor *asked_pass(const blip2_model *m, tape *t, tensor *image, blip2_text question)
 {
     long B = image->dim[0], Q = m->config.qformer.queries;
     nn_kv *memory = layer_room(m, t);
+    if (question.B != B)
+        ag_fail("stage2", "questions (%ld,%ld) for image features %s", question.B, question.T, SHAPE(image));
     blip2_qformer_memory(&m->qformer, t, image, memory);
-    blip2_pass pass = { .queries = ag_repeat(t, m->query_tokens, B), .ids = question.ids, .B = B, .T = question.T,
-                        .mask = blip2_mask_bidirectional(t, B, Q, question.T, question.mask), .memory = memory, .rows = Q,
-                        .pass = PASS_MATCHING };
-    return blip2_qformer_forward(&m->qformer, t, &pass);
+    tensor *queries = ag_repeat(t, m->query_tokens, B);                    /* (B,Q,D) */
+    return blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
+        .queries = queries, .ids = question.ids, .B = B, .T = question.T, .memory = memory, .rows = Q,
+        .mask = blip2_mask_bidirectional(t, B, Q, question.T, question.mask), .pass = PASS_MATCHING });
 }
 
 tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,

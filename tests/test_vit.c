@@ -58,6 +58,92 @@ START_TEST(the_gradient_of_a_tower_is_the_slope)
 END_TEST
 #endif
 
+static void norm_by_hand(const nn_layer_norm *n, double eps, const double *x, double *y)
+{
+    double mean = 0, variance = 0;
+    for (int i = 0; i < E; i++)
+        mean += x[i] / E;
+    for (int i = 0; i < E; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / E;
+    for (int i = 0; i < E; i++)
+        y[i] = (double)n->weight->data[i] * (x[i] - mean) / sqrt(variance + eps) + (double)n->bias->data[i];
+}
+
+static double row_by_hand(const tensor *weight, const tensor *bias, long row, long at, const double *x)
+{
+    long K = weight->dim[1];
+    double sum = bias ? (double)bias->data[at] : 0;
+    for (long k = 0; k < K; k++)
+        sum += (double)weight->data[row * K + k] * x[k];
+    return sum;
+}
+
+/* Each token of q (N,E), of three heads, looks at all keys: softmax(q k' / sqrt(E/3)) v. */
+static void attend_by_hand(double q[N][E], double k[N][E], double value[N][E], double y[N][E])
+{
+    enum { H = 3, D = E / H };
+    for (int i = 0; i < N * H; i++) {
+        int row = i / H, from = i % H * D;
+        double weight[N], total = 0;
+        for (int j = 0; j < N; j++) {
+            double dot = 0;
+            for (int c = from; c < from + D; c++)
+                dot += q[row][c] * k[j][c];
+            total += weight[j] = exp(dot / sqrt(D));
+        }
+        for (int c = from; c < from + D; c++) {
+            y[row][c] = 0;
+            for (int j = 0; j < N; j++)
+                y[row][c] += weight[j] / total * value[j][c];
+        }
+    }
+}
+
+static void block_by_hand(const blip2_vit_block *b, blip2_vit_kind kind, double x[N][E])
+{
+    double q[N][E], k[N][E], value[N][E], y[N][E], h[E], hidden[20];
+    double eps = kind == BLIP2_VIT_CLIP ? 1e-5 : 1e-6;
+    const tensor *joint = b->qkv_bias;
+    for (int i = 0; i < N; i++) {
+        norm_by_hand(&b->norm1, eps, x[i], h);
+        for (int c = 0; c < E; c++) {
+            q[i][c] = row_by_hand(b->qkv, joint ? joint : b->q_bias, c, c, h);
+            k[i][c] = row_by_hand(b->qkv, joint, E + c, E + c, h);
+            value[i][c] = row_by_hand(b->qkv, joint ? joint : b->v_bias, 2 * E + c, joint ? 2 * E + c : c, h);
+        }
+    }
+    attend_by_hand(q, k, value, y);
+    for (int i = 0; i < N; i++) {
+        for (int c = 0; c < E; c++)
+            x[i][c] += row_by_hand(b->proj.weight, b->proj.bias, c, c, y[i]);
+        norm_by_hand(&b->norm2, eps, x[i], h);
+        for (int c = 0; c < 20; c++) {
+            double z = row_by_hand(b->fc1.weight, b->fc1.bias, c, c, h);
+            hidden[c] = kind == BLIP2_VIT_CLIP ? z / (1 + exp(-1.702 * z)) : z * (1 + erf(z / sqrt(2))) / 2;
+        }
+        for (int c = 0; c < E; c++)
+            x[i][c] += row_by_hand(b->fc2.weight, b->fc2.bias, c, c, hidden);
+    }
+}
+
+START_TEST(a_block_is_its_equations)
+{
+    double x[N][E];
+    make(kinds[_i], 1, 1, false);
+    for (long i = 0; i < store->count; i++)                /* no bias 0, no norm's weight 1 */
+        for (long k = 0; k < store->entries[i].value->size; k++)
+            store->entries[i].value->data[k] += (real)(0.3 * ag_normal((uint64_t)i, (uint64_t)k));
+    tensor *y = blip2_vit_forward(&v, t, pictures, NULL);
+    v.config.depth = 0;
+    tensor *before = blip2_vit_forward(&v, t, pictures, NULL);
+    for (int i = 0; i < N * E; i++)
+        x[i / E][i % E] = (double)before->data[i];
+    block_by_hand(v.blocks, kinds[_i], x);
+    for (int i = 0; i < N * E; i++)
+        ck_assert_double_eq_tol((double)y->data[i], x[i / E][i % E], TINY_ROUNDING);
+}
+END_TEST
+
 START_TEST(a_frozen_tower_says_the_same)
 {
     make(kinds[_i], 3, 2, false);
@@ -231,6 +317,7 @@ Suite *suite_vit(void)
 #if REAL == 64
     tcase_add_loop_test(c, the_gradient_of_a_tower_is_the_slope, 0, 4);
 #endif
+    tcase_add_loop_test(c, a_block_is_its_equations, 0, 2);
     tcase_add_loop_test(c, a_frozen_tower_says_the_same, 0, 2);
     tcase_add_loop_test(c, a_frozen_tower_leaves_its_output_alone, 0, 2);
     tcase_add_loop_test(c, every_block_can_be_looked_at, 0, 2);

@@ -15,6 +15,29 @@ blip2_config tiny_config(void)
     return c;
 }
 
+blip2_opt_config tiny_opt_config(void)
+{
+    return (blip2_opt_config){ .vocab = 23, .width = 16, .layers = 2, .heads = 4, .hidden = 24, .positions = 24,
+                               .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
+}
+
+/* Every hidden unit of the feed-forwards far on or far off: no step of a gradient check may cross ReLU's corner. */
+void tiny_settle(const blip2_opt *m)
+{
+    for (long i = 0; i < m->config.layers; i++)
+        for (long k = 0; k < m->config.hidden; k++)
+            m->layers[i].fc1.bias->data[k] = k % 3 ? 8 : -8;
+}
+
+/* B texts of T columns for OPT: T, T - 2, T - 1, T, ... tokens, then padding. */
+void tiny_opt_text(long B, long T, int *ids, unsigned char *mask)
+{
+    for (long i = 0; i < B * T; i++) {
+        mask[i] = i % T < T - (const long[]){ 0, 2, 1 }[i / T % 3];
+        ids[i] = mask[i] ? 5 + (int)(i * 7 % 18) : 1;
+    }
+}
+
 /* Captions [CLS] words [SEP] of `shortest` to `longest` words, in T columns. */
 blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest,
                      uint64_t seed)
