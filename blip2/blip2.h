@@ -233,5 +233,10 @@ void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_t
                         const blip2_generate *o, blip2_sequence *out);     /* question: the Q-Former's, T 0: none */
 /* Captions by the Q-Former itself (its ITG head). */
 void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o, blip2_sequence *out);
+
+/* ---- gradients against differences: a small example of every module and loss (double; ag_check as for operations) ---- */
+int blip2_example_count(void);
+const char *blip2_example_name(int i);
+ag_check blip2_example_check(int i, uint64_t seed);
 #pragma GCC visibility pop
 #endif

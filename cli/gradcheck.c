@@ -1,14 +1,36 @@
 /* gradcheck.c - `blip2 gradcheck`: every gradient against differences, as a table. */
 #include "cli/commands.h"
-#include "autograd/autograd.h"
+#include "blip2/blip2.h"
 #include <stdio.h>
 #include <string.h>
+
+/* Check number i: the operations first, then the modules and losses. */
+static const char *name_of(const ag_op *const *ops, int count, int i)
+{
+    return i < count ? ops[i]->name : blip2_example_name(i - count);
+}
+
+static ag_check check(const ag_op *const *ops, int count, int i, uint64_t seed)
+{
+    return i < count ? ag_gradcheck_op(ops[i], seed) : blip2_example_check(i - count, seed);
+}
+
+static void print(const ag_check *c, long seeds, bool json)
+{
+    if (json)
+        printf("{\"what\":\"%s\",\"variants\":%d,\"seeds\":%ld,\"worst\":%.3e,\"tolerance\":%.0e,\"ok\":%s}\n",
+               c->what, c->variants, seeds, c->worst, c->tolerance, c->ok ? "true" : "false");
+    else
+        printf("%-24s %8d %6ld %10.1e %10.0e  %s  %s%s%s\n", c->what, c->variants, seeds, c->worst, c->tolerance,
+               c->ok ? "ok" : "FAIL", c->where, c->trouble[0] ? "; " : "", c->trouble);
+    fflush(stdout);
+}
 
 static int run(int argc, char **argv)
 {
     long seeds = 2;
     cli_common common = { .seed = 1 };
-    cli_option options[] = { { "seeds", "N", CLI_INT, &seeds, 1, 1000, "how many seeds each op is checked with" } };
+    cli_option options[] = { { "seeds", "N", CLI_INT, &seeds, 1, 1000, "how many seeds each is checked with" } };
     int code, count, failed = 0, met = 0;
     if (!cli_parse(&argc, argv, options, 1, &common, &code))
         return code;
@@ -18,32 +40,26 @@ static int run(int argc, char **argv)
     const char *which = argc > 1 ? argv[1] : "all";
     if (!common.json)
         printf("%-24s %8s %6s %10s %10s  %s\n", "what", "variants", "seeds", "worst", "tolerance", "at");
-    for (int i = 0; i < count; i++) {
-        if (strcmp(which, "all") && strcmp(which, ops[i]->name))
+    for (int i = 0; i < count + blip2_example_count(); i++) {
+        if (strcmp(which, "all") && strcmp(which, name_of(ops, count, i)))
             continue;
         ag_check worst = { .ok = true };
-        met++;
         for (long s = 0; s < seeds; s++) {
-            ag_check c = ag_gradcheck_op(ops[i], (uint64_t)(common.seed + s));
+            ag_check c = check(ops, count, i, (uint64_t)(common.seed + s));
             if (!worst.what || (worst.ok && !c.ok) || c.worst > worst.worst)
                 worst = c;
         }
+        print(&worst, seeds, common.json);
         failed += !worst.ok;
-        if (common.json)
-            printf("{\"what\":\"%s\",\"variants\":%d,\"seeds\":%ld,\"worst\":%.3e,\"tolerance\":%.0e,\"ok\":%s}\n", worst.what,
-                   worst.variants, seeds, worst.worst, worst.tolerance, worst.ok ? "true" : "false");
-        else
-            printf("%-24s %8d %6ld %10.1e %10.0e  %s  %s%s%s\n", worst.what, worst.variants, seeds, worst.worst,
-                   worst.tolerance, worst.ok ? "ok" : "FAIL", worst.where, worst.trouble[0] ? "; " : "", worst.trouble);
-        fflush(stdout);
+        met++;
     }
     if (!met)
-        return cli_usage("gradcheck", "unknown op \"%s\"", QUOTE(which));
+        return cli_usage("gradcheck", "unknown operation, module or loss \"%s\"", QUOTE(which));
     return failed ? 1 : 0;
 }
 
 const cli_command cli_gradcheck = {
-    "gradcheck", "[OP|all]", "compare every gradient with differences, by the rule of docs/checks.md", run,
+    "gradcheck", "[OP|MODULE|LOSS|all]", "compare every gradient with differences, by the rule of docs/checks.md", run,
     "Double precision only (blip2-f64). Four points, a step of 1e-3 times the RMS of the tensor, a random cotangent;\n"
     "the error is the largest |analytic - numeric| as a share of the largest |analytic|."
 };

@@ -1,0 +1,260 @@
+/* examples.c - every module and loss as a small case whose gradient is compared with differences: what the
+ * operations' examples are to them (nn/gradcheck.c has the rule). All with dropout where there is some.
+ *
+ * An example registers its parameters and its inputs, which are parameters too, and builds its result again
+ * and again. The weights are always the same, drawn so that no two queries are nearly the best of a pair and no
+ * hidden unit of OPT is near ReLU's corner; the seed of a check draws cotangent and directions.            */
+#include "blip2/internal.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { B = 4, T = 6, N = 5, E = 10, D = 12, Q = 4 };       /* samples, words, image tokens, widths, queries */
+enum { CLS = 1, SEP = 2, DEC = 18, WORDS = 19 };
+
+static const int words[B * T] = { 1, 2, 0, 0, 0, 0,  1, 9, 5, 2, 0, 0,  1, 7, 7, 11, 2, 0,  1, 15, 4, 2, 0, 0 };
+static const unsigned char is_word[B * T] = { 1, 1, 0, 0, 0, 0,  1, 1, 1, 1, 0, 0,  1, 1, 1, 1, 1, 0,
+                                              1, 1, 1, 1, 0, 0 };
+static const long image_id[B] = { 7, 5, 7, 2 };            /* samples 0 and 2 show the same picture */
+
+typedef struct subject {
+    int variant;
+    blip2_config config;
+    blip2_bert_layer layer;
+    blip2_model m;
+    tensor *x, *image, *pictures;      /* inputs */
+    nn_kv past;
+    tensor *image_candidates, *text_candidates;
+} subject;
+typedef struct example {
+    const char *name;
+    uint64_t weights;                  /* the seed of the store */
+    void (*make)(subject *s, nn_scope root);
+    tensor *(*run)(tape *t, void *subject);
+    int variants;
+    bool all;                          /* the result depends on every parameter there is */
+} example;
+
+static blip2_config small(void)
+{
+    blip2_config c = blip2_config_default();
+    c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
+    c.qformer = (blip2_qformer_config){ .width = D, .layers = 3, .heads = 3, .hidden = 20, .queries = Q,
+        .vocab = WORDS, .positions = 8, .memory_width = E, .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12,
+        .init_std = 0.3, .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
+    c.opt = (blip2_opt_config){ .vocab = WORDS, .width = 16, .layers = 2, .heads = 4, .hidden = 24,
+        .positions = 20, .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
+    c.embed = 6;
+    c.cls = CLS, c.sep = SEP, c.dec = DEC, c.text_pad = 0;
+    return c;
+}
+
+static blip2_text text(void) { return (blip2_text){ B, T, words, is_word }; }
+
+static tensor *input(nn_scope root, const char *name, int ndim, const long *dim)
+{
+    return nn_parameter(root, name, NN_INIT_NORMAL(1), ndim, dim);
+}
+
+/* ---- one layer of the Q-Former ------------------------------------------------------------------------- */
+static const struct { long index, queries, text, past; } layers[] = {      /* layer 0 looks at the image */
+    { 0, 3, 4, 0 }, { 0, 4, 0, 0 }, { 1, 3, 2, 0 }, { 0, 0, 5, 0 }, { 0, 0, 3, 4 }, { 1, 1, 1, 2 } };
+
+static void make_layer(subject *s, nn_scope root)
+{
+    long S = layers[s->variant].queries + layers[s->variant].text, past = layers[s->variant].past;
+    blip2_bert_layer_init(&s->layer, nn_sub(root, "layer"), &s->config.qformer, layers[s->variant].index);
+    s->x = input(root, "x", DIMS(B, S, D));
+    s->image = input(root, "image", DIMS(B, N, E));
+    if (past)
+        s->past = (nn_kv){ input(root, "past_k", DIMS(B, past, D)), input(root, "past_v", DIMS(B, past, D)) };
+}
+
+static tensor *run_layer(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    long queries = layers[s->variant].queries, past = layers[s->variant].past;
+    ag_mask *m = ag_mask_new(t, B, 1, past + s->x->dim[1]);
+    m->may[1] = m->may[m->Tk] = 0;
+    blip2_layer_io io = { .queries = queries, .past = s->past, .mask = m };
+    if (queries && s->layer.has_cross)
+        io.memory = nn_attention_memory(&s->layer.cross, t, s->image);
+    return blip2_bert_layer_forward(&s->layer, t, s->x, &io);
+}
+
+/* ---- the Q-Former in its modes --------------------------------------------------------------------------- */
+enum { IMAGE, TEXT, MATCHING, CAUSAL, BEHIND_QUERIES, MODES };
+
+static void make_qformer(subject *s, nn_scope root)
+{
+    s->image = input(root, "image", DIMS(B, N, E));
+    s->config.stage1 = false;
+    blip2_model_init(&s->m, root.store, &s->config);
+}
+
+static tensor *run_qformer(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    const blip2_qformer *q = &s->m.qformer;
+    nn_kv *memory = layer_room(&s->m, t), *past = layer_room(&s->m, t);
+    blip2_qformer_memory(q, t, s->image, memory);
+    tensor *queries = ag_repeat(t, s->m.query_tokens, B);
+    blip2_pass image = { .queries = queries, .memory = memory, .present = past };
+    blip2_pass p = { .ids = words, .B = B, .T = T, .pass = 1 };
+    if (s->variant == IMAGE)
+        return blip2_qformer_forward(q, t, &image);
+    if (s->variant == MATCHING || s->variant == CAUSAL) {
+        p.queries = queries;
+        p.memory = memory;
+    }
+    if (s->variant == BEHIND_QUERIES) {
+        blip2_qformer_forward(q, t, &image);
+        p.past = past;
+    }
+    p.mask = s->variant == CAUSAL ? blip2_mask_causal(t, B, Q, T, is_word)
+           : s->variant == BEHIND_QUERIES ? blip2_mask_causal_cached(t, B, Q, T, is_word)
+           : blip2_mask_bidirectional(t, B, s->variant == MATCHING ? Q : 0, T, is_word);
+    tensor *y = blip2_qformer_forward(q, t, &p);
+    return s->variant >= CAUSAL ? blip2_qformer_logits(q, t, y) : y;
+}
+
+/* ---- stage 1: negatives given, and what ITC compares with standing still ----------------------------------- */
+static void make_stage1(subject *s, nn_scope root)
+{
+    s->image = input(root, "features", DIMS(B, N, E));
+    blip2_model_init(&s->m, root.store, &s->config);
+}
+
+static blip2_stage1_out stage1(tape *t, const subject *s)
+{
+    static const int images[B] = { 2, 0, 3, 1 }, texts[B] = { 1, 3, 0, 0 };
+    blip2_stage1_out out;
+    blip2_stage1(&s->m, t, &(blip2_stage1_in){ .features = s->image, .text = text(),
+        .image_id = s->variant ? image_id : NULL, .negative_image = images, .negative_text = texts,
+        .image_candidates = s->image_candidates, .text_candidates = s->text_candidates }, &out);
+    return out;
+}
+
+static tensor *run_itc(tape *t, void *s) { return stage1(t, s).itc; }
+static tensor *run_itm(tape *t, void *s) { return stage1(t, s).itm; }
+static tensor *run_itg(tape *t, void *s) { return stage1(t, s).itg; }
+static tensor *run_stage1(tape *t, void *s) { return stage1(t, s).loss; }
+
+/* ---- towers, language model, stage 2 ------------------------------------------------------------------------ */
+static void make_vision(subject *s, nn_scope root)
+{
+    s->config.vision = (blip2_vit_config){ .kind = s->variant % 2 ? BLIP2_VIT_EVA : BLIP2_VIT_CLIP,
+        .image_size = 6, .patch = 2, .width = D, .depth = 1 + s->variant / 2, .heads = 3, .hidden = 20,
+        .init_std = 0.3, .position_std = 0.3 };
+    s->config.qformer.queries = 0;
+    s->pictures = input(root, "pictures", DIMS(2, 3, 6, 6));
+    blip2_model_init(&s->m, root.store, &s->config);
+}
+
+static tensor *run_vision(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    return blip2_vision_features(&s->m, t, s->pictures);
+}
+
+static void make_opt(subject *s, nn_scope root)
+{
+    s->config.llm = BLIP2_LLM_OPT;
+    s->config.qformer.queries = 0;
+    blip2_model_init(&s->m, root.store, &s->config);
+}
+
+static tensor *run_opt(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    tensor *x = blip2_opt_embed(&s->m.opt, t, words, B, T);
+    return blip2_opt_logits(&s->m.opt, t, blip2_opt_forward(&s->m.opt, t, x, is_word, NULL));
+}
+
+static void make_stage2(subject *s, nn_scope root)
+{
+    s->config.llm = BLIP2_LLM_OPT;
+    s->config.stage1 = s->config.qformer.text = s->config.qformer.head = false;
+    s->image = input(root, "features", DIMS(B, N, E));
+    blip2_model_init(&s->m, root.store, &s->config);
+    nn_freeze(root.store, "opt_model");
+}
+
+static tensor *run_stage2(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
+    blip2_stage2_out out;
+    blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .text = text(),
+        .prompt_tokens = s->variant, .loss_weight = s->variant ? weight : NULL }, false, &out);
+    return out.loss;
+}
+
+/* ---- the table --------------------------------------------------------------------------------------------- */
+static const example examples[] = {
+    { "bert_layer", 3, make_layer, run_layer, sizeof layers / sizeof *layers, false },
+    { "qformer", 3, make_qformer, run_qformer, MODES, false },
+    { "itc", 3, make_stage1, run_itc, 2, false },
+    { "itm", 3, make_stage1, run_itm, 2, false },
+    { "itg", 3, make_stage1, run_itg, 2, false },
+    { "stage1", 3, make_stage1, run_stage1, 2, true },
+    { "vision", 3, make_vision, run_vision, 4, true },
+    { "opt", 3, make_opt, run_opt, 1, true },
+    { "stage2", 11, make_stage2, run_stage2, 2, true },
+};
+
+int blip2_example_count(void) { return sizeof examples / sizeof *examples; }
+const char *blip2_example_name(int i) { return examples[i].name; }
+
+/* What starts constant is moved: a gamma of 1 and a beta of 0 hide errors. OPT's units are pushed off the corner. */
+static void shake(nn_store *s)
+{
+    for (long i = 0; i < s->count; i++) {
+        const nn_entry *e = &s->entries[i];
+        bool unit = strstr(e->name, "fc1.bias") && strstr(e->name, "opt_model");
+        double size = e->init.a != 0 ? 0.1 * e->init.a : 0.1;
+        for (long k = 0; k < e->value->size && e->init.kind == NN_CONSTANT && !e->alias_of; k++)
+            e->value->data[k] += (real)(size * ag_normal(e->key, (uint64_t)k) + (unit ? k % 3 ? 8 : -8 : 0));
+    }
+}
+
+static void check_variant(const example *x, nn_store *store, tape *t, int variant, uint64_t seed, ag_check *c)
+{
+    error e;
+    subject s = { .variant = variant, .config = small() };
+    x->make(&s, nn_root(store));
+    if (!nn_build(store, true, &e))
+        ag_fail("gradcheck", "%s", e.text);
+    shake(store);
+    ag_training(t, true);
+    ag_seed(t, (ag_random){ .seed = 6, .step = 1 });
+    if (x->make == make_stage1) {
+        blip2_stage1_out first = stage1(t, &s);
+        s.image_candidates = ag_detach(t, first.image_features);
+        s.text_candidates = ag_detach(t, first.text_feature);
+    }
+    nn_check k = nn_gradcheck(store, t, x->run, &s, c->tolerance, seed);
+    if (!c->where[0] || !(k.worst <= c->worst)) {
+        c->worst = k.worst;
+        snprintf(c->where, sizeof c->where, "variant %d, %.100s", variant, k.where);
+    }
+    c->ok = c->ok && k.ok;
+    if (x->all && k.idle)
+        snprintf(c->trouble, sizeof c->trouble, "variant %d: nothing depends on %ld parameters", variant, k.idle);
+}
+
+ag_check blip2_example_check(int i, uint64_t seed)
+{
+    const example *x = &examples[i];
+    ag_check c = { .what = x->name, .variants = x->variants, .tolerance = 1e-8, .ok = true };
+    for (int v = 0; v < x->variants; v++) {
+        nn_store *store = nn_store_new(x->weights);
+        tape *t = ag_tape_new();
+        if (!store || !t)
+            ag_fail("gradcheck", "memory is out");
+        check_variant(x, store, t, v, seed, &c);
+        ag_tape_free(t);
+        nn_store_free(store);
+    }
+    c.ok = c.ok && !c.trouble[0];
+    return c;
+}
