@@ -63,7 +63,11 @@ static ssize_t try_write(int fd, const void *from, size_t bytes, off_t offset)
 
 static int try_open(const char *path, int flags)
 {
-    return allowed(0) < 0 ? -1 : open(path, flags | O_CLOEXEC, 0666);
+    int fd;
+    do
+        fd = allowed(0) < 0 ? -1 : open(path, flags | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    return fd;
 }
 
 static int try_resize(int fd, off_t bytes)
@@ -82,7 +86,11 @@ static int try_sync(int fd)
 
 static int try_rename(const char *from, const char *to)
 {
-    return allowed(0) < 0 ? -1 : rename(from, to);
+    int status;
+    do
+        status = allowed(0) < 0 ? -1 : rename(from, to);
+    while (status && errno == EINTR);
+    return status;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */

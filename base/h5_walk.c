@@ -42,47 +42,60 @@ static herr_t one_name(hid_t group, const char *name, const H5L_info_t *info, vo
     return list->full;
 }
 
-static bool walk(h5 *f, const char *group, int depth, names *found, long *seen, error *e)
+typedef struct search { h5 *f; names found; long seen; error *e; } search;
+
+static bool walk(search *s, hid_t group, const char *path, int depth);
+
+/* One name of a group: what is below it, or itself; links that are not hard count as themselves and fail when read. */
+static bool enter(search *s, hid_t group, const char *path, const char *name, int depth)
+{
+    H5L_info_t info;
+    char *full = mem_text("%s%s%s", path, *path ? "/" : "", name);
+    bool hard = full && H5Lget_info(group, name, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD;
+    hid_t object = hard ? H5Oopen(group, name, H5P_DEFAULT) : -1;
+    bool ok;
+    if (H5Iget_type(object) == H5I_GROUP) {
+        ok = walk(s, object, full, depth + 1);
+        mem_free(full);
+    } else {
+        ok = append(&s->found, full) || error_set(s->e, "%s: memory is out", QUOTE(h5_path(s->f)));
+    }
+    H5Oclose(object);
+    return ok;
+}
+
+static bool walk(search *s, hid_t group, const char *path, int depth)
 {
     names here = { 0 };
     hsize_t at = 0;
-    hid_t id = *group ? H5Gopen2(h5_handle(f), group, H5P_DEFAULT) : H5Gopen2(h5_handle(f), "/", H5P_DEFAULT);
-    bool ok = id >= 0 && H5Literate(id, H5_INDEX_NAME, H5_ITER_INC, &at, one_name, &here) >= 0;
-    H5Gclose(id);
+    bool ok = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, &at, one_name, &here) >= 0;
     if (!ok)
-        h5_failed(e, h5_path(f), group, "cannot be listed");
-    else if (here.full || depth > DEPTH || (*seen += here.count) > NAMES)
-        ok = error_set(e, "%s: %s: too many names or too deep; at most %d names and %d levels", QUOTE(h5_path(f)),
-                       QUOTE(group), NAMES, DEPTH);
-    for (long i = 0; ok && i < here.count; i++) {
-        char *name = mem_text("%s%s%s", group, *group ? "/" : "", here.at[i]);
-        if (name && h5_look(f, name) == H5_GROUP) {
-            ok = walk(f, name, depth + 1, found, seen, e);
-            mem_free(name);
-        } else if (!append(found, name)) {
-            ok = error_set(e, "%s: memory is out", QUOTE(h5_path(f)));
-        }
-    }
+        h5_failed(s->e, h5_path(s->f), path, "cannot be listed");
+    else if (here.full || depth > DEPTH || (s->seen += here.count) > NAMES)
+        ok = error_set(s->e, "%s: %s: too many names or too deep; at most %d names and %d levels", QUOTE(h5_path(s->f)),
+                       QUOTE(path), NAMES, DEPTH);
+    for (long i = 0; ok && i < here.count; i++)
+        ok = enter(s, group, path, here.at[i], depth);
     h5_list_free(here.at, here.count);
     return ok;
 }
 
 char **h5_list(h5 *f, const char *group, long *count, error *e)
 {
-    names found = { 0 };
-    long seen = 0;
+    search s = { .f = f, .e = e };
     h5_lock();
-    bool ok = h5_look(f, group) == H5_GROUP ? walk(f, group, 0, &found, &seen, e)
-        : error_set(e, "%s: %s: no such group", QUOTE(h5_path(f)), QUOTE(group));
+    hid_t id = h5_look(f, group) == H5_GROUP ? H5Gopen2(h5_handle(f), *group ? group : "/", H5P_DEFAULT) : -1;
+    bool ok = id >= 0 ? walk(&s, id, group, 0) : error_set(e, "%s: %s: no such group", QUOTE(h5_path(f)), QUOTE(group));
+    H5Gclose(id);
     h5_unlock();
-    if (ok && !found.at && !(found.at = mem_new(sizeof(char *))))
+    if (ok && !s.found.at && !(s.found.at = mem_new(sizeof(char *))))
         ok = error_set(e, "%s: memory is out", QUOTE(h5_path(f)));
     if (!ok) {
-        h5_list_free(found.at, found.count);
+        h5_list_free(s.found.at, s.found.count);
         return NULL;
     }
-    *count = found.count;
-    return found.at;
+    *count = s.found.count;
+    return s.found.at;
 }
 
 /* ---- attributes ------------------------------------------------------------------------------------------------------- */
