@@ -11,9 +11,9 @@ started=$(date +%s)
 say() { printf '\n== %s (%d s)\n' "$1" $(( $(date +%s) - started )); }
 
 rm -rf "$out"
-mkdir -p "$out"
+mkdir -p "$out/vocab"
 say "1. A world of coloured shapes: pictures, captions, questions with answers"
-$blip2 dataset make scenes $out/scenes --quiet --test 300 --test-unseen 300 --val 200 --documents 20000
+$blip2 dataset make scenes $out/scenes --quiet --test 300 --test-unseen 300 --val 200 --documents 20000 --wordings 5,2,2,0
 
 say "2. Vocabularies from the text alone"
 $blip2 tokenize --train bert --size 400 --out $out/vocab/bert $out/scenes/text.txt
