@@ -3,41 +3,52 @@
 #include "eval/eval.h"
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
-static void print_row(const char *name, const json_t *o)
+/* One row of figures under the names of its keys, which are printed first where `header` says so. */
+static void print_row(const char *name, const json_t *o, bool header)
 {
     const char *key;
     json_t *v;
+    if (header) {
+        printf("  %-12s", "");
+        json_object_foreach((json_t *)o, key, v)
+            if (json_is_number(v))
+                printf(" %9s", key);
+        putchar('\n');
+    }
     printf("  %-12s", name);
     json_object_foreach((json_t *)o, key, v) {
         if (json_is_integer(v))
-            printf("  %s %lld", key, (long long)json_integer_value(v));
+            printf(" %9lld", (long long)json_integer_value(v));
         else if (json_is_number(v))
-            printf("  %s %.3f", key, json_number_value(v));
+            printf(" %9.3f", json_number_value(v));
     }
     putchar('\n');
 }
 
+static void print_task(const char *name, const json_t *task)
+{
+    const char *key;
+    json_t *v;
+    bool header = true;
+    printf("%s\n", name);
+    json_object_foreach((json_t *)task, key, v)
+        if (json_is_object(v)) {
+            print_row(key, v, header);
+            header = false;
+        }
+    if (header)
+        print_row("model", task, true);
+}
+
 static void print_figures(const char *text)
 {
-    json_t *all = json_loads(text, 0, NULL);
     static const char *const tasks[] = { "captions", "vqa", "retrieval" };
-    for (int i = 0; i < 3; i++) {
-        const json_t *task = json_object_get(all, tasks[i]);
-        const char *key;
-        json_t *v;
-        bool rows = false;
-        if (!task)
-            continue;
-        printf("%s\n", tasks[i]);
-        json_object_foreach((json_t *)task, key, v)
-            if (json_is_object(v)) {
-                print_row(key, v);
-                rows = true;
-            }
-        if (!rows)
-            print_row("model", task);
-    }
+    json_t *all = json_loads(text, 0, NULL);
+    for (int i = 0; i < 3; i++)
+        if (json_object_get(all, tasks[i]))
+            print_task(tasks[i], json_object_get(all, tasks[i]));
     json_decref(all);
 }
 

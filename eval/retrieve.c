@@ -52,7 +52,7 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
             turned[j * d->n + i] = r.itc[i * d->n + j];
     json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test", (json_int_t)k,
                           "itc", recalls(r.itc, turned, d->n, id), "itm", recalls(r.i2t, r.t2i, d->n, id),
-                          "chance", "r1", chance(d->n, id, 1), "r5", chance(d->n, id, 5));
+                          "chance", "i2t_r1", chance(d->n, id, 1), "i2t_r5", chance(d->n, id, 5));
     json_object_set_new(metrics, "retrieval", m);
     ag_rewind(s->t, mark);
     token_batch_free(&batch);
