@@ -197,7 +197,7 @@ static void backward(const ag_node *n)
     real *scratch = ag_alloc_real(n->tape, 2 * ag_threads_now() * area);
     AG_CALL(n->tape, attention_back)(&a, !twins, in[Q]->data, n->out->grad, scratch, all, dq, into_q);
     if (dbias)
-        ag_sum_rows(a.B, a.H * area, all, dbias);
+        AG_CALL(n->tape, sum_axis)(1, a.B, a.H * area, 1, all, 1, dbias);
     ag_rewind(n->tape, mark);
 }
 

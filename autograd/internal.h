@@ -13,7 +13,6 @@ static inline long ag_columns(const tensor *x) { return x->ndim ? x->dim[x->ndim
 static inline long ag_thread(void) { return omp_get_thread_num(); }
 static inline long ag_rows(const tensor *x) { long c = ag_columns(x); return c ? x->size / c : 0; }
 
-void ag_sum_rows(long R, long C, const real *x, real *y);      /* y (C) += sum over rows of x (R,C); parallel */
 
 /* Activations on n elements, one thread (callers share out the work); y may be x, dx may be dy. */
 void ag_act_forward(ag_act act, long n, const real *x, real *y);

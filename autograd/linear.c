@@ -44,9 +44,9 @@ static void backward(const ag_node *n)
     real *dw = ag_grad_beta(weight, &beta);
     if (dw)
         ag_gemm(true, false, N, K, R, 1, dz, N, x->data, K, beta, dw, K);
-    real *db = ag_grad(bias);
+    real *db = ag_grad_beta(bias, &beta);
     if (db)
-        ag_sum_rows(R, N, dz, db);
+        AG_CALL(n->tape, sum_axis)(1, R, N, 1, dz, beta, db);
     ag_rewind(n->tape, mark);
 }
 
