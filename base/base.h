@@ -99,6 +99,7 @@ bool file_good(const file_out *f);                             /* nothing has fa
 bool file_finish(file_out *f, error *e);                       /* frees f; false: the old file is untouched */
 void file_abandon(file_out *f);                                /* frees f and leaves no trace */
 long file_sweep(const char *folder);               /* removes NAME.tmp.PID of processes that are gone; how many */
+bool file_make_folders(const char *path, error *e);        /* a folder and those above it; fine if it is there */
 /* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its work. */
 void file_fail_at(long nth, int number, bool from_then_on);
 

@@ -1,57 +1,90 @@
 /* train.c - `blip2 train CONFIG.yaml [key=value...]`. */
 #include "cli/commands.h"
-#include "train/train.h"
+#include "cli/progress.h"
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 static volatile int stopped;                       /* the number of the signal that asks to stop */
 
 static void on_signal(int number) { stopped = number; }
 
+/* The first signal ends the run after the step in hand; the second one ends the process. */
+static void watch_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void print_result(const train_config *c, const train_result *r, const cli_common *common)
+{
+    double mib = (double)mem_peak_bytes() / (1 << 20);
+    if (common->json) {
+        char *path = mem_text("%s/model.h5", c->output_dir);
+        printf("{\"model\":");
+        cli_json_text(path ? path : "model.h5");
+        printf(",\"steps\":%ld,\"stopped\":%s,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n", r->steps,
+               r->stopped ? "true" : "false", r->seconds, mib);
+        mem_free(path);
+    } else if (!common->quiet)
+        printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB%s\n", c->output_dir, r->steps, r->seconds, mib,
+               r->stopped ? "; stopped, --resume goes on" : "");
+}
+
+static bool configure(int argc, char **argv, train_config *c, const cli_common *common, bool print, error *e)
+{
+    config_table tables[TRAIN_TABLES];
+    int n = train_config_tables(c, tables);
+    if (!config_read(argv[1], tables, n, e))
+        return false;
+    for (int i = 2; i < argc; i++)
+        if (!config_override(argv[i], tables, n, e))
+            return false;
+    if (common->seed >= 0)
+        c->seed = common->seed;
+    char *text = print ? config_print(tables, n, true) : NULL;
+    if (text)
+        fputs(text, stdout);
+    mem_free(text);
+    return true;
+}
+
 static int run(int argc, char **argv)
 {
-    bool dry_run = false;
     cli_common common = { .seed = -1 };
-    cli_option options[] = { { "dry-run", NULL, CLI_FLAG, &dry_run, 0, 0, "print the configuration in force and stop" } };
+    train_options how = { .stop = &stopped };
+    cli_option options[] = {
+        { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from output_dir/checkpoint.h5" },
+        { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration and parameters, train nothing" },
+    };
     int code;
-    if (!cli_parse(&argc, argv, options, 1, &common, &code))
+    if (!cli_parse(&argc, argv, options, 2, &common, &code))
         return code;
     if (argc < 2)
         return cli_usage("train", "a configuration is needed: train CONFIG.yaml [key=value...]");
     train_config c = train_config_default();
-    config_table tables[TRAIN_TABLES];
-    int n = train_config_tables(&c, tables);
-    error e;
-    if (!config_read(argv[1], tables, n, &e))
-        return cli_fail(&e);
-    for (int i = 2; i < argc; i++)
-        if (!config_override(argv[i], tables, n, &e))
-            return cli_fail(&e);
-    if (common.seed >= 0)
-        c.seed = common.seed;
-    if (dry_run) {
-        char *text = config_print(tables, n, true);
-        if (text)
-            fputs(text, stdout);
-        mem_free(text);
-        return 0;
-    }
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
     train_result result;
-    if (!train_run(&c, common.quiet, &stopped, &result, &e))
+    progress shown;
+    error e;
+    train_watch watch = progress_watch(&shown, common.quiet);
+    how.watch = &watch;
+    if (!configure(argc, argv, &c, &common, how.dry_run, &e))
         return cli_fail(&e);
-    if (common.json)
-        printf("{\"model\":\"%s/model.h5\",\"steps\":%ld,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n", c.output_dir, result.steps,
-               result.seconds, (double)mem_peak_bytes() / (1 << 20));
-    else if (!common.quiet)
-        printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB\n", c.output_dir, result.steps, result.seconds,
-               (double)mem_peak_bytes() / (1 << 20));
+    watch_signals();
+    bool ok = train_run(&c, &how, &result, &e);
+    progress_end(&shown);
+    if (!ok)
+        return cli_fail(&e);
+    if (!how.dry_run)
+        print_result(&c, &result, &common);
     return result.stopped ? 128 + stopped : 0;
 }
 
 const cli_command cli_train = {
     "train", "CONFIG.yaml [key=value...]", "train a model as a configuration says", run,
-    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The output folder gets\n"
-    "model.h5, log.jsonl (a line a step) and config.yaml. Every key and its meaning: train CONFIG.yaml --dry-run."
+    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The output folder\n"
+    "gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every run.save_freq steps. SIGINT or\n"
+    "SIGTERM ends the run after the step in hand, both files saved; --resume goes on, to the same bits as if it had never\n"
+    "stopped. Every key and its meaning: train CONFIG.yaml --dry-run."
 };

@@ -1,4 +1,4 @@
-/* feed.c - pictures decoded once into memory, documents as lines, and both as tensors and ids of a batch. */
+/* feed.c - pictures decoded and texts turned into ids, once, when a run opens; and both as tensors of a batch. */
 #include "train/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +8,12 @@ void feed_free(feed *f)
 {
     record_list_free(&f->records);
     mem_free(f->pixels);
-    mem_free(f->text);
-    mem_free(f->documents);
     mem_free(f->identity);
+    mem_free(f->first_text);
+    mem_free(f->first_question);
+    mem_free(f->first_asked);
+    sequences_free(&f->texts);
+    sequences_free(&f->asked);
     *f = (feed){ 0 };
 }
 
@@ -39,7 +42,8 @@ bool feed_pictures(feed *f, const train_config *c, error *e)
     f->size = c->model.vision.image_size;
     long bytes;
     if (__builtin_mul_overflow(f->n, f->size * f->size * 3, &bytes) || !(f->pixels = mem_new((size_t)bytes)))
-        return error_set(e, "%s: out of memory for %ld pictures of %ld x %ld", QUOTE(c->root), f->n, f->size, f->size);
+        return error_set(e, "%s: out of memory for %ld pictures of %ld x %ld", QUOTE(c->root), f->n, f->size,
+                         f->size);
     bool failed = false;
     #pragma omp parallel for schedule(dynamic, 64)
     for (long i = 0; i < f->n; i++) {
@@ -98,37 +102,98 @@ const long *feed_identities_of(const feed *f, tape *t, long B, const long *sampl
     return id;
 }
 
-bool feed_documents(feed *f, const train_config *c, error *e)
+/* ---- texts as ids -------------------------------------------------------------------------------------------------- */
+static bool add_captions(feed *f, const train_config *c, const tokenizer *words, const record *r, error *e)
 {
-    long bytes, lines = 0;
-    char *path = mem_text("%s/%s", c->root, c->text_list);
-    f->text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
-    if (!f->text) {
-        mem_free(path);
-        return path ? false : error_set(e, "%s: out of memory", QUOTE(c->root));
+    const blip2_config *m = &c->model;
+    size_t prompt = strlen(m->prompt);
+    const char *gap = prompt && m->prompt[prompt - 1] != ' ' ? " " : "";
+    bool ok = true;
+    for (long k = 0; ok && k < (r->caption_count ? r->caption_count : 1); k++) {
+        const char *caption = r->caption_count ? r->captions[k] : "";
+        if (c->task == TRAIN_STAGE2) {
+            char *text = mem_text("%s%s%s", m->prompt, gap, caption);
+            ok = text ? sequences_piece(&f->texts, words, &m->opt, text, (long)prompt, (long)strlen(text),
+                                        c->context_weight, e) : error_set(e, "out of memory");
+            mem_free(text);
+        } else
+            ok = sequences_text(&f->texts, words, &(tokenizer_options){ .max = m->max_text }, caption,
+                                (long)strlen(caption), 1, e);
+        ok = ok && sequences_end(&f->texts, e);
     }
-    for (char *p = f->text; *p; p++)
-        lines += *p == '\n' || !p[1];
-    f->documents = mem_new((size_t)(lines + 1) * sizeof *f->documents);
-    if (!f->documents) {
-        mem_free(path);
-        return error_set(e, "out of memory for %ld documents", lines);
-    }
-    for (char *p = f->text; *p;) {
-        size_t n = strcspn(p, "\n");
-        char *next = p + n + (p[n] == '\n');
-        p[n] = 0;
-        if (n)
-            f->documents[f->n++] = p;
-        p = next;
-    }
-    if (c->max_samples && c->max_samples < f->n)
-        f->n = c->max_samples;
-    bool ok = f->n > 0 || error_set(e, "%s: no documents in it", QUOTE(path));
-    mem_free(path);
     return ok;
 }
 
+static bool add_questions(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm, const record *r,
+                          error *e)
+{
+    const blip2_config *m = &c->model;
+    bool ok = true;
+    for (long k = 0; ok && k < r->question_count; k++) {
+        const record_question *q = &r->questions[k];
+        char *given = blip2_question(m, q->question), *text = given ? mem_text("%s %s", given, q->answer) : NULL;
+        ok = text ? sequences_piece(&f->texts, llm, &m->opt, text, (long)strlen(given), (long)strlen(text),
+                                    c->context_weight, e) : error_set(e, "out of memory");
+        mem_free(given);
+        mem_free(text);
+        ok = ok && sequences_end(&f->texts, e);
+        if (ok && m->question_in_qformer)
+            ok = sequences_text(&f->asked, bert, &(tokenizer_options){ .max = m->max_text }, q->question,
+                                (long)strlen(q->question), 1, e) && sequences_end(&f->asked, e);
+    }
+    return ok;
+}
+
+bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm, error *e)
+{
+    bool stage2 = c->task == TRAIN_STAGE2, ok = true;
+    error why;
+    f->first_text = mem_new((size_t)f->n * sizeof *f->first_text);
+    f->first_question = mem_new((size_t)f->n * sizeof *f->first_question);
+    f->first_asked = mem_new((size_t)f->n * sizeof *f->first_asked);
+    if (!f->first_text || !f->first_question || !f->first_asked)
+        return error_set(e, "out of memory for the texts of %ld pictures", f->n);
+    for (long i = 0; ok && i < f->n; i++) {
+        const record *r = &f->records.items[i];
+        f->first_text[i] = f->texts.count;
+        ok = add_captions(f, c, stage2 ? llm : bert, r, &why);
+        f->first_question[i] = f->texts.count;
+        f->first_asked[i] = f->asked.count;
+        ok = ok && (!stage2 || add_questions(f, c, bert, llm, r, &why));
+        if (!ok)
+            error_set(e, "%s/%s: texts of %s: %s", QUOTE(c->root), QUOTE(c->train_list), QUOTE(r->image), why.text);
+    }
+    return ok;
+}
+
+static bool add_documents(feed *f, const train_config *c, const tokenizer *words, const char *path, char *text, error *e)
+{
+    error why;
+    for (long line = 1; *text && (!c->max_samples || f->n < c->max_samples); line++) {
+        size_t n = strcspn(text, "\n");
+        char *next = text + n + (text[n] == '\n');
+        text[n] = 0;
+        if (n && (!sequences_document(&f->texts, words, &c->model.opt, text, c->context_weight, &why)
+                  || !sequences_end(&f->texts, &why)))
+            return error_set(e, "%s:%ld: %s", QUOTE(path), line, why.text);
+        f->n += n > 0;
+        text = next;
+    }
+    return f->n > 0 || error_set(e, "%s: no documents in it", QUOTE(path));
+}
+
+bool feed_documents(feed *f, const train_config *c, const tokenizer *words, error *e)
+{
+    long bytes;
+    char *path = mem_text("%s/%s", c->root, c->text_list);
+    char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
+    bool ok = text ? add_documents(f, c, words, path, text, e) : path ? false : error_set(e, "out of memory");
+    mem_free(path);
+    mem_free(text);
+    return ok;
+}
+
+/* ---- batches --------------------------------------------------------------------------------------------------------- */
 tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples)
 {
     long S = f->size, each = 3 * S * S;
@@ -139,36 +204,7 @@ tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples)
     return x;
 }
 
-const char *feed_caption(const feed *f, long sample, uint64_t key)
+long feed_caption(const feed *f, long sample, uint64_t key)
 {
-    const record *r = &f->records.items[sample];
-    return r->caption_count ? r->captions[(long)(ag_uniform(key, 0) * (double)r->caption_count)] : "";
-}
-
-blip2_text feed_captions(tape *t, const tokenizer *words, long most, long B, const char *const *texts)
-{
-    token_batch batch = { 0 };
-    error e;
-    if (!tokenizer_batch(words, B, texts, &(tokenizer_options){ .max = most }, &batch, &e))
-        ag_fail("train", "%s", e.text);
-    unsigned char *mask = ag_alloc(t, B * batch.T);
-    memcpy(mask, batch.mask, (size_t)(B * batch.T));
-    blip2_text text = { B, batch.T, ag_ids(t, batch.ids, B * batch.T), mask };
-    token_batch_free(&batch);
-    return text;
-}
-
-/* The Q-Former's second input: a row without a question has no token that may be looked at. */
-blip2_text feed_questions(tape *t, const tokenizer *words, long most, long B, const char *const *questions)
-{
-    const char **texts = ag_alloc(t, B * (long)sizeof *texts);
-    for (long b = 0; b < B; b++)
-        texts[b] = questions[b] ? questions[b] : "";
-    blip2_text text = feed_captions(t, words, most, B, texts);
-    unsigned char *mask = ag_alloc(t, B * text.T);
-    for (long b = 0; b < B; b++)
-        for (long i = 0; i < text.T; i++)
-            mask[b*text.T + i] = questions[b] && text.mask[b*text.T + i];
-    text.mask = mask;
-    return text;
+    return (long)(ag_uniform(key, 0) * (double)f->records.items[sample].caption_count);
 }

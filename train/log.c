@@ -1,26 +1,42 @@
-/* log.c - what a run tells: one JSON object a step in log.jsonl, and a line or a bar for a person on stderr. */
+/* log.c - log.jsonl: one JSON object a step. */
 #include "train/internal.h"
-#include <fcntl.h>
 #include <math.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-bool log_open(run_log *l, const char *path, bool append, bool quiet, error *e)
+/* How many bytes the lines up to step `keep` take. */
+static long bytes_up_to(const char *path, long keep)
 {
-    *l = (run_log){ .quiet = quiet, .terminal = isatty(STDERR_FILENO), .started = clock_seconds() };
-    l->file = fopen(path, append ? "a" : "w");
-    return l->file || error_set(e, "%s: cannot write", QUOTE(path));
+    long bytes, used = 0, step;
+    error e;
+    char *text = file_load(path, 1L << 34, &bytes, &e);
+    for (const char *line = text; line && *line; line += strcspn(line, "\n") + 1) {
+        const char *end = strchr(line, '\n');
+        if (!end || sscanf(line, "{\"step\":%ld,", &step) != 1 || step > keep)
+            break;
+        used = end + 1 - text;
+    }
+    mem_free(text);
+    return used;
 }
 
-bool log_close(run_log *l, const char *path, error *e)
+bool log_open(run_log *l, const char *folder, long keep, error *e)
 {
-    if (!l->file)
-        return true;
-    bool bad = ferror(l->file) || fflush(l->file);
-    bad |= fclose(l->file) != 0;
-    l->file = NULL;
-    return !bad || error_set(e, "%s: cannot write", QUOTE(path));
+    *l = (run_log){ .path = mem_text("%s/log.jsonl", folder) };
+    if (!l->path)
+        return error_set(e, "out of memory");
+    if (keep && truncate(l->path, bytes_up_to(l->path, keep)))
+        keep = 0;                                          /* there is none yet */
+    l->file = fopen(l->path, keep ? "a" : "w");
+    return l->file || error_set(e, "%s: cannot be written; %m", QUOTE(l->path));
+}
+
+void log_close(run_log *l)
+{
+    if (l->file)
+        fclose(l->file);
+    mem_free(l->path);
+    *l = (run_log){ 0 };
 }
 
 /* A number that JSON can hold. */
@@ -32,46 +48,18 @@ static void put(FILE *f, const char *name, double x)
         fprintf(f, ",\"%s\":null", name);
 }
 
-static void clock_text(double seconds, char to[16])
+bool log_write(run_log *l, const train_line *s, error *e)
 {
-    long s = (long)fmin(fmax(seconds, 0), 359999);
-    snprintf(to, 16, s >= 3600 ? "%ld:%02ld:%02ld" : "%.0ld%ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-}
-
-static void bar(const run_log *l, const log_step *s, const char *numbers, const char *left)
-{
-    struct winsize size;
-    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 100 : size.ws_col, width = 24;
-    int filled = (int)(width * s->step / (s->steps ? s->steps : 1));
-    char line[512];
-    snprintf(line, sizeof line, "%-8s [%.*s%.*s] %ld/%ld %s left%s", s->task, filled, "########################",
-             width - filled, "........................", s->step, s->steps, left, numbers);
-    line[columns < (int)sizeof line ? columns - 1 : (int)sizeof line - 1] = 0;
-    fprintf(stderr, "\r%s\033[K%s", line, s->step == s->steps ? "\n" : "");
-    (void)l;
-}
-
-void log_write(run_log *l, const log_step *s, bool show)
-{
-    fprintf(l->file, "{\"step\":%ld,\"epoch\":%ld", s->step, s->epoch);
-    for (int i = 0; i < s->count; i++)
-        put(l->file, s->name[i], s->value[i]);
-    put(l->file, "grad_norm", s->grad_norm);
-    put(l->file, "lr", s->lr);
-    put(l->file, "data_ms", 1e3 * s->data_seconds);
-    put(l->file, "step_ms", 1e3 * s->step_seconds);
-    put(l->file, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));
-    put(l->file, "rss_mb", (double)mem_peak_bytes() / (1 << 20));
-    fputs("}\n", l->file);
-    if (l->quiet || !(show || l->terminal))
-        return;
-    char numbers[320] = "", left[16];
-    for (int i = 0, used = 0; i < s->count && used < 280; i++)
-        used += snprintf(numbers + used, sizeof numbers - (size_t)used, "  %s %.4g", s->name[i], s->value[i]);
-    double gone = clock_seconds() - l->started;
-    clock_text(gone / (double)(s->step - s->first ? s->step - s->first : 1) * (double)(s->steps - s->step), left);
-    if (l->terminal)
-        bar(l, s, numbers, left);
-    else
-        fprintf(stderr, "%s: step %ld/%ld%s  lr %.3g  %s left\n", s->task, s->step, s->steps, numbers, s->lr, left);
+    FILE *f = l->file;
+    fprintf(f, "{\"step\":%ld,\"epoch\":%ld", s->step, s->epoch);
+    for (int i = 0; i < s->losses->count; i++)
+        put(f, s->losses->name[i], s->losses->value[i]);
+    put(f, "grad_norm", s->losses->grad_norm);
+    put(f, "lr", s->lr);
+    put(f, "data_ms", 1e3 * s->data_seconds);
+    put(f, "step_ms", 1e3 * s->step_seconds);
+    put(f, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));
+    put(f, "rss_mb", (double)mem_peak_bytes() / (1 << 20));
+    fputs("}\n", f);
+    return (!fflush(f) && !ferror(f)) || error_set(e, "%s: cannot be written; %m", QUOTE(l->path));
 }

@@ -4,24 +4,35 @@
 #include <math.h>
 #include <stdio.h>
 
-/* The first operation in order of execution whose result is not finite: where the trouble began. */
-static void first_bad(const tape *t, char *to, size_t size)
+static bool all_finite(const tensor *x)
 {
-    snprintf(to, size, "a value that no recorded operation made");
-    for (long i = 0; i < ag_node_count(t); i++) {
-        const ag_node *n = ag_node_at(t, i);
-        for (int k = 0; k < n->nin; k++)
-            for (long j = 0; n->in[k] && n->in[k]->name && j < n->in[k]->size; j++)
-                if (!isfinite(n->in[k]->data[j])) {
-                    snprintf(to, size, "%s%s, input of operation %ld (%s)", n->in[k]->name, SHAPE(n->in[k]), i, n->op->name);
-                    return;
-                }
-        for (long j = 0; j < n->out->size; j++)
-            if (!isfinite(n->out->data[j])) {
-                snprintf(to, size, "result %s of operation %ld (%s)", SHAPE(n->out), i, n->op->name);
+    for (long j = 0; j < x->size; j++)
+        if (!isfinite(x->data[j]))
+            return false;
+    return true;
+}
+
+/* Where the trouble began: a parameter, or else the first tensor in order of execution that is not finite. */
+static void first_bad(const train_stepper *s, char *to, size_t size)
+{
+    for (long k = 0; k < s->store->count; k++) {
+        const tensor *x = s->store->entries[k].value;
+        if (!all_finite(x)) {
+            snprintf(to, size, "parameter %s%s", x->name, SHAPE(x));
+            return;
+        }
+    }
+    for (long i = 0; i < ag_node_count(s->t); i++) {
+        const ag_node *n = ag_node_at(s->t, i);
+        for (int k = 0; k <= n->nin; k++) {
+            const tensor *x = k < n->nin ? n->in[k] : n->out;
+            if (x && !all_finite(x)) {
+                snprintf(to, size, "%s %s of operation %ld (%s)", k < n->nin ? "input" : "result", SHAPE(x), i, n->op->name);
                 return;
             }
+        }
     }
+    snprintf(to, size, "a value that no recorded operation made");
 }
 
 static const char *bad_gradient(const nn_store *s)
@@ -50,7 +61,7 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
         if (parts > 1)
             loss = ag_scale(s->t, loss, 1.0 / parts);
         if (!isfinite(ag_value(loss))) {
-            first_bad(s->t, where, sizeof where);
+            first_bad(s, where, sizeof where);
             return error_set(e, "step %ld: the loss is not finite; first bad tensor: %s", s->step + 1, where);
         }
         ag_backward(s->t, loss);
@@ -63,7 +74,8 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
     nn_finish_grad(s->store);
     losses->grad_norm = train_grad_norm(s->store);
     if (!isfinite(losses->grad_norm))
-        return error_set(e, "step %ld: the gradient is not finite; first bad tensor: %s", s->step + 1, bad_gradient(s->store));
+        return error_set(e, "step %ld: the gradient is not finite; first bad tensor: the gradient of %s", s->step + 1,
+                         bad_gradient(s->store));
     if (s->clip > 0 && losses->grad_norm > s->clip)
         train_scale_grad(s->store, s->clip / losses->grad_norm);
     train_adamw_step(s->store, &s->adamw, ++s->step);

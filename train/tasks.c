@@ -1,5 +1,7 @@
 /* tasks.c - what one part of a batch is in each task: pictures and text in, a loss out. */
 #include "train/internal.h"
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A key for what is drawn for one sample in one epoch. */
@@ -8,12 +10,20 @@ static uint64_t draw_key(const run *r, long sample)
     return ag_mix(ag_mix((uint64_t)r->c->seed, 0x647261 + (uint64_t)r->epoch), (uint64_t)sample);
 }
 
-static const char **captions_of(run *r, tape *t, long B)
+/* (B) which caption of each sample is used */
+static const long *captions_of(const run *r, tape *t, long B)
 {
-    const char **texts = ag_alloc(t, B * (long)sizeof *texts);
+    long *rows = ag_alloc(t, B * (long)sizeof *rows);
     for (long b = 0; b < B; b++)
-        texts[b] = feed_caption(&r->feed, r->samples[b], draw_key(r, r->samples[b]));
-    return texts;
+        rows[b] = r->feed.first_text[r->samples[b]] + feed_caption(&r->feed, r->samples[b], draw_key(r, r->samples[b]));
+    return rows;
+}
+
+/* Texts for the Q-Former, [CLS] ... [SEP]; a row of -1 has no token that may be looked at. */
+static blip2_text words_of(const run *r, tape *t, const sequences *s, const long *rows)
+{
+    const blip2_config *m = &r->c->model;
+    return sequences_batch(s, t, r->c->batch, 1, rows, m->max_text, m->text_pad, NULL);
 }
 
 /* (B,N,E) of the vision tower; a frozen one leaves nothing behind but its result. */
@@ -33,8 +43,9 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
-    blip2_stage1_in in = { .features = features_of(r, t, B), .image_id = feed_identities_of(&r->feed, t, B, r->samples) };
-    in.text = feed_captions(t, r->bert, r->c->model.max_text, B, captions_of(r, t, B));
+    blip2_stage1_in in = { .features = features_of(r, t, B),
+                           .image_id = feed_identities_of(&r->feed, t, B, r->samples) };
+    in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
     blip2_stage1(&r->model, t, &in, &out);
@@ -46,51 +57,43 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
-/* ---- stage 2 --------------------------------------------------------------------------------------------------------- */
-/* One caption behind its prompt, or several questions with their answers; *asked: the question that the Q-Former is to
- * read as well, where the model is made so (then there is one), or "" for a caption.                             */
-static pieces sequence_of(const run *r, long sample, char **asked)
+/* ---- stage 2 ------------------------------------------------------------------------------------------------------ */
+/* One caption behind its prompt, or up to `each` questions with their answers (-1: none); *asked: the question that the
+ * Q-Former is to read as well, where the model is made so, or -1.                                                */
+static void choose_sequence(const run *r, long sample, long each, long *rows, long *asked)
 {
     const train_config *c = r->c;
-    const blip2_opt_config *o = &c->model.opt;
-    const record *one = &r->feed.records.items[sample];
+    const feed *f = &r->feed;
+    const record *one = &f->records.items[sample];
     uint64_t key = draw_key(r, sample);
-    pieces p = { 0 };
-    *asked = NULL;
+    for (long k = 0; k < each; k++)
+        rows[k] = -1;
+    *asked = -1;
     if (ag_uniform(key, 1) < c->caption_share || !one->question_count) {
-        const char *caption = c->first_caption && one->caption_count ? one->captions[0] : feed_caption(&r->feed, sample, ag_mix(key, 2));
-        pieces_add(&p, r->llm, o, c->model.prompt, caption, c->context_weight);
-        return p;
+        rows[0] = f->first_text[sample] + (c->first_caption ? 0 : feed_caption(f, sample, ag_mix(key, 2)));
+        return;
     }
     long first = (long)(ag_uniform(key, 3) * (double)one->question_count);
-    long many = c->model.question_in_qformer ? 1 : c->questions < one->question_count ? c->questions : one->question_count;
-    for (long k = 0; k < many; k++) {
-        const record_question *q = &one->questions[(first + k) % one->question_count];
-        char *given = blip2_question(&c->model, q->question), *said = mem_text(" %s", q->answer);
-        if (given && said)
-            pieces_add(&p, r->llm, o, given, said, c->context_weight);
-        p.failed |= !given || !said;
-        mem_free(given);
-        mem_free(said);
-        *asked = c->model.question_in_qformer ? q->question : NULL;
-    }
-    return p;
+    long many = each < one->question_count ? each : one->question_count;
+    for (long k = 0; k < many; k++)
+        rows[k] = f->first_question[sample] + (first + k) % one->question_count;
+    if (c->model.question_in_qformer)
+        *asked = f->first_asked[sample] + first;
 }
 
 tensor *task_stage2(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     const train_config *c = r->c;
-    long B = c->batch;
+    const blip2_config *m = &c->model;
+    long B = c->batch, each = m->question_in_qformer ? 1 : c->questions, most = m->opt.positions - m->qformer.queries;
     blip2_stage2_in in = { .features = features_of(r, t, B) };
-    pieces *rows = ag_alloc(t, B * (long)sizeof *rows);
-    char **asked = ag_alloc(t, B * (long)sizeof *asked);
-    #pragma omp parallel for
+    long *rows = ag_alloc(t, B * each * (long)sizeof *rows), *asked = ag_alloc(t, B * (long)sizeof *asked);
     for (long b = 0; b < B; b++)
-        rows[b] = sequence_of(r, r->samples[b], &asked[b]);
-    in.text = pieces_batch(t, B, rows, c->model.opt.positions - c->model.qformer.queries, c->model.opt.pad, &in.loss_weight);
-    if (c->model.question_in_qformer)
-        in.question = feed_questions(t, r->bert, c->model.max_text, B, (const char *const *)asked);
+        choose_sequence(r, r->samples[b], each, rows + b*each, &asked[b]);
+    in.text = sequences_batch(&r->feed.texts, t, B, each, rows, most, m->opt.pad, &in.loss_weight);
+    if (m->question_in_qformer)
+        in.question = words_of(r, t, &r->feed.asked, asked);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
     blip2_stage2(&r->model, t, &in, false, &out);
@@ -99,14 +102,15 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
-/* ---- the two pre-trainings ----------------------------------------------------------------------------------------------- */
+/* ---- the two pre-trainings -------------------------------------------------------------------------------------------- */
 /* For each caption the first of the batch that reads like it. */
-static const long *alike(tape *t, long B, const char *const *texts)
+static const long *alike(tape *t, blip2_text text)
 {
-    long *same = ag_alloc(t, B * (long)sizeof *same);
-    for (long b = 0; b < B; b++)
-        for (same[b] = 0; same[b] < b && strcmp(texts[same[b]], texts[b]); same[b]++)
-            ;
+    long *same = ag_alloc(t, text.B * (long)sizeof *same);
+    for (long b = 0; b < text.B; b++)
+        for (same[b] = 0; same[b] < b; same[b]++)
+            if (!memcmp(text.ids + same[b]*text.T, text.ids + b*text.T, (size_t)text.T * sizeof *text.ids))
+                break;
     return same;
 }
 
@@ -114,12 +118,11 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds(), right;
     long B = r->c->batch;
-    const char **texts = captions_of(r, t, B);
+    tensor *pictures = feed_pixels(&r->feed, t, B, r->samples);
+    blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     const long *same = feed_identities_of(&r->feed, t, B, r->samples);
     if (!same)
-        same = alike(t, B, texts);
-    tensor *pictures = feed_pixels(&r->feed, t, B, r->samples);
-    blip2_text text = feed_captions(t, r->bert, r->c->model.max_text, B, texts);
+        same = alike(t, text);
     r->data_seconds += clock_seconds() - from;
     tensor *loss = blip2_contrastive_loss(&r->contrastive, &r->model.vision, t, pictures, text, same, &right);
     train_loss(l, "loss", ag_value(loss));
@@ -127,44 +130,26 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
     return loss;
 }
 
-/* A document's first piece is context unless it asks and answers; later captions are to be told from it and count. */
-static pieces document_of(const run *r, long sample)
-{
-    const train_config *c = r->c;
-    pieces p = { 0 };
-    char *copy = mem_text("%s", r->feed.documents[sample]);
-    p.failed = !copy;
-    bool first = true;
-    for (char *piece = copy; piece; first = false) {
-        char *tab = strchr(piece, '\t');
-        if (tab)
-            *tab = 0;
-        char *answer = strstr(piece, "answer:");
-        const char *said = answer ? answer + 7 : first ? "" : piece;
-        char *given = mem_text("%.*s", answer ? (int)(said - piece) : first ? (int)strlen(piece) : 0, piece);
-        if (given)
-            pieces_add(&p, r->llm, &c->model.opt, given, said, c->context_weight);
-        p.failed |= !given;
-        mem_free(given);
-        piece = tab ? tab + 1 : NULL;
-    }
-    mem_free(copy);
-    return p;
-}
-
 tensor *task_lm(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
-    const train_config *c = r->c;
+    const blip2_opt_config *o = &r->c->model.opt;
     blip2_stage2_in in = { 0 };
-    pieces *rows = ag_alloc(t, c->batch * (long)sizeof *rows);
-    #pragma omp parallel for
-    for (long b = 0; b < c->batch; b++)
-        rows[b] = document_of(r, r->samples[b]);
-    in.text = pieces_batch(t, c->batch, rows, c->model.opt.positions, c->model.opt.pad, &in.loss_weight);
+    in.text = sequences_batch(&r->feed.texts, t, r->c->batch, 1, r->samples, o->positions, o->pad, &in.loss_weight);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
     blip2_stage2(&r->model, t, &in, false, &out);
     train_loss(l, "loss", ag_value(out.loss));
     return out.loss;
+}
+
+/* ---- what a model that knows nothing gets: all answers equally likely ---------------------------------------------- */
+double task_start(const run *r, const char *loss, char why[32])
+{
+    const train_config *c = r->c;
+    long n = !strcmp(loss, "itc") || (c->task == TRAIN_VIT && !strcmp(loss, "loss")) ? c->batch : !strcmp(loss, "itm") ? 2
+           : !strcmp(loss, "itg") ? c->model.qformer.vocab : c->task == TRAIN_LM && !strcmp(loss, "loss") ? c->model.opt.vocab
+           : 0;
+    snprintf(why, 32, "ln %ld", n);
+    return n ? log((double)n) : NAN;
 }

@@ -1,5 +1,5 @@
-/* train.h - optimiser, schedules, data order, the loop, checkpoints and logs. Tasks: stage 1, stage 2, and the two small
- * pre-trainings that make frozen towers from nothing (a CLIP-style ViT, OPT as a language model).                */
+/* train.h - optimiser, schedules, data order, the loop, checkpoints and logs. Tasks: stage 1, stage 2, and the two
+ * small pre-trainings that make frozen towers from nothing (a CLIP-style ViT, OPT as a language model).         */
 #ifndef TRAIN_H
 #define TRAIN_H
 #include "blip2/blip2.h"
@@ -18,13 +18,17 @@ typedef struct train_schedule {
     train_schedule_kind kind;
     double init_lr, min_lr, warmup_lr, decay_rate; /* warmup_lr < 0: init_lr */
     long warmup_steps, max_epoch, steps_per_epoch;
-    bool by_step;                                  /* cosine over all steps after the warm-up; else a staircase by epoch */
+    bool by_step;                      /* cosine over all steps after the warm-up; else a staircase by epoch */
 } train_schedule;
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
 
 /* ---- one optimiser step ------------------------------------------------------------------------------------------ */
 enum { TRAIN_LOSSES = 8 };
-typedef struct train_losses { int count; const char *name[TRAIN_LOSSES]; double value[TRAIN_LOSSES], grad_norm; } train_losses;
+typedef struct train_losses {
+    int count;
+    const char *name[TRAIN_LOSSES];
+    double value[TRAIN_LOSSES], grad_norm;
+} train_losses;
 void train_loss(train_losses *l, const char *name, double value);          /* adds one number to the log of a step */
 /* Builds the loss () of one part (0..accumulate-1) of the batch on the tape and names what goes into the log. */
 typedef tensor *(*train_forward)(void *ctx, tape *t, int part, train_losses *losses);
@@ -48,20 +52,41 @@ typedef struct train_config {
     config_list pretrained, freeze;
     char bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
     blip2_contrastive_config contrastive;
-    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE], output_dir[CONFIG_TEXT_SIZE];
+    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE];
+    char output_dir[CONFIG_TEXT_SIZE];
     int task, schedule, by_step, identity;
     long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq, save_freq;
-    double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm, caption_share, context_weight;
+    double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
+    double caption_share, context_weight;
     bool families, first_caption;
 } train_config;
 enum { TRAIN_TABLES = 4 };
 train_config train_config_default(void);
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
 
+/* Who watches a run; called between steps, by the thread that trains. Functions may be NULL. */
+typedef struct train_line {            /* one step */
+    const char *task;
+    long step, steps, first, epoch, samples;       /* step counts from 1; first: steps done when this process began */
+    const train_losses *losses;
+    double lr, data_seconds, step_seconds;
+    bool shown;                                    /* log_freq says that a person is to see it */
+} train_line;
+typedef struct train_watch {
+    void *context;
+    void (*note)(void *context, const char *text);
+    void (*warn)(void *context, const char *text);
+    void (*step)(void *context, const train_line *line);
+} train_watch;
+typedef struct train_options {
+    bool resume;                       /* go on from output_dir/checkpoint.h5, to the same bits as without the stop */
+    bool dry_run;                      /* open everything, train nothing, write nothing */
+    const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
+    const train_watch *watch;          /* NULL: nobody */
+} train_options;
 typedef struct train_result { long steps; double seconds; bool stopped; } train_result;
-/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}; *stop set (by a signal) ends it after the
- * step in hand, with the model saved.                                                                            */
-bool train_run(const train_config *c, bool quiet, const volatile int *stop, train_result *result, error *e);
-
+/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every save_freq steps. A
+ * run that is stopped saves both files; one that meets a number that is not finite saves the checkpoint before it. */
+bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
 #pragma GCC visibility pop
 #endif

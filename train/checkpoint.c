@@ -1,0 +1,188 @@
+/* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the run depends on:
+ * every parameter (those of the contrastive heads too), AdamW's moments under optimizer/, and the steps done under state/.
+ * The order of the samples and every random number are functions of seed and step, so a run that goes on from it
+ * ends with the same bits as one that was never stopped.                                                         */
+#include "train/internal.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char newest[] = "checkpoint.h5", previous[] = "checkpoint.old.h5";
+
+static bool add_parts(const tokenizer *t, const char *group, blip2_part *parts, int *n, error *e)
+{
+    tokenizer_file files[TOKENIZER_FILES];
+    int count = t ? tokenizer_files(t, files, e) : 0;
+    if (t && !count)
+        return false;
+    for (int i = 0; i < count; i++) {
+        snprintf(parts[*n].name, sizeof parts[*n].name, "%s/%s", group, files[i].name);
+        parts[*n].bytes = files[i].bytes;
+        parts[(*n)++].size = files[i].size;
+    }
+    return true;
+}
+
+static void write_number(h5_out *f, const char *name, long value)
+{
+    h5_write(f, name, H5_LONGS, 1, (const long[]){ 1 }, (const int64_t[]){ value });
+}
+
+/* ---- what must be the same for a run to go on ---------------------------------------------------------------------- */
+enum { NUMBERS = 4 };
+typedef struct number { const char *name, *what; long value; } number;
+
+static void numbers_of(const run *r, number to[NUMBERS])
+{
+    const train_config *c = r->c;
+    to[0] = (number){ "state/task", "run.task", c->task };
+    to[1] = (number){ "state/seed", "run.seed", c->seed };
+    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters", c->batch * c->accumulate };
+    to[3] = (number){ "state/samples", "samples in the data set", r->feed.n };
+}
+
+static void write_state(const run *r, h5_out *f)
+{
+    number numbers[NUMBERS];
+    numbers_of(r, numbers);
+    for (int i = 0; i < NUMBERS; i++)
+        write_number(f, numbers[i].name, numbers[i].value);
+    write_number(f, "state/step", r->stepper.step);
+    for (long i = 0; i < r->store->count; i++) {           /* blip2_write leaves these out */
+        const tensor *x = r->store->entries[i].value;
+        char name[NN_NAME];
+        nn_dataset(x->name, name);
+        if (nn_has_prefix(x->name, "contrastive") && !r->store->entries[i].alias_of)
+            h5_write(f, name, H5_REALS, x->ndim, x->dim, x->data);
+    }
+    nn_save_moments(r->store, f);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------------- */
+static bool save(const run *r, const char *path, bool state, error *e)
+{
+    blip2_part parts[2 * TOKENIZER_FILES];
+    int n = 0;
+    char *source = mem_text("trained: task %s, seed %ld, %ld steps", train_tasks[r->c->task], r->c->seed, r->stepper.step);
+    bool ok = source ? add_parts(r->bert, "bert", parts, &n, e) && add_parts(r->llm, "llm", parts, &n, e)
+                     : error_set(e, "%s: out of memory", QUOTE(path));
+    h5_out *f = ok ? h5_create(path, e) : NULL;
+    ok = f != NULL;
+    if (f && !(ok = blip2_write(&r->model, f, source, parts, n))) {
+        h5_abandon(f);
+        error_set(e, "%s: out of memory", QUOTE(path));
+    }
+    if (ok && state)
+        write_state(r, f);
+    ok = ok && h5_finish(f, e);
+    blip2_free_parts(parts, n);
+    mem_free(source);
+    return ok;
+}
+
+static char *path_of(const run *r, const char *name)
+{
+    return mem_text("%s/%s", r->c->output_dir, name);
+}
+
+bool save_model(const run *r, error *e)
+{
+    char *path = path_of(r, "model.h5");
+    bool ok = path ? save(r, path, false, e) : error_set(e, "out of memory");
+    mem_free(path);
+    return ok;
+}
+
+/* checkpoint.h5, if there is one, becomes checkpoint.old.h5. */
+static bool set_aside(const run *r, bool *was, error *e)
+{
+    char *path = path_of(r, newest), *old = path_of(r, previous);
+    bool ok = path && old;
+    int status = ok ? rename(path, old) : 0;
+    *was = ok && !status;
+    if (!ok)
+        error_set(e, "out of memory");
+    else if (status && errno != ENOENT)
+        ok = error_set(e, "%s: cannot be renamed; %s", QUOTE(path), strerror(errno));
+    mem_free(path);
+    mem_free(old);
+    return ok;
+}
+
+bool set_checkpoint_aside(const run *r, error *e)
+{
+    bool was;
+    if (!set_aside(r, &was, e))
+        return false;
+    if (was)
+        run_warn(r, "%s: starts anew; the checkpoint that was there is now %s (--resume would have gone on from it)",
+                 QUOTE(r->c->output_dir), previous);
+    return true;
+}
+
+bool save_checkpoint(const run *r, error *e)
+{
+    bool was;
+    char *path = path_of(r, newest);
+    bool ok = path ? set_aside(r, &was, e) && save(r, path, true, e) : error_set(e, "out of memory");
+    mem_free(path);
+    return ok;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------------- */
+static bool read_number(h5 *f, const char *name, long *value, error *e)
+{
+    int64_t found = 0;
+    if (!h5_read(f, name, H5_LONGS, 1, (const long[]){ 1 }, &found, e))
+        return false;
+    *value = (long)found;
+    return true;
+}
+
+static bool same_run(const run *r, h5 *f, error *e)
+{
+    number numbers[NUMBERS];
+    numbers_of(r, numbers);
+    e->lines = 0;
+    for (int i = 0; i < NUMBERS; i++) {
+        long found;
+        error why;
+        if (!read_number(f, numbers[i].name, &found, &why))
+            error_line(e, "%s", why.text);
+        else if (found != numbers[i].value)
+            error_line(e, "%s: %s: the checkpoint has %ld, this run %ld", QUOTE(h5_path(f)), numbers[i].what, found,
+                       numbers[i].value);
+    }
+    return error_close(e, ERROR_USAGE, "%s: is of another run", QUOTE(h5_path(f)));
+}
+
+static bool load(run *r, const char *path, error *e)
+{
+    h5 *f = h5_open(path, e);
+    if (!f)
+        return false;
+    long step = 0;
+    bool ok = same_run(r, f, e) && read_number(f, "state/step", &step, e) && blip2_load(&r->model, f, "", e)
+              && nn_load_moments(r->store, f, e);
+    h5_close(f);
+    if (ok && (step < 1 || step > UINT32_MAX))
+        ok = error_set(e, "%s: state/step: expected a number of steps, found %ld", QUOTE(path), step);
+    if (ok)
+        r->stepper.step = step;
+    return ok;
+}
+
+bool load_checkpoint(run *r, error *e)
+{
+    char *path = path_of(r, newest), *old = path_of(r, previous);
+    error why;
+    bool ok = path && old ? load(r, path, e) : error_set(e, "out of memory");
+    if (!ok && path && old && e->kind == ERROR_RUN && !access(old, F_OK) && load(r, old, &why)) {
+        run_warn(r, "%s; going on from %s", e->text, QUOTE(old));
+        ok = true;
+    }
+    mem_free(path);
+    mem_free(old);
+    return ok;
+}

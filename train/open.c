@@ -1,0 +1,219 @@
+/* open.c - what a run needs, from its configuration: tokenizers, data, the model and what it starts from. */
+#include "train/internal.h"
+#include <stdio.h>
+#include <string.h>
+
+/* "FILE:prefix" in two; prefix "" means all that both hold. */
+static void split_source(const char *item, char file[CONFIG_TEXT_SIZE], char prefix[CONFIG_TEXT_SIZE])
+{
+    const char *colon = strrchr(item, ':');
+    bool has = colon && !strchr(colon, '/');
+    snprintf(file, CONFIG_TEXT_SIZE, "%.*s", has ? (int)(colon - item) : (int)strlen(item), item);
+    snprintf(prefix, CONFIG_TEXT_SIZE, "%s", has ? colon + 1 : "");
+}
+
+/* ---- tokenizers --------------------------------------------------------------------------------------------------- */
+/* The tokenizer in a model file; *to stays NULL where it has none. */
+static bool tokenizer_inside(const char *file, const char *group, tokenizer **to, error *e)
+{
+    blip2_part parts[BLIP2_PARTS];
+    tokenizer_file files[BLIP2_PARTS];
+    h5 *f = h5_open(file, e);
+    if (!f)
+        return false;
+    int n = blip2_read_parts(f, group, parts, e);
+    h5_close(f);
+    for (int k = 0; k < n; k++)
+        files[k] = (tokenizer_file){ parts[k].name, parts[k].bytes, parts[k].size };
+    *to = n > 0 ? tokenizer_load(file, files, n, e) : NULL;
+    blip2_free_parts(parts, n > 0 ? n : 0);
+    return n == 0 || *to;
+}
+
+/* From its folder, or from the last pretrained file that carries one. */
+static bool one_tokenizer(const train_config *c, const char *folder, const char *group, tokenizer **to, error *e)
+{
+    if (*folder)
+        return (*to = tokenizer_read(folder, e)) != NULL;
+    for (int i = c->pretrained.count - 1; i >= 0 && !*to; i--) {
+        char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE];
+        split_source(c->pretrained.item[i], file, prefix);
+        if (!tokenizer_inside(file, group, to, e))
+            return false;
+    }
+    return *to || error_usage(e, "model.%s_tokenizer: expected a folder, or a pretrained file that carries a tokenizer; "
+                              "found neither", group);
+}
+
+static bool special(const tokenizer *t, const char *group, const char *token, long *to, error *e)
+{
+    int id = tokenizer_id(t, token);
+    *to = id;
+    return id >= 0 || error_set(e, "model.%s_tokenizer: its vocabulary has no %s", group, token);
+}
+
+static bool open_bert(run *r, train_config *c, error *e)
+{
+    blip2_config *m = &c->model;
+    if (!one_tokenizer(c, c->bert_tokenizer, "bert", &r->bert, e) || tokenizer_add(r->bert, "[DEC]", e) < 0
+        || !special(r->bert, "bert", "[CLS]", &m->cls, e) || !special(r->bert, "bert", "[SEP]", &m->sep, e)
+        || !special(r->bert, "bert", "[PAD]", &m->text_pad, e) || !special(r->bert, "bert", "[DEC]", &m->dec, e))
+        return false;
+    m->qformer.vocab = tokenizer_size(r->bert);
+    return true;
+}
+
+static bool open_llm(run *r, train_config *c, error *e)
+{
+    blip2_config *m = &c->model;
+    token_list line = { 0 };
+    if (!one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e) || !special(r->llm, "llm", "</s>", &m->opt.bos, e)
+        || !special(r->llm, "llm", "<pad>", &m->opt.pad, e))
+        return false;
+    bool ok = tokenizer_encode(r->llm, "\n", 1, &(tokenizer_options){ .bare = true }, &line, e);
+    m->opt.eos = ok && line.n == 1 ? line.ids[0] : m->opt.bos;     /* LAVIS: a newline ends a text */
+    m->opt.vocab = tokenizer_size(r->llm);
+    mem_free(line.ids);
+    return ok;
+}
+
+/* The vocabularies decide sizes and special ids of the architecture. */
+static bool open_tokenizers(run *r, train_config *c, error *e)
+{
+    bool bert = c->task == TRAIN_VIT || c->task == TRAIN_STAGE1 || c->model.question_in_qformer;
+    bool llm = c->task == TRAIN_STAGE2 || c->task == TRAIN_LM;
+    return (!bert || open_bert(r, c, e)) && (!llm || open_llm(r, c, e));
+}
+
+/* ---- data ------------------------------------------------------------------------------------------------------------ */
+static bool open_order(run *r, error *e)
+{
+    const train_config *c = r->c;
+    const feed *f = &r->feed;
+    long step = c->batch * c->accumulate, *family = NULL;
+    if (f->n < step)
+        return error_usage(e, "run.batch_size_train x run.accum_grad_iters: expected at most the %ld samples of the data set, "
+                           "found %ld", f->n, step);
+    if (c->families && c->task != TRAIN_LM) {
+        if (!(family = mem_new((size_t)f->n * sizeof *family)))
+            return error_set(e, "out of memory for the families of %ld samples", f->n);
+        for (long i = 0; i < f->n; i++)
+            family[i] = f->records.items[i].family;
+    }
+    bool ok = sampler_new(&r->sampler, (uint64_t)c->seed, f->n, family, e);
+    mem_free(family);
+    r->per_epoch = f->n / step * step;                     /* the rest of an epoch is left out, as LAVIS's drop_last */
+    r->steps = c->max_iters ? c->max_iters : c->max_epoch * (r->per_epoch / step);
+    return ok;
+}
+
+static bool open_data(run *r, error *e)
+{
+    const train_config *c = r->c;
+    feed *f = &r->feed;
+    bool ok = c->task == TRAIN_LM ? feed_documents(f, c, r->llm, e)
+            : feed_pictures(f, c, e) && feed_identities(f, (train_identity)c->identity, e)
+              && feed_texts(f, c, r->bert, r->llm, e);
+    return ok && open_order(r, e);
+}
+
+/* ---- the model ------------------------------------------------------------------------------------------------------- */
+/* Which parts a task needs is the task's business, not the user's. */
+static void choose_parts(train_config *c)
+{
+    blip2_config *m = &c->model;
+    if (c->task == TRAIN_LM)
+        m->vision.kind = BLIP2_VIT_NONE;
+    if (c->task == TRAIN_LM || c->task == TRAIN_VIT)
+        m->qformer.queries = 0;
+    m->question_in_qformer = m->question_in_qformer && c->task == TRAIN_STAGE2;
+    m->stage1 = c->task == TRAIN_STAGE1;
+    m->qformer.text = c->task == TRAIN_STAGE1 || m->question_in_qformer;
+    m->qformer.head = c->task == TRAIN_STAGE1;
+    m->llm = c->task == TRAIN_STAGE2 || c->task == TRAIN_LM ? BLIP2_LLM_OPT : BLIP2_LLM_NONE;
+    m->qformer.memory_width = m->vision.width;
+}
+
+static bool check_parts(const train_config *c, error *e)
+{
+    const blip2_config *m = &c->model;
+    if (c->task != TRAIN_LM && m->vision.kind == BLIP2_VIT_NONE)
+        return error_usage(e, "model.vit.kind: expected clip or eva, found none; task %s needs pictures", train_tasks[c->task]);
+    if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && m->qformer.queries < 1)
+        return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld", m->qformer.queries);
+    long soft = c->task == TRAIN_STAGE2 ? m->qformer.queries : 0;
+    if (m->llm == BLIP2_LLM_OPT && m->opt.positions < soft + 2)
+        return error_usage(e, "model.opt.positions: expected at least %ld (queries and two tokens), found %ld", soft + 2,
+                           m->opt.positions);
+    return blip2_config_check("model", m, e);
+}
+
+static bool load_pretrained(run *r, error *e)
+{
+    const train_config *c = r->c;
+    for (int i = 0; i < c->pretrained.count; i++) {
+        char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE];
+        split_source(c->pretrained.item[i], file, prefix);
+        h5 *f = h5_open(file, e);
+        if (!f)
+            return false;
+        if (!h5_sealed(f))
+            run_warn(r, "%s: has no digests, damage would not be seen", QUOTE(file));
+        bool ok = *prefix ? blip2_load(&r->model, f, prefix, e) : nn_load_common(r->store, f, e);
+        h5_close(f);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static void init_model(void *context)
+{
+    run *r = context;
+    const train_config *c = r->c;
+    blip2_model_init(&r->model, r->store, &c->model);
+    if (c->task == TRAIN_VIT) {
+        blip2_contrastive_config text = c->contrastive;
+        text.text.vocab = c->model.qformer.vocab;
+        text.text.positions = c->model.max_text;
+        text.text.init_std = c->model.opt.init_std;
+        blip2_contrastive_init(&r->contrastive, nn_sub(nn_root(r->store), "contrastive"), c->model.vision.width, &text);
+    }
+}
+
+static bool open_model(run *r, error *e)
+{
+    const train_config *c = r->c;
+    error why;
+    if (!(r->store = nn_store_new((uint64_t)c->seed)) || !(r->t = ag_tape_new()))
+        return error_set(e, "out of memory");
+    if (!ag_try(r->t, init_model, r, &why))
+        return error_usage(e, "model: %s", why.text);
+    for (int i = 0; i < c->freeze.count; i++)
+        if (!nn_freeze(r->store, c->freeze.item[i]))
+            return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"", QUOTE(c->freeze.item[i]));
+    return nn_build(r->store, true, e);
+}
+
+bool run_open(run *r, train_config *c, bool resume, error *e)
+{
+    choose_parts(c);
+    r->c = c;
+    if (!check_parts(c, e) || !open_tokenizers(r, c, e) || !check_parts(c, e) || !open_data(r, e) || !open_model(r, e))
+        return false;
+    if (!r->store->trainable)
+        return error_usage(e, "model.freeze: nothing is left to train");
+    r->stepper = (train_stepper){ .store = r->store, .t = r->t, .clip = c->max_grad_norm, .accumulate = (int)c->accumulate,
+                                  .seed = (uint64_t)c->seed, .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
+    return resume ? load_checkpoint(r, e) : load_pretrained(r, e);
+}
+
+void run_close(run *r)
+{
+    sampler_free(&r->sampler);
+    feed_free(&r->feed);
+    tokenizer_free(r->bert);
+    tokenizer_free(r->llm);
+    nn_store_free(r->store);
+    ag_tape_free(r->t);
+}
