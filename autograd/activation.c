@@ -1,17 +1,17 @@
 /* activation.c - y = act(x), element by element.
  *
- *   GELU        y = x Phi(x),  Phi(x) = (1 + erf(x / sqrt 2)) / 2           Hendrycks & Gimpel 2016 (arXiv 1606.08415)
+ *   GELU        y = x Phi(x),  Phi(x) = (1 + erf(x / sqrt 2)) / 2        Hendrycks & Gimpel 2016, section 2
  *               y' = Phi(x) + x phi(x),  phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
- *   GELU tanh   y = x (1 + u) / 2,  u = tanh(k (x + c x^3)),  k = sqrt(2 / pi),  c = 0.044715       the same, section 2
+ *   GELU tanh   y = x (1 + u) / 2,  u = tanh(k (x + c x^3)),  k = sqrt(2 / pi),  c = 0.044715       the same
  *               y' = (1 + u) / 2 + x (1 - u^2) k (1 + 3 c x^2) / 2
- *   QuickGELU   y = x s,  s = 1 / (1 + exp(-1.702 x)),   y' = s + 1.702 x s (1 - s)                 the same; CLIP
+ *   QuickGELU   y = x s,  s = 1 / (1 + exp(-1.702 x)),   y' = s + 1.702 x s (1 - s)         the same; CLIP
  *   ReLU        y = max(x, 0),   y' = 1 where x > 0, else 0                 */
 #include "autograd/internal.h"
 
 static const real half = (real)0.5, root_half = (real)M_SQRT1_2, quick = (real)1.702, tanh_c = (real)0.044715;
 static const real tanh_k = (real)(M_2_SQRTPI * M_SQRT1_2), phi_0 = (real)(0.5 * M_2_SQRTPI * M_SQRT1_2);
 
-/* ---- n elements on one thread; linear.c calls these too --------------------------------------------------------- */
+/* ---- n elements on one thread; linear.c calls these too ------------------------------------------------ */
 static void gelu(long n, const real *x, real *y)
 {
     AG_SIMD
@@ -91,15 +91,22 @@ static const struct {
     void (*forward)(long n, const real *x, real *y);
     void (*back)(long n, const real *x, const real *dy, real *dx);
 } kernels[] = {
-    [AG_NONE] = { same, same_back }, [AG_GELU] = { gelu, gelu_back }, [AG_GELU_TANH] = { gelu_tanh, gelu_tanh_back },
-    [AG_QUICK_GELU] = { quick_gelu, quick_gelu_back }, [AG_RELU] = { relu, relu_back },
+    [AG_NONE] = { same, same_back }, [AG_GELU] = { gelu, gelu_back },
+    [AG_GELU_TANH] = { gelu_tanh, gelu_tanh_back }, [AG_QUICK_GELU] = { quick_gelu, quick_gelu_back },
+    [AG_RELU] = { relu, relu_back },
 };
 
-void ag_act_forward(ag_act act, long n, const real *x, real *y) { kernels[act].forward(n, x, y); }
+void ag_act_forward(ag_act act, long n, const real *x, real *y)
+{
+    kernels[act].forward(n, x, y);
+}
 
-void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx) { kernels[act].back(n, x, dy, dx); }
+void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx)
+{
+    kernels[act].back(n, x, dy, dx);
+}
 
-/* ---- the operation: a thread owns whole blocks ------------------------------------------------------------------- */
+/* ---- the operation: a thread owns whole blocks --------------------------------------------------------- */
 enum { BLOCK = 1024 };
 
 static void activation_cpu(long n, ag_act act, const real *x, real *y)
@@ -132,11 +139,11 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const ag_act acts[] = { AG_GELU, AG_GELU_TANH, AG_QUICK_GELU, AG_RELU };
-    static const long sizes[][2] = { { 3, 4 }, { 1, 1 }, { 40, 2 }, { 25, 800 } };      /* the last one is split */
+    static const long sizes[][2] = { { 3, 4 }, { 1, 1 }, { 40, 2 }, { 25, 800 } };     /* the last is split */
     ag_act act = acts[variant % 4];
     const long *d = sizes[variant / 4];
-    tensor *x = act != AG_RELU ? ag_input(p, "x", DIMS(d[0], d[1])) :
-                variant / 4 == 3 ? ag_input_apart(p, "x", DIMS(2, 5, 7), 0.3) :    /* more would bring the kink near */
+    tensor *x = act != AG_RELU ? ag_input(p, "x", DIMS(d[0], d[1])) :      /* ReLU's kink: few */
+                variant / 4 == 3 ? ag_input_apart(p, "x", DIMS(2, 5, 7), 0.3) :
                 ag_input_apart(p, "x", DIMS(d[0], d[1]), 0.1);
     return ag_activation(ag_probe_tape(p), x, act);
 }

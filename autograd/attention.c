@@ -1,17 +1,18 @@
-/* attention.c - y = softmax(scale q k' + bias + mask) v, in heads.  Vaswani et al. 2017, eq. 1 and section 3.2.2.
+/* attention.c - y = softmax(scale q k' + bias + mask) v, in heads.  Vaswani et al. 2017, eq. 1, section 3.2.
  *
- * q, y (B,Tq,D);  k, v (M,Tk,D), behind past_k, past_v (M,Tp,D) or behind what a cache holds: S keys in all. Head h
- * is columns h d .. h d + d - 1 of each (d = D/H), read in place with a leading dimension of D; batch row b reads
- * row m = memory_row[b] of keys and values. With P (Tq,S) the probabilities of one (b,h) and P~ after dropout:
- *     dV = P~' dY,   dP = drop(dY V'),   dS = P * (dP - rowsum(P * dP)),   dQ = scale dS K,   dK = scale dS' Q,
- * and dbias sums dS over b. A thread owns one (m,h): it walks the batch rows that read m, in order, so nothing is
- * shared and the bits do not depend on the number of threads. P is kept for backward, dropout is drawn again.     */
+ * q, y (B,Tq,D);  k, v (M,Tk,D), behind past_k, past_v (M,Tp,D) or behind what a cache holds: S keys in all.
+ * Head h is columns h d .. h d + d - 1 of each (d = D/H), read in place with a leading dimension of D; batch
+ * row b reads row m = memory_row[b] of keys and values. With P (Tq,S) the probabilities of one (b,h), and P~
+ * those after dropout:   dV = P~' dY,   dP = drop(dY V'),   dS = P * (dP - rowsum(P * dP)),
+ *                        dQ = scale dS K,   dK = scale dS' Q,   and dbias sums dS over b.
+ * A thread owns one (m,h): it walks the batch rows that read m, in order, so nothing is shared and the bits
+ * do not depend on the number of threads. P is kept for backward, dropout is drawn again. */
 #include "autograd/internal.h"
 #include <string.h>
 
 typedef struct part {                                      /* past keys and values, or the new ones */
     const real *k, *v;
-    long T, stride;                                        /* keys of a memory row; elements to the next one */
+    long T, stride;                                        /* keys of a memory row; elements to the next */
     real *dk, *dv, into_k, into_v;                         /* NULL: not wanted; 0 overwrites, 1 adds */
 } part;
 
@@ -30,7 +31,10 @@ typedef struct attention {
 
 static long memory_of(const attention *a, long b) { return a->memory_row ? a->memory_row[b] : b; }
 
-static bool worth_threads(const attention *a) { return a->B * a->H * a->Tq * a->S * a->d > 4 * AG_PARALLEL_MIN; }
+static bool worth_threads(const attention *a)
+{
+    return a->B * a->H * a->Tq * a->S * a->d > 4 * AG_PARALLEL_MIN;
+}
 
 /* to (Tq,S) = from with dropout; to may be from. */
 static void drop_head(const attention *a, long b, long h, const real *from, real *to)
@@ -40,7 +44,7 @@ static void drop_head(const attention *a, long b, long h, const real *from, real
         ag_drop_band(a->drop, key, (uint32_t)h, band, a->Tq, a->S, from, 0, to);
 }
 
-/* ---- forward ---------------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------- */
 /* Row i of the scores: bias added, what may not be seen set to -inf. */
 static void cover_row(const attention *a, long b, long h, long i, real *x)
 {
@@ -78,7 +82,8 @@ static void head_forward(const attention *a, long b, long h, const real *q, real
                     a->part[i].v + m * a->part[i].stride + h * a->d, a->D, i > 0, y + at, a->D);
 }
 
-static void attention_cpu(const attention *a, const real *q, real *scratch, real *y)     /* scratch: (Tq,S) a thread */
+/* scratch holds (Tq,S) for each thread. */
+static void attention_cpu(const attention *a, const real *q, real *scratch, real *y)
 {
     #pragma omp parallel if (worth_threads(a))
     {
@@ -89,10 +94,10 @@ static void attention_cpu(const attention *a, const real *q, real *scratch, real
     }
 }
 
-/* ---- backward --------------------------------------------------------------------------------------------------- */
-/* One (b,h). first: no batch row before b reads the same memory. work (Tq,S) is scratch; dS (Tq,S) stays filled. */
-static void head_backward(const attention *a, long b, long h, bool first, const real *q, const real *dy, real *work,
-                          real *dS, real *dq, real into_q)
+/* ---- backward ------------------------------------------------------------------------------------------ */
+/* One (b,h). first: no batch row before b reads the same memory. work (Tq,S) is scratch, dS (Tq,S) kept. */
+static void head_backward(const attention *a, long b, long h, bool first, const real *q, const real *dy,
+                          real *work, real *dS, real *dq, real into_q)
 {
     long at = b * a->Tq * a->D + h * a->d, m = memory_of(a, b), from = 0;
     const real *P = a->probs + (b * a->H + h) * a->Tq * a->S, *weights = a->drop ? work : P;
@@ -138,8 +143,8 @@ static void head_unread(const attention *a, long m, long h)
 }
 
 /* all (B,H,Tq,S) takes every dS, for the bias; NULL: scratch, two (Tq,S) a thread, holds one at a time. */
-static void attention_back_cpu(const attention *a, bool threads, const real *q, const real *dy, real *scratch, real *all,
-                               real *dq, real into_q)
+static void attention_back_cpu(const attention *a, bool threads, const real *q, const real *dy, real *scratch,
+                               real *all, real *dq, real into_q)
 {
     long area = a->Tq * a->S;
     #pragma omp parallel if (threads && worth_threads(a))
@@ -201,13 +206,13 @@ static void backward(const ag_node *n)
     ag_rewind(n->tape, mark);
 }
 
-/* ---- the checking example: every option on and off -------------------------------------------------------------- */
-enum { MASK = 1, ONE_MASK = 2, ROW_MASK = 4, CAUSAL = 8, WITH_BIAS = 16, PAST = 32, ROWS = 64, DROP = 128, SCALE = 256,
-       PROBS = 512, TWINS = 1024, ONE = 2048, BIG = 4096 };
+/* ---- the checking example: every option on and off ----------------------------------------------------- */
+enum { MASK = 1, ONE_MASK = 2, ROW_MASK = 4, CAUSAL = 8, WITH_BIAS = 16, PAST = 32, ROWS = 64, DROP = 128,
+       SCALE = 256, PROBS = 512, TWINS = 1024, ONE = 2048, BIG = 4096 };
 static const int with[] = {
-    0, MASK, CAUSAL, WITH_BIAS, PAST, ROWS, DROP, ONE, SCALE | PROBS, MASK | CAUSAL | PAST, WITH_BIAS | ROWS | DROP,
-    PAST | ROWS | DROP | MASK, ONE_MASK | PAST | PROBS, ROW_MASK, SCALE | CAUSAL | WITH_BIAS, TWINS, TWINS | ROWS | PAST,
-    BIG | MASK | DROP, BIG | ROWS | PAST | WITH_BIAS,
+    0, MASK, CAUSAL, WITH_BIAS, PAST, ROWS, DROP, ONE, SCALE | PROBS, MASK | CAUSAL | PAST,
+    WITH_BIAS | ROWS | DROP, PAST | ROWS | DROP | MASK, ONE_MASK | PAST | PROBS, ROW_MASK,
+    SCALE | CAUSAL | WITH_BIAS, TWINS, TWINS | ROWS | PAST, BIG | MASK | DROP, BIG | ROWS | PAST | WITH_BIAS,
 };
 
 static tensor *example(ag_probe *p, int variant)
@@ -243,7 +248,7 @@ static tensor *example(ag_probe *p, int variant)
 
 const ag_op ag_op_attention = { "attention", backward, example, .variants = AG_COUNT(with) };
 
-/* ---- the operation ---------------------------------------------------------------------------------------------- */
+/* ---- the operation ------------------------------------------------------------------------------------- */
 static void check_keys(const tensor *k, const ag_attn *o)
 {
     const char *op = "attention";
@@ -253,8 +258,8 @@ static void check_keys(const tensor *k, const ag_attn *o)
         ag_fail(op, "past_k and past_v go together, and not with a cache");
     if (pk && (pk->ndim != 3 || pv->ndim != 3 || pk->dim[0] != k->dim[0] || pk->dim[2] != k->dim[2]
                || pv->dim[0] != pk->dim[0] || pv->dim[1] != pk->dim[1] || pv->dim[2] != pk->dim[2]))
-        ag_fail(op, "k %s needs past_k and past_v (%ld,Tp,%ld), got %s and %s", SHAPE(k), k->dim[0], k->dim[2],
-                SHAPE(pk), SHAPE(pv));
+        ag_fail(op, "k %s needs past_k and past_v (%ld,Tp,%ld), got %s and %s", SHAPE(k), k->dim[0],
+                k->dim[2], SHAPE(pk), SHAPE(pv));
     if (c && (c->rows < k->dim[0] || c->width != k->dim[2] || c->length + k->dim[1] > c->capacity))
         ag_fail(op, "a cache (%ld,%ld,%ld) with %ld filled cannot take k %s", c->rows, c->capacity, c->width,
                 c->length, SHAPE(k));
@@ -271,10 +276,11 @@ static void check(const tensor *q, const tensor *k, const tensor *v, const ag_at
     if (o->heads < 1 || D % o->heads)
         ag_fail(op, "%d heads do not divide a width of %ld", o->heads, D);
     if (m && ((m->B != 1 && m->B != B) || (m->Tq != 1 && m->Tq != Tq) || m->Tk != S))
-        ag_fail(op, "q %s over %ld keys needs a mask (%ld or 1,%ld or 1,%ld), got (%ld,%ld,%ld)", SHAPE(q), S, B, Tq, S,
-                m->B, m->Tq, m->Tk);
+        ag_fail(op, "q %s over %ld keys needs a mask (%ld or 1,%ld or 1,%ld), got (%ld,%ld,%ld)", SHAPE(q), S,
+                B, Tq, S, m->B, m->Tq, m->Tk);
     if (bias && (bias->ndim != 3 || bias->dim[0] != o->heads || bias->dim[1] != Tq || bias->dim[2] != S))
-        ag_fail(op, "q %s over %ld keys needs a bias (%d,%ld,%ld), got %s", SHAPE(q), S, o->heads, Tq, S, SHAPE(bias));
+        ag_fail(op, "q %s over %ld keys needs a bias (%d,%ld,%ld), got %s", SHAPE(q), S, o->heads, Tq, S,
+                SHAPE(bias));
     for (long b = 0; b < B; b++) {
         long row = o->memory_row ? o->memory_row[b] : b;
         if (row < 0 || row >= k->dim[0])
@@ -302,7 +308,8 @@ static part whole(const tensor *k, const tensor *v)
 tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *o)
 {
     if (q->ndim != 3 || k->ndim != 3 || v->ndim != 3)
-        ag_fail("attention", "q (B,Tq,D) needs k and v (M,Tk,D), got %s, %s and %s", SHAPE(q), SHAPE(k), SHAPE(v));
+        ag_fail("attention", "q (B,Tq,D) needs k and v (M,Tk,D), got %s, %s and %s", SHAPE(q), SHAPE(k),
+                SHAPE(v));
     check_keys(k, o);
     long B = q->dim[0], Tq = q->dim[1], D = q->dim[2], H = o->heads;
     long S = (o->past_k ? o->past_k->dim[1] : o->cache ? o->cache->length : 0) + k->dim[1];
@@ -318,7 +325,8 @@ tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *o)
     *a = (attention){
         .B = B, .M = k->dim[0], .Tq = Tq, .S = S, .D = D, .H = H, .d = D / H,
         .scale = o->scale != 0 ? o->scale : 1 / sqrt((double)(D / H)), .causal = o->causal, .mask = o->mask,
-        .bias = o->bias ? o->bias->data : NULL, .memory_row = o->memory_row ? ag_ids(t, o->memory_row, B) : NULL,
+        .bias = o->bias ? o->bias->data : NULL,
+        .memory_row = o->memory_row ? ag_ids(t, o->memory_row, B) : NULL,
         .drop = ag_dropper_new(t, "attention", o->drop, B),
         .probs = probs ? probs->data : kept ? ag_alloc_real(t, B * H * Tq * S) : NULL,
     };

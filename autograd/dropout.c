@@ -1,10 +1,11 @@
 /* dropout.c - y = x * keep / q: each element is kept with probability q = 1 - p, independently.
  * Srivastava et al. 2014, section 10 ("inverted" form).   dx = dy * keep / q.
  *
- * q is rounded to 65536ths, because an element takes 16 bits of a Philox word: kept where bits < 65536 q. The bits are
- * keyed by (seed, step, pass, site, the sample's global index) and found by the element's place: x (B,...,C) is a sheet
- * of rows (the middle axes) by columns C for each sample. So the same elements are dropped whatever the batch
- * holds beside a sample, and however far its rows or columns were trimmed. Nothing is stored: backward draws again.*/
+ * q is rounded to 65536ths, because an element takes 16 bits of a Philox word: kept where bits < 65536 q. The
+ * bits are keyed by (seed, step, pass, site, the sample's global index) and found by the element's place: for
+ * each sample x (B,...,C) is a sheet of rows (the middle axes) by columns C. So the same elements are dropped
+ * whatever the batch holds beside a sample, and however far its rows or columns were trimmed. Nothing is
+ * stored: backward draws again. */
 #include "autograd/internal.h"
 
 enum { BAND = AG_BAND };
@@ -19,7 +20,8 @@ const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B)
     int keep = (int)lrint((1 - drop.p) * 65536);
     uint64_t key = ag_mix(ag_mix(r.seed, (uint64_t)r.step << 32 | r.pass), drop.site);
     ag_dropper *d = ag_alloc(t, sizeof *d);
-    *d = (ag_dropper){ key, r.sample ? ag_ids(t, r.sample, B) : NULL, keep, keep ? (real)(65536.0 / keep) : 0 };
+    *d = (ag_dropper){ .key = key, .sample = r.sample ? ag_ids(t, r.sample, B) : NULL, .keep = keep,
+                       .scale = keep ? (real)(65536.0 / keep) : 0 };
     return d;
 }
 
@@ -90,9 +92,11 @@ static tensor *example(ag_probe *p, int variant)
     tensor *x = variant == 0 ? ag_input(p, "x", DIMS(40)) :
                 variant == 1 ? ag_input(p, "x", DIMS(3, 70)) :
                 variant == 2 ? ag_input(p, "x", DIMS(2, 3, 9, 4)) :
-                variant == 11 ? ag_input(p, "x", DIMS(3, 21, 400)) : ag_input(p, "x", DIMS(1 + variant % 3, 2 + variant, C));
+                variant == 11 ? ag_input(p, "x", DIMS(3, 21, 400)) :
+                ag_input(p, "x", DIMS(1 + variant % 3, 2 + variant, C));
     ag_training(t, variant != 3);                          /* 3: nothing is dropped, the result is x */
-    ag_seed(t, (ag_random){ .seed = 11, .step = (uint32_t)variant, .pass = 1, .sample = variant % 2 && variant != 1 ? sample : NULL });
+    ag_seed(t, (ag_random){ .seed = 11, .step = (uint32_t)variant, .pass = 1,
+                            .sample = variant > 1 && variant % 2 ? sample : NULL });
     tensor *y = ag_dropout(t, x, (ag_drop){ variant == 5 ? 0 : some[variant % 4], 9 });
     return ag_mul(t, y, y);
 }

@@ -61,8 +61,8 @@ double *ag_ce_shares(tape *t, long R, const ag_ce *o);                          
 void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
 void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
 
-/* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands at
- * (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends.                 */
+/* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands
+ * at (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends. */
 enum { AG_DRAWN = 256 };               /* most columns in one call */
 void ag_random_bits(uint64_t key, uint32_t sheet, long band, long first, long n, uint16_t bits[8][AG_DRAWN]);
 
@@ -74,30 +74,30 @@ typedef struct ag_dropper {
     int keep;                          /* of 65536 */
     real scale;                        /* 65536 / keep */
 } ag_dropper;
-const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B);        /* NULL: nothing is dropped */
+const ag_dropper *ag_dropper_new(tape *t, const char *op, ag_drop drop, long B);    /* NULL: drops nothing */
 uint64_t ag_dropper_key(const ag_dropper *d, long b);
 /* y = into y + x with what is dropped set to 0 and the rest scaled: rows 8 band .. of (R,C); y may be x. */
 void ag_drop_band(const ag_dropper *d, uint64_t key, uint32_t sheet, long band, long R, long C, const real *x,
                   real into, real *y);
 
-/* softmax.c: the largest of C numbers, NaN passed over; softmax of one row, one thread. y may be x, dx may be dy.
- * A row of -inf alone gives zeros.                                                                                */
+/* softmax.c: the largest of C numbers, NaN passed over; softmax of one row, one thread. y may be x, dx may be
+ * dy. A row of -inf alone gives zeros. */
 real ag_row_max(long C, const real *x);
 void ag_softmax_row(long C, const real *x, real *y);
 void ag_softmax_back_row(long C, const real *y, const real *dy, real into, real *dx);
 
-/* ---- exp, erf and tanh of one number, for use inside loops ------------------------------------------------------
- * In float each is a straight run of additions, multiplications and selections that the compiler turns into vector
- * instructions, and lies within 2 units in the last place of the C library's (tests/test_math.c). The library's own
- * take about 10 ns a number, one at a time. In double the library is called: there numbers are checked, not trained.
- * The polynomials are minimax fits (Remez) of the functions named beside them, coefficients rounded to float.
+/* ---- exp, erf and tanh of one number, for use inside loops ------------------------------------------------
+ * In float each is a straight run of additions, multiplications and selections that the compiler turns into
+ * vector instructions, and lies within 2 units in the last place of the C library's (tests/test_math.c). The
+ * library's own take about 10 ns a number, one at a time. In double the library is called: there numbers are
+ * checked, not trained. The polynomials are minimax fits (Remez) of the functions named beside them.
  *
  *   exp(x)  = 2^n exp(r),  n = round(x / ln 2),  |r| <= ln 2 / 2,  exp(r) = 1 + r + r^2 p(r)
- *   erf(x)  = x + x p(x^2)                 for |x| < 1, and  sign(x) (1 - p(|x|))  above: this p fits erfc
- *   tanh(x) = x + x^3 p(x^2)               for |x| < 0.6, and  sign(x) (1 - 2 / (exp(2|x|) + 1))  above
+ *   erf(x)  = x + x p(x^2)     for |x| < 1,   and  sign(x) (1 - p(|x|))  above: this p fits erfc
+ *   tanh(x) = x + x^3 p(x^2)   for |x| < 0.6, and  sign(x) (1 - 2 / (exp(2|x|) + 1))  above
  *
- * Every comparison is written so that a NaN fails it and passes through. AG_SIMD stands before a loop that calls them
- * and whose turns do not depend on each other.                                                                     */
+ * Every comparison is written so that a NaN fails it and passes through. AG_SIMD stands before a loop that
+ * calls them and whose turns do not depend on each other. */
 #if REAL == 32
 #define AG_SIMD _Pragma("omp simd")
 static inline uint32_t ag_bits_of(float x)
@@ -112,8 +112,8 @@ static inline float ag_from_bits(uint32_t u)
 
 static inline float ag_exp1(float x)
 {
-    const float shift = 0x1.8p23f;                 /* adding it rounds to a whole number, kept in the low bits */
-    const float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;    /* n * ln2_high is exact for |n| < 2^9 */
+    const float shift = 0x1.8p23f;                 /* adding it rounds to a whole number, in the low bits */
+    const float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;    /* n ln2_high is exact, |n| < 2^9 */
     x = x > 90 ? 90 : x;                           /* exp is infinite above 88.8 and 0 below -104 */
     x = x < -110 ? -110 : x;
     float shifted = x * 0x1.715476p0f + shift;
@@ -126,7 +126,7 @@ static inline float ag_exp1(float x)
     p = p * r + 0.49999994f;
     float y = p * (r * r) + r + 1;
     uint32_t whole = ag_bits_of(shifted) - ag_bits_of(shift);
-    uint32_t half = (uint32_t)((int32_t)whole >> 1);       /* 2^n in two factors: n reaches from -159 to 130 */
+    uint32_t half = (uint32_t)((int32_t)whole >> 1);       /* 2^n in two factors: -159 <= n <= 130 */
     return y * ag_from_bits((half + 127) << 23) * ag_from_bits((whole - half + 127) << 23);
 }
 
@@ -165,7 +165,7 @@ static inline float ag_erf1(float x)
 static inline float ag_tanh1(float x)
 {
     float a = fabsf(x), s = x * x;
-    float p = -0.00589515828f;                     /* (tanh(x)/x - 1) / x^2 in x^2, relative error of tanh 2^-28 */
+    float p = -0.00589515828f;                     /* (tanh(x)/x - 1) / x^2 in x^2, error of tanh 2^-28 */
     p = p * s + 0.0207959712f;
     p = p * s - 0.0537838303f;
     p = p * s + 0.133319244f;

@@ -1,8 +1,8 @@
 /* random.c - random numbers by counter (autograd.h): Philox 4x32-10.
  *
- * Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.2 and table 2. A counter of
- * 4 words and a key of 2 go through ten rounds of two 32 x 32 -> 64 bit products; the result is the random number.
- * There is no state, so order and threads do not matter. Tested against the authors' known answers.              */
+ * Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.2 and table 2. A
+ * counter of 4 words and a key of 2 go through ten rounds of two 32 x 32 -> 64 bit products; the result is
+ * the random number. There is no state, so order and threads do not matter. */
 #include "autograd/internal.h"
 
 typedef struct words { uint32_t a, b, c, d; } words;
@@ -14,7 +14,8 @@ static inline __attribute__((always_inline)) words philox(uint64_t key, words x)
     #pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {
         uint64_t p = (uint64_t)0xD2511F53 * x.a, q = (uint64_t)0xCD9E8D57 * x.c;
-        x = (words){ (uint32_t)(q >> 32) ^ x.b ^ k0, (uint32_t)q, (uint32_t)(p >> 32) ^ x.d ^ k1, (uint32_t)p };
+        uint32_t high_p = (uint32_t)(p >> 32), high_q = (uint32_t)(q >> 32);
+        x = (words){ high_q ^ x.b ^ k0, (uint32_t)q, high_p ^ x.d ^ k1, (uint32_t)p };
         k0 += 0x9E3779B9;                                  /* the golden ratio */
         k1 += 0xBB67AE85;                                  /* sqrt 3 - 1 */
     }

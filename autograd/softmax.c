@@ -1,5 +1,5 @@
 /* softmax.c - y = exp(x - m) / sum exp(x - m),  m = max x,  over the last axis.
- * x, y (R,C), leading axes folded into R.   dx = y * (dy - sum_C y * dy).                                         */
+ * x, y (R,C), leading axes folded into R.   dx = y * (dy - sum_C y * dy).                                  */
 #include "autograd/internal.h"
 #include <float.h>
 
@@ -84,8 +84,8 @@ static void backward(const ag_node *n)
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const long sizes[][2] = { { 3, 5 }, { 1, 2 }, { 1, 17 }, { 7, 3 }, { 5, 64 }, { 70, 300 } };  /* R, C */
-    const long *d = sizes[variant % 6];
+    static const long sizes[][2] = { { 3, 5 }, { 1, 2 }, { 1, 17 }, { 7, 3 }, { 5, 64 }, { 70, 300 } };
+    const long *d = sizes[variant % 6];                    /* R, C */
     tensor *x = variant < 6 ? ag_input(p, "x", DIMS(d[0], d[1])) : ag_input(p, "x", DIMS(2, d[0], d[1]));
     return ag_softmax(ag_probe_tape(p), x);
 }

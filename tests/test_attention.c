@@ -1,5 +1,5 @@
-/* test_attention.c - softmax and attention: what the slopes of suite ops do not show. Attention against the plain
- * formula in double, exact zeros, cache, prefix, shared memory, dropout of probabilities, wrong calls. */
+/* test_attention.c - softmax and attention: what the slopes of suite ops do not show. Attention against the
+ * plain formula in double, exact zeros, cache, shared memory, dropout of probabilities, wrong calls. */
 #include "tests/tests.h"
 #include <math.h>
 #include <string.h>
@@ -26,11 +26,12 @@ static tape *training(uint64_t seed, uint32_t step, uint32_t pass, const int *sa
     return t;
 }
 
-/* ---- softmax ---------------------------------------------------------------------------------------------------- */
+/* ---- softmax ------------------------------------------------------------------------------------------- */
 START_TEST(softmax_neither_overflows_nor_hides_a_nan)
 {
     tape *t = ag_tape_new();
-    real rows[4][3] = { { 3e30f, 3e30f, -3e30f }, { -INFINITY, 0, -INFINITY }, { 1, NAN, 2 }, { NAN, NAN, NAN } };
+    real big = (real)3e30, inf = INFINITY;
+    real rows[][3] = { { big, big, -big }, { -inf, 0, -inf }, { 1, NAN, 2 }, { NAN, NAN, NAN } };
     tensor *x = ag_copy_in(t, DIMS(4, 3), rows[0]);
     const real *y = ag_softmax(t, x)->data, *z = ag_log_softmax(t, x)->data;
     ck_assert(y[0] == (real)0.5 && y[1] == (real)0.5 && y[2] == 0);
@@ -51,10 +52,9 @@ START_TEST(log_softmax_is_the_logarithm_of_softmax)
 }
 END_TEST
 
-/* ---- attention -------------------------------------------------------------------------------------------------- */
-/* The plain formula, one number at a time, in double. keys, values (M,S,D); kept (B,H,Tq,S) multiplies P, or NULL. */
-static tensor *plain(tape *t, const tensor *q, const tensor *keys, const tensor *values, const ag_attn *o,
-                     const tensor *kept)
+/* ---- attention ----------------------------------------------------------------------------------------- */
+/* The plain formula, one number at a time, in double. keys, values (M,S,D). */
+static tensor *plain(tape *t, const tensor *q, const tensor *keys, const tensor *values, const ag_attn *o)
 {
     long B = q->dim[0], Tq = q->dim[1], D = q->dim[2], S = keys->dim[1], H = o->heads, d = D / H;
     tensor *y = ag_new_like(t, q);
@@ -68,13 +68,13 @@ static tensor *plain(tape *t, const tensor *q, const tensor *keys, const tensor 
             for (long c = 0; c < d; c++)
                 score += scale * (double)x[c] * (double)keys->data[(m*S + j)*D + h*d + c];
             long mb = o->mask && o->mask->B > 1 ? b : 0, mi = o->mask && o->mask->Tq > 1 ? i : 0;
-            bool may = (!o->mask || o->mask->may[(mb * o->mask->Tq + mi)*S + j]) && (!o->causal || j <= i + S - Tq);
-            sum += P[j] = may ? exp(score) : 0;
+            bool masked = o->mask && !o->mask->may[(mb * o->mask->Tq + mi)*S + j];
+            sum += P[j] = masked || (o->causal && j > i + S - Tq) ? 0 : exp(score);
         }
         for (long c = 0; c < d; c++) {
             double out = 0;
             for (long j = 0; j < S && sum > 0; j++)
-                out += P[j] / sum * (kept ? (double)kept->data[n*S + j] : 1) * (double)values->data[(m*S + j)*D + h*d + c];
+                out += P[j] / sum * (double)values->data[(m*S + j)*D + h*d + c];
             y->data[(b*Tq + i)*D + h*d + c] = (real)out;
         }
     }
@@ -110,7 +110,7 @@ START_TEST(attention_is_the_plain_formula_under_every_option)
     for (long i = 0; i < m->B * m->Tq * m->Tk; i++)
         m->may[i] = ag_uniform(9, (uint64_t)i) < 0.6;
     o.mask = _i & 1 ? m : NULL;
-    assert_near(ag_attention(f.t, f.q, f.k, f.v, &o), plain(f.t, f.q, f.keys, f.values, &o, NULL));
+    assert_near(ag_attention(f.t, f.q, f.k, f.v, &o), plain(f.t, f.q, f.keys, f.values, &o));
     ag_tape_free(f.t);
 }
 END_TEST
@@ -151,7 +151,8 @@ START_TEST(a_cache_filled_token_by_token_gives_the_causal_pass)
         tensor *x[3] = { f.q, f.k, f.v };
         for (int i = 0; i < 3; i++)
             x[i] = ag_slice(f.t, x[i], 1, at, n);
-        const tensor *y = ag_attention(f.t, x[0], x[1], x[2], &(ag_attn){ .heads = 3, .causal = true, .cache = &cache });
+        const ag_attn o = { .heads = 3, .causal = true, .cache = &cache };
+        const tensor *y = ag_attention(f.t, x[0], x[1], x[2], &o);
         cache.length += n;
         assert_near(y, ag_slice(f.t, (tensor *)whole, 1, at, n));
     }
@@ -182,7 +183,8 @@ END_TEST
 START_TEST(dropout_of_probabilities_drops_and_scales)
 {
     tape *t = training(3, 1, 0, NULL);
-    tensor *q = tiny_normal(t, 1, DIMS(2, 33, 40)), *k = tiny_normal(t, 2, DIMS(2, 40, 40)), *v = ag_new(t, DIMS(2, 40, 40)), *probs;
+    tensor *q = tiny_normal(t, 1, DIMS(2, 33, 40)), *k = tiny_normal(t, 2, DIMS(2, 40, 40));
+    tensor *v = ag_new(t, DIMS(2, 40, 40)), *probs;
     memset(v->data, 0, (size_t)v->size * sizeof(real));
     for (long i = 0; i < 80; i++)
         v->data[i*40 + i % 40] = 1;
@@ -203,11 +205,13 @@ START_TEST(attention_under_dropout_depends_on_no_length_and_no_neighbour)
 {
     static const int all[] = { 21, 22, 23 }, one[] = { 22 };
     tape *t = training(3, 1, 0, all), *u = training(3, 1, 0, one);
-    tensor *q = tiny_normal(t, 1, DIMS(3, 20, 12)), *k = tiny_normal(t, 2, DIMS(3, 30, 12)), *v = tiny_normal(t, 3, DIMS(3, 30, 12));
+    tensor *q = tiny_normal(t, 1, DIMS(3, 20, 12)), *k = tiny_normal(t, 2, DIMS(3, 30, 12));
+    tensor *v = tiny_normal(t, 3, DIMS(3, 30, 12));
     ag_mask *m = ag_mask_new(t, 1, 1, 30);
     memset(m->may + 19, 0, 11);
     tensor *y = ag_attention(t, q, k, v, &(ag_attn){ .heads = 3, .mask = m, .drop = { 0.4, 1 } });
-    tensor *q1 = ag_copy_in(u, DIMS(1, 9, 12), q->data + 20*12), *k1 = ag_copy_in(u, DIMS(1, 19, 12), k->data + 30*12);
+    tensor *q1 = ag_copy_in(u, DIMS(1, 9, 12), q->data + 20*12);
+    tensor *k1 = ag_copy_in(u, DIMS(1, 19, 12), k->data + 30*12);
     tensor *v1 = ag_copy_in(u, DIMS(1, 19, 12), v->data + 30*12);
     const tensor *z = ag_attention(u, q1, k1, v1, &(ag_attn){ .heads = 3, .drop = { 0.4, 1 } });
     assert_near(z, ag_copy_in(u, DIMS(1, 9, 12), y->data + 20*12));
@@ -242,7 +246,7 @@ START_TEST(shared_memory_is_copied_memory)
 }
 END_TEST
 
-/* ---- wrong calls ------------------------------------------------------------------------------------------------ */
+/* ---- wrong calls --------------------------------------------------------------------------------------- */
 struct call { fixture f; int which; };
 
 static void wrong(void *context)

@@ -1,4 +1,4 @@
-/* test_dropout.c - which elements dropout takes, and what that depends on: the key and the element's place alone. */
+/* test_dropout.c - which elements dropout takes, and on what that depends: the key and the place. */
 #include "tests/tests.h"
 #include <math.h>
 #include <stdlib.h>
