@@ -25,13 +25,21 @@ static bool progress(void *context, const char *what, long done, long total)
 }
 
 /* One option a key: "test_unseen" becomes --test-unseen. Texts go through pointers of their own. */
-struct table { int count; bool force; const char *config, *texts[SCENES_KEYS]; char names[SCENES_KEYS][32]; cli_option option[58]; };
+struct table {
+    int count;
+    bool force;
+    const char *config, *texts[SCENES_KEYS];
+    char names[SCENES_KEYS][32];
+    cli_option option[58];
+};
 
 static void options_of(struct table *t, scenes_options *o)
 {
     *t = (struct table){ .count = 2 };
-    t->option[0] = (cli_option){ "force", NULL, CLI_FLAG, &t->force, 0, 0, "replace an older folder of scenes" };
-    t->option[1] = (cli_option){ "config", "FILE", CLI_TEXT, &t->config, 0, 0, "options from YAML, such as a world.yaml" };
+    t->option[0] = (cli_option){ "force", NULL, CLI_FLAG, &t->force, 0, 0,
+        "replace an older folder of scenes" };
+    t->option[1] = (cli_option){ "config", "FILE", CLI_TEXT, &t->config, 0, 0,
+        "options from YAML, such as a world.yaml" };
     for (int i = 0; i < SCENES_KEYS; i++) {
         const config_key *k = &scenes_keys[i];
         char *field = (char *)o + k->offset;
@@ -40,9 +48,16 @@ static void options_of(struct table *t, scenes_options *o)
         for (int c = 0; k->name[c] && c < 31; c++)
             t->names[i][c] = k->name[c] == '_' ? '-' : k->name[c];
         t->texts[i] = field;
-        t->option[t->count++] = (cli_option){ t->names[i], k->type == CONFIG_TEXT ? "LIST" : k->type == CONFIG_REAL ? "X" : "N",
-            k->type == CONFIG_TEXT ? CLI_TEXT : k->type == CONFIG_REAL ? CLI_REAL : CLI_INT,
-            k->type == CONFIG_TEXT ? (void *)&t->texts[i] : field, k->least, k->most, k->help };
+        cli_option *to = &t->option[t->count++];
+        *to = (cli_option){ t->names[i], "N", CLI_INT, field, k->least, k->most, k->help };
+        if (k->type == CONFIG_REAL) {
+            to->argument = "X";
+            to->kind = CLI_REAL;
+        } else if (k->type == CONFIG_TEXT) {
+            to->argument = "LIST";
+            to->kind = CLI_TEXT;
+            to->value = &t->texts[i];
+        }
     }
 }
 
@@ -53,7 +68,8 @@ static bool take_texts(const struct table *t, scenes_options *o, error *e)
         if (scenes_keys[i].type != CONFIG_TEXT || t->texts[i] == field)
             continue;
         if (strlen(t->texts[i]) >= CONFIG_TEXT_SIZE)
-            return error_usage(e, "dataset: --%s: too long; expected at most %d bytes", t->names[i], CONFIG_TEXT_SIZE - 1);
+            return error_usage(e, "dataset: --%s: too long; expected at most %d bytes", t->names[i],
+                               CONFIG_TEXT_SIZE - 1);
         strcpy(field, t->texts[i]);
     }
     return true;
@@ -64,12 +80,14 @@ static void print_result(const scenes_options *o, const char *folder, double sec
     if (json) {
         printf("{\"folder\": ");
         cli_json_text(folder);
-        printf(", \"train\": %ld, \"val\": %ld, \"test\": %ld, \"test_unseen\": %ld, \"documents\": %ld, \"seconds\": %.2f}\n",
-               o->train, o->val, o->test, o->test_unseen, o->documents, seconds);
+        printf(", \"train\": %ld, \"val\": %ld, \"test\": %ld, ", o->train, o->val, o->test);
+        printf("\"test_unseen\": %ld, \"documents\": %ld, \"seconds\": %.2f}\n", o->test_unseen, o->documents,
+               seconds);
         return;
     }
-    printf("%s: %ld pictures for training, %ld for validation, %ld and %ld for tests, %ld documents of text, %.1f s\n",
-           folder, o->train, o->val, o->test, o->test_unseen, o->documents, seconds);
+    printf("%s: %ld pictures for training, %ld for validation, ", folder, o->train, o->val);
+    printf("%ld and %ld for tests, %ld documents of text, %.1f s\n", o->test, o->test_unseen, o->documents,
+           seconds);
 }
 
 static int make_scenes(const char *folder, const scenes_options *o, bool force, cli_common *common)
@@ -112,7 +130,8 @@ static int run(int argc, char **argv)
     if (!cli_parse(&argc, argv, table.option, table.count, &common, &code))
         return code;
     o.seed = common.seed;
-    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch") || !strcmp(argv[1], "inspect"))) {
+    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch")
+                     || !strcmp(argv[1], "inspect"))) {
         error_usage(&e, "dataset %s: not built in this version", argv[1]);
         return cli_fail(&e);
     }
@@ -122,8 +141,9 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_dataset = {
-    "dataset", "make scenes DIR", "make a data set: coloured shapes with captions, questions and answers", run,
-    "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files), text.txt for\n"
-    "language models, sheet.png to look at, and world.yaml, which says what is in them. The held-out pairs of colour and\n"
-    "shape are in test_unseen alone. The same options and seed give the same bytes, whatever the number of threads."
+    "dataset", "make scenes DIR", "make a data set: coloured shapes with captions, questions, answers", run,
+    "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files),\n"
+    "text.txt for language models, sheet.png to look at, and world.yaml, which says what is in them. The\n"
+    "held-out pairs of colour and shape are in test_unseen alone. The same options and seed give the same\n"
+    "bytes, whatever the number of threads."
 };

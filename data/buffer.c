@@ -1,4 +1,5 @@
-/* buffer.c - text that grows as it is printed into; memory that is out is remembered, not reported each time. */
+/* buffer.c - text that grows as it is printed into; memory that is out is remembered, not reported
+ * each time. */
 #include "data/internal.h"
 #include <stdio.h>
 

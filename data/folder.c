@@ -1,7 +1,7 @@
-/* folder.c - a folder of many small files, written whole or not at all: it grows as NAME.tmp.PID beside its place,
- * is flushed once, and renamed. A process that is killed leaves its temporary folder, which the next writer of the
- * same name removes. An older folder is replaced only by a complete one, and only if it holds `proof`, a file that
- * such folders have: --force is no way to lose something else.                                                  */
+/* folder.c - a folder of many small files, written whole or not at all: it grows as NAME.tmp.PID beside
+ * its place, is flushed once, and renamed. A process that is killed leaves its temporary folder, which the
+ * next writer of the same name removes. An older folder is replaced only by a complete one, and only if it
+ * holds `proof`, a file that such folders have: --force is no way to lose something else. */
 #define _GNU_SOURCE
 #include "data/internal.h"
 #include <dirent.h>
@@ -64,7 +64,8 @@ bool data_folder_begin(struct folder *f, const char *path, const char *proof, bo
         char inside[sizeof f->path + 256];
         snprintf(inside, sizeof inside, "%s/%s", f->path, proof);
         if (!force)
-            return error_usage(e, "%s: exists already; expected a new name, or --force to replace it", QUOTE(path));
+            return error_usage(e, "%s: exists already; expected a new name, or --force to replace it",
+                               QUOTE(path));
         if (!S_ISDIR(about.st_mode) || lstat(inside, &about))
             return error_usage(e, "%s: is not replaced; expected a folder with %s in it", QUOTE(path), proof);
     }

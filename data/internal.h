@@ -31,16 +31,21 @@ bool data_folder_finish(const struct folder *f, error *e);         /* moves it t
 void data_folder_abandon(const struct folder *f);
 
 /* ---- the synthetic world: scene_*.c, scenes.c ---- */
-enum { WORLD_COLOURS = 9, WORLD_SHAPES = 9, WORLD_GROUNDS = 6, WORLD_SIZES = 2, WORLD_SIDE = 4, WORLD_OBJECTS = 16 };
+enum { WORLD_COLOURS = 9, WORLD_SHAPES = 9, WORLD_GROUNDS = 6, WORLD_SIZES = 2 };
+enum { WORLD_SIDE = 4, WORLD_OBJECTS = WORLD_SIDE*WORLD_SIDE };
 struct tone { const char *name; uint8_t rgb[3]; };
 extern const struct tone data_colours[WORLD_COLOURS], data_grounds[WORLD_GROUNDS];
-extern const char *const data_shapes[WORLD_SHAPES], *const data_sizes[WORLD_SIZES], *const data_numbers[WORLD_OBJECTS + 1];
+extern const char *const data_shapes[WORLD_SHAPES], *const data_sizes[WORLD_SIZES];
+extern const char *const data_numbers[WORLD_OBJECTS + 1];
 const char *data_place(int cells, int cell);       /* "top left"; "" in a world of one cell */
 
 struct object { uint8_t colour, shape, size, cell; };
-struct scene { int n, ground, about; struct object object[WORLD_OBJECTS]; };     /* by cell; about: who is asked for, -1 */
+struct scene {
+    int n, ground, about;                          /* about: the object that questions are about, -1: any */
+    struct object object[WORLD_OBJECTS];           /* by cell */
+};
 
-struct choice { int n, at[WORLD_OBJECTS]; double weight[WORLD_OBJECTS]; };        /* some of a list of names */
+struct choice { int n, at[WORLD_OBJECTS]; double weight[WORLD_OBJECTS]; };     /* some of a list of names */
 struct world {
     int cells;
     struct choice colours, shapes, sizes, grounds, counts;         /* counts: at + 1 objects */
@@ -67,21 +72,23 @@ bool data_scene_list(const struct recipe *k, enum split split, long n, struct sc
 void data_pair_draw(const struct world *w, keyed *r, struct object *to);         /* never a held-out pair */
 void data_held_draw(const struct world *w, keyed *r, struct object *to);
 
-void data_caption(buffer *b, const struct world *w, const struct scene *s, enum wording wording, bool ground, keyed *r);
+void data_caption(buffer *b, const struct world *w, const struct scene *s, enum wording wording, bool ground,
+                  keyed *r);
 struct question { enum question_type type; char text[96], answer[32]; };
 /* The nth question of this type (yes/no: even nth yes, odd nth no); false: there is none about this scene. */
-bool data_question(struct question *q, const struct world *w, const struct scene *s, enum question_type type, int nth,
-                   keyed *r);
+bool data_question(struct question *q, const struct world *w, const struct scene *s, enum question_type type,
+                   int nth, keyed *r);
 
 struct spot { double x, y, radius; };              /* where an object came to lie, in pixels */
 /* canvas (size,size,3) is scratch. */
-void data_scene_paint(const struct recipe *k, const struct scene *s, keyed *r, struct spot *spots, float *canvas, picture *p);
-double data_distance(int shape, double x, double y);               /* signed, to a shape of radius 1; y points down */
+void data_scene_paint(const struct recipe *k, const struct scene *s, keyed *r, struct spot *spots,
+                      float *canvas, picture *p);
+double data_distance(int shape, double x, double y);       /* signed, to a shape of radius 1; y points down */
 
 /* ---- pictures in a grid with text beside them: sheet.c ---- */
-struct sheet { picture page; long columns, side, scale; };         /* a picture's side in pixels, on the page scale times it */
+struct sheet { picture page; long columns, side, scale; };     /* side of a picture, enlarged scale times */
 bool data_sheet_begin(struct sheet *s, long entries, long side, error *e);
-void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text);     /* its lines are wrapped */
+void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text);     /* text is wrapped */
 
 /* ---- text: grow.c ---- */
 void data_append(buffer *b, const char *bytes, long n);            /* a 0 stands behind, not counted */

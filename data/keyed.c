@@ -1,6 +1,7 @@
-/* keyed.c - random numbers by key: the n-th number of stream (seed, stream, index) is a function of these alone, so
- * that scenes can be made in any order and on any thread.  bits = mix(key + n g) with g = 2^64 / golden ratio and the
- * finaliser of SplitMix64 (Steele, Lea & Flood 2014, fig. 16; the constants are Stafford's variant 13).            */
+/* keyed.c - random numbers by key: the n-th number of stream (seed, stream, index) is a function of these
+ * alone, so that scenes can be made in any order and on any thread.  bits = mix(key + n g) with g = 2^64 /
+ * golden ratio and the finaliser of SplitMix64 (Steele, Lea & Flood 2014, fig. 16; the constants are
+ * Stafford's variant 13). */
 #include "data/internal.h"
 
 static const uint64_t golden = 0x9e3779b97f4a7c15;

@@ -1,4 +1,5 @@
-/* picture.c - a picture's memory and its files: the first bytes of a file, not its name, say what it is (data.h). */
+/* picture.c - a picture's memory and its files: the first bytes of a file, not its name, say what it is
+ * (data.h). */
 #include "data/data.h"
 #include "data/internal.h"
 #include <string.h>
@@ -9,7 +10,8 @@ bool picture_new(picture *p, long width, long height, error *e)
 {
     *p = (picture){ width, height, NULL };
     if (width < 1 || height < 1 || width > PICTURE_PIXELS / height)
-        return error_set(e, "picture: size; expected 1 to %d pixels, found %ld x %ld", PICTURE_PIXELS, width, height);
+        return error_set(e, "picture: size; expected 1 to %d pixels, found %ld x %ld", PICTURE_PIXELS, width,
+                         height);
     p->rgb = mem_new((size_t)(3*width*height));
     return p->rgb || error_set(e, "picture: memory is out; %ld x %ld pixels asked for", width, height);
 }
@@ -28,7 +30,8 @@ static const char *format_of(const unsigned char *s, long n)
         { "GIF", "GIF8", 0, 4 }, { "BMP", "BM", 0, 2 }, { "TIFF", "II*\0", 0, 4 }, { "TIFF", "MM\0*", 0, 4 },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (n >= known[i].at + known[i].length && !memcmp(s + known[i].at, known[i].magic, (size_t)known[i].length))
+        if (n >= known[i].at + known[i].length
+            && !memcmp(s + known[i].at, known[i].magic, (size_t)known[i].length))
             return known[i].name;
     return NULL;
 }
@@ -38,9 +41,11 @@ bool picture_decode(picture *p, const void *bytes, long n, const char *name, err
     *p = (picture){ 0 };
     const char *format = format_of(bytes, n);
     if (!format)
-        return error_set(e, "%s: not a picture; expected a PNG file, found %ld bytes of something else", QUOTE(name), n);
+        return error_set(e, "%s: not a picture; expected a PNG file, found %ld bytes of something else",
+                         QUOTE(name), n);
     if (strcmp(format, "PNG"))
-        return error_set(e, "%s: picture format: not built in this version; expected PNG, found %s", QUOTE(name), format);
+        return error_set(e, "%s: picture format: not built in this version; expected PNG, found %s",
+                         QUOTE(name), format);
     return data_png_decode(p, bytes, n, name, e);
 }
 

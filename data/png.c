@@ -6,7 +6,8 @@
  *   a palette index beyond the palette is black.
  * Rows are decoded into the end of the picture's own rows, one or two bytes a pixel, and widened in place.
  *
- * libpng leaves through longjmp: everything it can leave behind hangs on `struct codec`, which its caller frees. */
+ * libpng leaves through longjmp: everything it can leave behind hangs on `struct codec`, which its caller
+ * frees. */
 #include "data/data.h"
 #include "data/internal.h"
 #include <png.h>
@@ -25,7 +26,7 @@ struct codec {
     char message[MESSAGE], warning[MESSAGE];
 };
 
-/* ---- what libpng calls ------------------------------------------------------------------------------------------ */
+/* ---- what libpng calls --------------------------------------------------------------------------------- */
 static void on_error(png_structp png, png_const_charp message)
 {
     struct codec *c = png_get_error_ptr(png);
@@ -81,7 +82,7 @@ static void on_flush(png_structp png)
     (void)png;
 }
 
-/* ---- decoding --------------------------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------------------------ */
 /* The limits, before anything of the picture's size is allocated. */
 static void check_size(const struct codec *c, png_uint_32 width, png_uint_32 height)
 {
@@ -128,7 +129,8 @@ static long set_transforms(const struct codec *c)
     return grey16 ? 2 : type == PNG_COLOR_TYPE_RGB || type == PNG_COLOR_TYPE_RGB_ALPHA ? 3 : 1;
 }
 
-/* A row of n pixels, `bytes` each, stands at the end of its 3 n bytes: no pixel is written before it is read. */
+/* A row of n pixels, `bytes` each, stands at the end of its 3 n bytes: no pixel is written before it is
+ * read. */
 static void widen(uint8_t *row, long n, long bytes, uint8_t table[256][3])
 {
     const uint8_t *from = row + (3 - bytes)*n;
@@ -144,7 +146,8 @@ static bool decode(struct codec *c, error *e)
         return false;
     png_set_crc_action(c->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_user_limits(c->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-    png_set_keep_unknown_chunks(c->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);     /* texts and profiles are skipped */
+    /* texts and profiles are skipped */
+    png_set_keep_unknown_chunks(c->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_read_fn(c->png, c, on_read);
     png_read_info(c->png, c->info);
     png_uint_32 width = png_get_image_width(c->png, c->info), height = png_get_image_height(c->png, c->info);
@@ -171,7 +174,8 @@ bool data_png_decode(picture *p, const void *bytes, long n, const char *name, er
 {
     struct codec c = { .bytes = (uint8_t *)(uintptr_t)bytes, .size = (size_t)n, .picture = p };
     error_set(e, "%s: memory is out", QUOTE(name));
-    c.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, NULL, on_malloc, on_free);
+    c.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, NULL, on_malloc,
+                                     on_free);
     c.info = c.png ? png_create_info_struct(c.png) : NULL;
     bool ok = c.info && decode(&c, e);
     png_destroy_read_struct(&c.png, &c.info, NULL);
@@ -183,7 +187,7 @@ bool data_png_decode(picture *p, const void *bytes, long n, const char *name, er
     return ok;
 }
 
-/* ---- encoding --------------------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------------------ */
 static bool encode(struct codec *c)
 {
     const picture *p = c->picture;
@@ -204,7 +208,8 @@ static bool encode(struct codec *c)
 void *picture_encode(const picture *p, long *bytes, error *e)
 {
     struct codec c = { .picture = (picture *)(uintptr_t)p };
-    c.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, NULL, on_malloc, on_free);
+    c.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, NULL, on_malloc,
+                                      on_free);
     c.info = c.png ? png_create_info_struct(c.png) : NULL;
     bool ok = c.info && encode(&c);
     png_destroy_write_struct(&c.png, &c.info);

@@ -1,5 +1,6 @@
-/* preprocess.c - a picture as a vision tower takes it: bicubic to S x S, the aspect not kept, then per channel
- * (u8/255 - mean)/deviation with CLIP's constants (Radford et al. 2021; LAVIS's blip_image_eval), as (3,S,S).     */
+/* preprocess.c - a picture as a vision tower takes it: bicubic to S x S, the aspect not kept, then per
+ * channel (u8/255 - mean)/deviation with CLIP's constants (Radford et al. 2021; LAVIS's blip_image_eval),
+ * as (3,S,S). */
 #include "data/data.h"
 
 static const real mean[3] = { (real)0.48145466, (real)0.4578275, (real)0.40821073 };

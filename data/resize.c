@@ -1,19 +1,22 @@
 /* resize.c - bicubic resampling with antialiasing on bytes, bit for bit what Pillow 13 computes.
  *
- * Keys 1981, a = -1/2:  f(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| < 1,  a(|t|^3 - 5|t|^2 + 8|t| - 4) for |t| < 2.
- * Along one axis with scale = in/out and s = max(scale, 1), output i is centred on c = (i + 1/2) scale and takes the
- * inputs j in [c - 2s, c + 2s] (rounded to the nearest) with weights f((j + 1/2 - c)/s), divided by their sum and
- * rounded to 22 binary places; then  out = clamp((2^21 + sum k_j in_j) >> 22).  Each axis is a pass of its own with
- * bytes between: rows first, but columns first where the height shrinks by more than twice what the width does.
+ * Keys 1981, a = -1/2:  f(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1           for |t| < 1,
+ *                       f(t) = a(|t|^3 - 5|t|^2 + 8|t| - 4)          for |t| < 2.
+ * Along one axis with scale = in/out and s = max(scale, 1), output i is centred on c = (i + 1/2) scale and
+ * takes the inputs j in [c - 2s, c + 2s] (rounded to the nearest) with weights f((j + 1/2 - c)/s), divided by
+ * their sum and rounded to 22 binary places:  out = clamp((2^21 + sum k_j in_j) >> 22).  Each axis is a pass
+ * of its own with bytes between: across first, but down first where the height shrinks by more than twice
+ * what the width does.
  *
- * The rounding of every single product shows in the last bit of k, hence `rounded`. One output position's weights are
- * held at a time: there are 4 in/out of them, which a thin picture makes many.                                    */
+ * The rounding of every single product shows in the last bit of k, hence `rounded`. One output position's
+ * weights are held at a time: there are 4 in/out of them, which a thin picture makes many. */
 #include "data/data.h"
 #include <math.h>
 #include <string.h>
 
 enum { PLACES = 22 };
-struct window { long first, n; int32_t *k; double *w; };          /* inputs first .. first + n - 1 and their weights */
+/* inputs first .. first + n - 1 and their weights */
+struct window { long first, n; int32_t *k; double *w; };
 
 /* x as a double: keeps the compiler from fusing a product into the sum around it. */
 static double rounded(double x)

@@ -1,7 +1,8 @@
 /* scene_paint.c - a scene as a picture: a ground, shapes by their signed distance, noise.
  *
- * A pixel whose centre has distance d to a shape is covered by clamp(1/2 - d, 0, 1) of it: edges one pixel wide.
- * Distances of convex parts are exact or a maximum of half planes; unions are minima, cuts are maxima.           */
+ * A pixel whose centre has distance d to a shape is covered by clamp(1/2 - d, 0, 1) of it: edges one pixel
+ * wide. Distances of convex parts are exact or a maximum of half planes; unions are minima, cuts are
+ * maxima. */
 #include "data/internal.h"
 #include <math.h>
 
@@ -25,9 +26,10 @@ static double polygon(const double (*v)[2], int n, double x, double y)
 
 static double star(double x, double y)
 {
-    static const double tips[10][2] = {            /* radius 1 and 0.45 in turn, every 36 degrees from the top */
+    static const double tips[10][2] = {  /* radius 1 and 0.45 in turn, every 36 degrees from the top */
         { 0, -1 }, { 0.26450, -0.36406 }, { 0.95106, -0.30902 }, { 0.42798, 0.13906 }, { 0.58779, 0.80902 },
-        { 0, 0.45 }, { -0.58779, 0.80902 }, { -0.42798, 0.13906 }, { -0.95106, -0.30902 }, { -0.26450, -0.36406 },
+        { 0, 0.45 }, { -0.58779, 0.80902 }, { -0.42798, 0.13906 }, { -0.95106, -0.30902 },
+        { -0.26450, -0.36406 },
     };
     return polygon(tips, 10, x, y);
 }
@@ -71,10 +73,11 @@ double data_distance(int shape, double x, double y)
     }
 }
 
-/* ---- the ground ------------------------------------------------------------------------------------------------- */
+/* ---- the ground ---------------------------------------------------------------------------------------- */
 enum pattern { PLAIN_GROUND, SLOPE, STRIPES, CHECKS, PATTERNS };
 
-/* How much lighter or darker the ground is at (u,v), in [-1,1]; angle and phase vary it, c and s are its direction. */
+/* How much lighter or darker the ground is at (u,v), in [-1,1]; angle and phase vary it, c and s are its
+ * direction. */
 static double pattern_at(enum pattern pattern, double u, double v, double c, double s, double phase)
 {
     double along = c*u + s*v;
@@ -89,7 +92,8 @@ static double pattern_at(enum pattern pattern, double u, double v, double c, dou
 
 static void paint_ground(const struct recipe *k, int ground, keyed *r, long size, float *canvas)
 {
-    double shade = data_between(r, -k->o->ground_tint, k->o->ground_tint), angle = data_between(r, 0, 6.2831853);
+    double shade = data_between(r, -k->o->ground_tint, k->o->ground_tint);
+    double angle = data_between(r, 0, 6.2831853);
     double c = cos(angle), s = sin(angle), phase = data_uniform(r);
     enum pattern pattern = (enum pattern)data_below(r, PATTERNS);
     for (long y = 0; y < size; y++)
@@ -101,7 +105,7 @@ static void paint_ground(const struct recipe *k, int ground, keyed *r, long size
         }
 }
 
-/* ---- the shapes ------------------------------------------------------------------------------------------------- */
+/* ---- the shapes ---------------------------------------------------------------------------------------- */
 static long clamp(double x, long most)
 {
     return x < 0 ? 0 : x > (double)most ? most : (long)x;
@@ -113,7 +117,8 @@ static void paint_shape(int shape, const struct spot *at, const double rgb[3], l
     long top = clamp(at->y - at->radius - 1, size), bottom = clamp(at->y + at->radius + 2, size);
     for (long y = top; y < bottom; y++)
         for (long x = left; x < right; x++) {
-            double d = data_distance(shape, ((double)x + 0.5 - at->x)/at->radius, ((double)y + 0.5 - at->y)/at->radius);
+            double d = data_distance(shape, ((double)x + 0.5 - at->x)/at->radius,
+                                     ((double)y + 0.5 - at->y)/at->radius);
             double cover = 0.5 - d*at->radius;
             cover = cover < 0 ? 0 : cover > 1 ? 1 : cover;
             float *p = canvas + 3*(y*size + x);
@@ -122,7 +127,8 @@ static void paint_shape(int shape, const struct spot *at, const double rgb[3], l
         }
 }
 
-static void paint_object(const struct recipe *k, const struct object *o, keyed *r, struct spot *at, float *canvas)
+static void paint_object(const struct recipe *k, const struct object *o, keyed *r, struct spot *at,
+                         float *canvas)
 {
     const scenes_options *w = k->o;
     double cell = (double)w->size/(double)w->cells, radius = cell*w->radius*(o->size ? 1 : w->small), rgb[3];
@@ -135,7 +141,8 @@ static void paint_object(const struct recipe *k, const struct object *o, keyed *
     paint_shape(o->shape, at, rgb, w->size, canvas);
 }
 
-/* About normal, deviation 1: the sum of 8 random bytes, whose mean is 1020 and whose variance is 8 (256^2 - 1)/12. */
+/* About normal, deviation 1: the sum of 8 random bytes, whose mean is 1020 and whose variance is 8 (256^2
+ * - 1)/12. */
 static double bell(keyed *r)
 {
     int sum = 0;
@@ -144,7 +151,8 @@ static double bell(keyed *r)
     return (sum - 1020)/209.0223;
 }
 
-void data_scene_paint(const struct recipe *k, const struct scene *s, keyed *r, struct spot *spots, float *canvas, picture *p)
+void data_scene_paint(const struct recipe *k, const struct scene *s, keyed *r, struct spot *spots,
+                      float *canvas, picture *p)
 {
     long size = k->o->size;
     paint_ground(k, s->ground, r, size, canvas);

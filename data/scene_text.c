@@ -1,12 +1,15 @@
-/* scene_text.c - what is said about a scene: captions in four wordings, questions with answers of seven types.
+/* scene_text.c - what is said about a scene: captions in four wordings, questions with answers of seven
+ * types.
  *
- * Words are divided by single blanks, punctuation too, so that a text is the same after any tokenizer. A colour stands
- * right before its shape, so that a held-out pair can be searched for in any text.                               */
+ * Words are divided by single blanks, punctuation too, so that a text is the same after any tokenizer. A
+ * colour stands right before its shape, so that a held-out pair can be searched for in any text. */
 #include "data/internal.h"
 #include <stdio.h>
 #include <string.h>
 
-const char *const data_question_types[QUESTION_TYPES] = { "yes/no", "colour", "shape", "count", "position", "size", "ground" };
+const char *const data_question_types[QUESTION_TYPES] = {
+    "yes/no", "colour", "shape", "count", "position", "size", "ground",
+};
 
 static const char *colour_of(const struct object *o)
 {
@@ -22,7 +25,8 @@ static const char *article(const char *word)
 static void noun(buffer *b, const struct world *w, const struct object *o)
 {
     const char *size = w->sizes.n > 1 ? data_sizes[o->size] : "", *colour = colour_of(o);
-    data_print(b, "%s %s%s%s %s", article(*size ? size : colour), size, *size ? " " : "", colour, data_shapes[o->shape]);
+    data_print(b, "%s %s%s%s %s", article(*size ? size : colour), size, *size ? " " : "", colour,
+               data_shapes[o->shape]);
 }
 
 static void shuffle(int *order, int n, keyed *r)
@@ -36,7 +40,8 @@ static void shuffle(int *order, int n, keyed *r)
     }
 }
 
-void data_caption(buffer *b, const struct world *w, const struct scene *s, enum wording wording, bool ground, keyed *r)
+void data_caption(buffer *b, const struct world *w, const struct scene *s, enum wording wording, bool ground,
+                  keyed *r)
 {
     int order[WORLD_OBJECTS];
     bool places = w->cells > 1;
@@ -60,10 +65,11 @@ void data_caption(buffer *b, const struct world *w, const struct scene *s, enum 
             data_print(b, " %s", place);
     }
     if (ground)
-        data_print(b, " , on %s %s ground", article(data_grounds[s->ground].name), data_grounds[s->ground].name);
+        data_print(b, " , on %s %s ground", article(data_grounds[s->ground].name),
+                   data_grounds[s->ground].name);
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 static bool ask(struct question *q, enum question_type type, const char *answer, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static bool ask(struct question *q, enum question_type type, const char *answer, const char *format, ...)
@@ -101,9 +107,11 @@ static bool unique_shape(const struct scene *s, const struct object *o)
     return n == 1;
 }
 
-/* A pair that is not there, near to what is: mostly a colour and a shape of the picture that do not belong together,
- * or one of them with another partner. Held-out pairs are asked for only where the picture shows one.            */
-static bool absent(const struct world *w, const struct scene *s, const struct object *near, keyed *r, struct object *to)
+/* A pair that is not there, near to what is: mostly a colour and a shape of the picture that do not belong
+ * together, or one of them with another partner. Held-out pairs are asked for only where the picture shows
+ * one. */
+static bool absent(const struct world *w, const struct scene *s, const struct object *near, keyed *r,
+                   struct object *to)
 {
     double u = data_uniform(r);
     data_pair_draw(w, r, to);
@@ -121,7 +129,8 @@ static bool absent(const struct world *w, const struct scene *s, const struct ob
     return !there(s, to) && (s->about >= 0 || !w->held[to->colour][to->shape]);
 }
 
-static bool ask_absent(struct question *q, const struct world *w, const struct scene *s, const struct object *o, keyed *r)
+static bool ask_absent(struct question *q, const struct world *w, const struct scene *s,
+                       const struct object *o, keyed *r)
 {
     struct object other = *o;
     for (int i = 0; i < 50; i++)
@@ -132,8 +141,8 @@ static bool ask_absent(struct question *q, const struct world *w, const struct s
 }
 
 /* About object o; false: the question would have no answer, or two. */
-static bool ask_about(struct question *q, const struct world *w, const struct scene *s, enum question_type type, int nth,
-                      const struct object *o, keyed *r)
+static bool ask_about(struct question *q, const struct world *w, const struct scene *s,
+                      enum question_type type, int nth, const struct object *o, keyed *r)
 {
     const char *colour = colour_of(o), *shape = data_shapes[o->shape];
     switch (type) {
@@ -150,14 +159,15 @@ static bool ask_about(struct question *q, const struct world *w, const struct sc
         return w->cells > 1 && unique_shape(s, o)
             && ask(q, type, data_place(w->cells, o->cell), "where is the %s ?", shape);
     case SIZE:
-        return w->sizes.n > 1 && unique_shape(s, o) && ask(q, type, data_sizes[o->size], "what size is the %s ?", shape);
+        return w->sizes.n > 1 && unique_shape(s, o)
+            && ask(q, type, data_sizes[o->size], "what size is the %s ?", shape);
     default:
         return ask(q, GROUND, data_grounds[s->ground].name, "what colour is the ground ?");
     }
 }
 
-bool data_question(struct question *q, const struct world *w, const struct scene *s, enum question_type type, int nth,
-                   keyed *r)
+bool data_question(struct question *q, const struct world *w, const struct scene *s, enum question_type type,
+                   int nth, keyed *r)
 {
     int order[WORLD_OBJECTS];
     if (s->about >= 0)

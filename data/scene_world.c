@@ -1,28 +1,32 @@
 /* scene_world.c - what can be in a scene, and drawing scenes.
  *
- * A scene is objects in cells. An object's colour and shape are drawn until they are no held-out pair; a scene for
- * test_unseen then gets one object replaced by a held-out pair. Families are near-duplicates: a sibling differs from
- * the first of its family in one shape, colour or place (recipe of the demo: such neighbours make good negatives).
- * An arrangement (colours, shapes and places, as words) belongs to train, val or test by its hash, so that no test
- * picture shows an arrangement that training saw; the same hash keeps it out of the text.                         */
+ * A scene is objects in cells. An object's colour and shape are drawn until they are no held-out pair; a
+ * scene for test_unseen then gets one object replaced by a held-out pair. Families are near-duplicates: a
+ * sibling differs from the first of its family in one shape, colour or place (recipe of the demo: such
+ * neighbours make good negatives). An arrangement (colours, shapes and places, as words) belongs to train,
+ * val or test by its hash, so that no test picture shows an arrangement that training saw; the same hash
+ * keeps it out of the text. */
 #include "data/internal.h"
 #include <stdlib.h>
 #include <string.h>
 
 const struct tone data_colours[WORLD_COLOURS] = {
-    { "red", { 220, 40, 40 } }, { "green", { 40, 180, 60 } }, { "blue", { 50, 80, 230 } }, { "yellow", { 230, 210, 50 } },
-    { "purple", { 150, 60, 190 } }, { "white", { 235, 235, 235 } }, { "orange", { 240, 140, 40 } },
-    { "pink", { 240, 150, 190 } }, { "cyan", { 60, 200, 210 } },
+    { "red", { 220, 40, 40 } },     { "green", { 40, 180, 60 } },   { "blue", { 50, 80, 230 } },
+    { "yellow", { 230, 210, 50 } }, { "purple", { 150, 60, 190 } }, { "white", { 235, 235, 235 } },
+    { "orange", { 240, 140, 40 } }, { "pink", { 240, 150, 190 } },  { "cyan", { 60, 200, 210 } },
 };
 const struct tone data_grounds[WORLD_GROUNDS] = {
-    { "grey", { 70, 70, 75 } }, { "brown", { 95, 75, 55 } }, { "navy", { 35, 45, 85 } }, { "olive", { 75, 80, 40 } },
-    { "teal", { 25, 80, 80 } }, { "maroon", { 85, 35, 45 } },
+    { "grey", { 70, 70, 75 } },  { "brown", { 95, 75, 55 } }, { "navy", { 35, 45, 85 } },
+    { "olive", { 75, 80, 40 } }, { "teal", { 25, 80, 80 } },  { "maroon", { 85, 35, 45 } },
 };
-const char *const data_shapes[WORLD_SHAPES] = { "circle", "square", "triangle", "cross", "star", "ring", "heart", "moon",
-                                                "diamond" };
+const char *const data_shapes[WORLD_SHAPES] = {
+    "circle", "square", "triangle", "cross", "star", "ring", "heart", "moon", "diamond",
+};
 const char *const data_sizes[WORLD_SIZES] = { "small", "large" };
-const char *const data_numbers[WORLD_OBJECTS + 1] = { "no", "one", "two", "three", "four", "five", "six", "seven", "eight",
-    "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen" };
+const char *const data_numbers[WORLD_OBJECTS + 1] = {
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen",
+};
 const char *const data_splits[SPLITS] = { "train", "val", "test", "test_unseen" };
 
 const char *data_place(int cells, int cell)
@@ -30,16 +34,18 @@ const char *data_place(int cells, int cell)
     static const char *const names[WORLD_SIDE][WORLD_SIDE*WORLD_SIDE] = {
         { "" },
         { "top left", "top right", "bottom left", "bottom right" },
-        { "top left", "top centre", "top right", "middle left", "middle centre", "middle right", "bottom left",
-          "bottom centre", "bottom right" },
-        { "top far left", "top left", "top right", "top far right", "upper far left", "upper left", "upper right",
-          "upper far right", "lower far left", "lower left", "lower right", "lower far right", "bottom far left",
-          "bottom left", "bottom right", "bottom far right" },
+        { "top left", "top centre", "top right",
+          "middle left", "middle centre", "middle right",
+          "bottom left", "bottom centre", "bottom right" },
+        { "top far left", "top left", "top right", "top far right",
+          "upper far left", "upper left", "upper right", "upper far right",
+          "lower far left", "lower left", "lower right", "lower far right",
+          "bottom far left", "bottom left", "bottom right", "bottom far right" },
     };
     return names[cells - 1][cell];
 }
 
-/* ---- drawing ---------------------------------------------------------------------------------------------------- */
+/* ---- drawing ------------------------------------------------------------------------------------------- */
 static int draw(keyed *r, const struct choice *c)
 {
     return c->at[data_weighted(r, c->weight, c->n)];
@@ -122,14 +128,16 @@ static void vary(const struct recipe *k, const struct world *w, keyed *r, struct
     s->about = held;
 }
 
-/* ---- splits ----------------------------------------------------------------------------------------------------- */
+/* ---- splits -------------------------------------------------------------------------------------------- */
 /* FNV-1a over the words that the full caption consists of. */
 static uint64_t arrangement(const struct world *w, const struct scene *s)
 {
     uint64_t hash = 0xcbf29ce484222325;
     for (int i = 0; i < s->n; i++) {
         const struct object *o = &s->object[i];
-        const char *const words[] = { data_colours[o->colour].name, data_shapes[o->shape], data_place(w->cells, o->cell) };
+        const char *const words[] = {
+            data_colours[o->colour].name, data_shapes[o->shape], data_place(w->cells, o->cell),
+        };
         for (int j = 0; j < 3; j++)
             for (const char *c = words[j]; ; c++) {
                 hash = (hash ^ (uint8_t)*c)*0x100000001b3;
@@ -182,7 +190,7 @@ bool data_scene_find(const struct recipe *k, const struct world *w, keyed *r, en
                 return true;
         }
     }
-    for (int i = 0; i < TRIES; i++) {              /* a number of shapes keeps its weight while it has a scene at all */
+    for (int i = 0; i < TRIES; i++) {  /* a number of shapes keeps its weight while it has a scene at all */
         draw_scene(w, r, i < TRIES/2 ? n : draw_count(w, r), s);
         if (split == UNSEEN)
             put_held(w, r, s);
@@ -202,7 +210,7 @@ bool data_scene_list(const struct recipe *k, enum split split, long n, struct sc
         for (int again = 0; again < RENEWALS; again++) {
             struct scene s;
             if (!data_scene_find(k, &k->world, &r, split, first, &s))
-                return error_usage(e, "scenes: %s: no scene belongs there; expected a larger world or larger shares",
+                return error_usage(e, "scenes: %s: no scene belongs there; expected a larger world or share",
                                    data_splits[split]);
             if (again && s.n != list[i].n)         /* or few shapes, soon used up, would become rare */
                 continue;

@@ -1,8 +1,10 @@
-/* scenes.c - the folder of a synthetic world: pictures and annotations of four splits, text, a sheet to look at.
+/* scenes.c - the folder of a synthetic world: pictures and annotations of four splits, text, a sheet to
+ * look at.
  *
- * Which scenes there are is drawn first, in order, since a test scene must differ from those before it. Painting,
- * wording and encoding follow in blocks, on all threads; every picture and document has random numbers of its own,
- * and a block is written in order, so the bytes do not depend on the number of threads.                          */
+ * Which scenes there are is drawn first, in order, since a test scene must differ from those before it.
+ * Painting, wording and encoding follow in blocks, on all threads; every picture and document has random
+ * numbers of its own, and a block is written in order, so the bytes do not depend on the number of
+ * threads. */
 #include "data/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +18,9 @@ struct work {                                      /* what all steps share */
     void *context;
     long pictures, families;                       /* made so far: ids are numbered through the splits */
 };
-struct item { picture picture; buffer line, talk; };              /* talk: a caption and the questions, for the sheet */
+struct item { picture picture; buffer line, talk; };  /* talk: a caption and the questions, for the sheet */
 
-/* ---- one picture ------------------------------------------------------------------------------------------------ */
+/* ---- one picture --------------------------------------------------------------------------------------- */
 static void put_captions(const struct recipe *k, const struct scene *s, keyed *r, struct item *to)
 {
     data_print(&to->line, "\"captions\": [");
@@ -65,8 +67,8 @@ static void put_questions(const struct recipe *k, const struct scene *s, keyed *
     for (int type = 0; type < QUESTION_TYPES; type++) {
         int n = k->asks[type] ? some_questions(k, s, (enum question_type)type, r, asked) : 0;
         for (int i = 0; i < n; i++, comma = ", ") {
-            data_print(&to->line, "%s{\"question\": \"%s\", \"answer\": \"%s\", \"type\": \"%s\"}", comma, asked[i].text,
-                       asked[i].answer, data_question_types[type]);
+            data_print(&to->line, "%s{\"question\": \"%s\", \"answer\": \"%s\", \"type\": \"%s\"}", comma,
+                       asked[i].text, asked[i].answer, data_question_types[type]);
             data_print(&to->talk, "\n%s %s", asked[i].text, asked[i].answer);
         }
     }
@@ -78,9 +80,10 @@ static void put_objects(const struct recipe *k, const struct scene *s, const str
     data_print(b, "\"objects\": [");
     for (int i = 0; i < s->n; i++) {
         const struct object *o = &s->object[i];
-        data_print(b, "%s{\"colour\": \"%s\", \"shape\": \"%s\", \"size\": \"%s\", \"place\": \"%s\", \"x\": %.2f, "
-                   "\"y\": %.2f, \"radius\": %.2f}", i ? ", " : "", data_colours[o->colour].name, data_shapes[o->shape],
-                   data_sizes[o->size], data_place(k->world.cells, o->cell), spots[i].x, spots[i].y, spots[i].radius);
+        data_print(b, "%s{\"colour\": \"%s\", \"shape\": \"%s\", \"size\": \"%s\", ", i ? ", " : "",
+                   data_colours[o->colour].name, data_shapes[o->shape], data_sizes[o->size]);
+        data_print(b, "\"place\": \"%s\", \"x\": %.2f, \"y\": %.2f, \"radius\": %.2f}",
+                   data_place(k->world.cells, o->cell), spots[i].x, spots[i].y, spots[i].radius);
     }
     data_print(b, "], \"ground\": \"%s\"", data_grounds[s->ground].name);
 }
@@ -124,7 +127,8 @@ static void file_name(const struct work *w, enum split split, long i, char to[64
     snprintf(to, 64, "%s/%06ld.png", data_splits[split], w->pictures + i + 1);
 }
 
-static bool write_item(const struct work *w, enum split split, long i, const struct scene *s, buffer *line, error *e)
+static bool write_item(const struct work *w, enum split split, long i, const struct scene *s, buffer *line,
+                       error *e)
 {
     struct item it;
     char file[64];
@@ -140,8 +144,9 @@ static bool write_item(const struct work *w, enum split split, long i, const str
     return ok;
 }
 
-/* ---- one document of text --------------------------------------------------------------------------------------- */
-/* Pieces divided by tabs: a caption, then questions with answers; now and then the full caption in a question's place. */
+/* ---- one document of text ------------------------------------------------------------------------------ */
+/* Pieces divided by tabs: a caption, then questions with answers; now and then the full caption in a
+ * question's place. */
 static bool write_document(const struct work *w, long i, buffer *b, error *e)
 {
     const struct recipe *k = &w->recipe;
@@ -155,7 +160,8 @@ static bool write_document(const struct work *w, long i, buffer *b, error *e)
         if (k->asks[type])
             types[n++] = type;
     if (!data_scene_find(k, world, &r, TRAIN, NULL, &s))
-        return error_usage(e, "scenes: text.txt: no scene belongs there; expected a larger world or smaller shares");
+        return error_usage(e, "scenes: text.txt: no scene belongs there; expected a larger world or smaller "
+                           "shares");
     if (data_uniform(&r) < o->text_caption)
         data_caption(b, world, &s, (enum wording)data_weighted(&r, k->wordings, WORDINGS),
                      data_uniform(&r) < o->ground_words, &r);
@@ -164,7 +170,8 @@ static bool write_document(const struct work *w, long i, buffer *b, error *e)
         if (data_uniform(&r) < o->text_again) {
             data_print(b, "%s", tab);
             data_caption(b, world, &s, PLACES, data_uniform(&r) < o->ground_words, &r);
-        } else if (data_question(&q, world, &s, (enum question_type)types[data_below(&r, n)], data_below(&r, 2), &r)) {
+        } else if (data_question(&q, world, &s, (enum question_type)types[data_below(&r, n)],
+                                 data_below(&r, 2), &r)) {
             data_print(b, "%squestion: %s answer: %s", tab, q.text, q.answer);
         } else {
             continue;
@@ -175,7 +182,7 @@ static bool write_document(const struct work *w, long i, buffer *b, error *e)
     return !b->failed || error_set(e, "text.txt: memory is out");
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------------------------- */
+/* ---- blocks -------------------------------------------------------------------------------------------- */
 /* Lines from .. from+n-1: of a split's pictures, or of the text (list NULL), made on all threads. */
 static bool make_block(const struct work *w, enum split split, const struct scene *list, long from, long n,
                        buffer lines[BLOCK], error *e)
@@ -197,7 +204,8 @@ static bool make_block(const struct work *w, enum split split, const struct scen
     return ok;
 }
 
-static bool write_lines(const struct work *w, enum split split, const struct scene *list, long n, const char *name, error *e)
+static bool write_lines(const struct work *w, enum split split, const struct scene *list, long n,
+                        const char *name, error *e)
 {
     char path[sizeof w->folder.temporary + 64];
     snprintf(path, sizeof path, "%s/%s", w->folder.temporary, name);
@@ -222,7 +230,7 @@ static bool write_lines(const struct work *w, enum split split, const struct sce
     return false;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------------------------- */
+/* ---- the folder ---------------------------------------------------------------------------------------- */
 static bool write_sheet(const struct work *w, const struct scene *list, long n, error *e)
 {
     struct sheet sheet;
@@ -250,7 +258,8 @@ static bool write_split(struct work *w, enum split split, long n, error *e)
     if (!list)
         return error_set(e, "%s: memory is out", name);
     long shown = split == TRAIN ? n < w->recipe.o->sheet ? n : w->recipe.o->sheet : 0;
-    bool ok = data_folder_sub(&w->folder, data_splits[split], e) && data_scene_list(&w->recipe, split, n, list, e)
+    bool ok = data_folder_sub(&w->folder, data_splits[split], e)
+           && data_scene_list(&w->recipe, split, n, list, e)
            && write_lines(w, split, list, n, name, e) && (!shown || write_sheet(w, list, shown, e));
     mem_free(list);
     w->pictures += n;
@@ -264,27 +273,32 @@ static bool write_description(const struct work *w, error *e)
     char *options = config_print(&(config_table){ "", scenes_keys, SCENES_KEYS, &o }, 1, true);
     buffer b = { .failed = !options };
     data_print(&b, "# A synthetic world of coloured shapes, made by `blip2 dataset make scenes`.\n#\n"
-        "# train, val, test, test_unseen (.jsonl and folders): a line a picture: image (its PNG), image_id, captions (the\n"
-        "#   first is the full one), questions (question, answer, type), objects (colour, shape, size, place; centre and\n"
-        "#   radius in pixels), ground, family (near-duplicates share it).\n"
-        "# test_unseen alone shows, names or asks for the held-out pairs. No arrangement of test or val is in train.\n"
-        "# text.txt: a document a line for a language model, its pieces divided by tabs: captions, questions with answers.\n"
+        "# train, val, test, test_unseen (.jsonl and folders): a line a picture: image (its PNG), image_id,\n"
+        "#   captions (the first is the full one), questions (question, answer, type), objects (colour,\n"
+        "#   shape, size, place; centre and radius in pixels), ground, family (near-duplicates share it).\n"
+        "# test_unseen alone shows, names or asks for the held-out pairs. No arrangement of test or val is\n"
+        "#   in train or in text.txt, unless its share is 0.\n"
+        "# text.txt: a document a line for a language model, its pieces divided by tabs: captions,\n"
+        "#   questions with answers.\n"
         "# sheet.png: the first training pictures with caption, questions and answers.\n#\n"
-        "# The options that made it; `blip2 dataset make scenes DIR --config FILE` takes them:\n%s", options ? options : "");
-    bool ok = b.failed ? error_set(e, "world.yaml: memory is out") : data_folder_put(&w->folder, "world.yaml", b.text, b.used, e);
+        "# The options that made it; `blip2 dataset make scenes DIR --config FILE` takes them:\n");
+    data_print(&b, "%s", options ? options : "");
+    bool ok = b.failed ? error_set(e, "world.yaml: memory is out")
+                       : data_folder_put(&w->folder, "world.yaml", b.text, b.used, e);
     data_buffer_free(&b);
     mem_free(options);
     return ok;
 }
 
-bool scenes_make(const scenes_options *o, const char *folder, bool force, scenes_progress progress, void *context, error *e)
+bool scenes_make(const scenes_options *o, const char *folder, bool force, scenes_progress progress,
+                 void *context, error *e)
 {
     struct work w = { .progress = progress, .context = context };
     if (!data_recipe(&w.recipe, o, e) || !data_folder_begin(&w.folder, folder, "world.yaml", force, e))
         return false;
-    if (write_split(&w, TRAIN, o->train, e) && write_split(&w, VAL, o->val, e) && write_split(&w, TEST, o->test, e)
-        && write_split(&w, UNSEEN, o->test_unseen, e) && write_lines(&w, TRAIN, NULL, o->documents, "text.txt", e)
-        && write_description(&w, e))
+    if (write_split(&w, TRAIN, o->train, e) && write_split(&w, VAL, o->val, e)
+        && write_split(&w, TEST, o->test, e) && write_split(&w, UNSEEN, o->test_unseen, e)
+        && write_lines(&w, TRAIN, NULL, o->documents, "text.txt", e) && write_description(&w, e))
         return data_folder_finish(&w.folder, e);
     data_folder_abandon(&w.folder);
     return false;

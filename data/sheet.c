@@ -1,4 +1,5 @@
-/* sheet.c - pictures in a grid, enlarged, with text beside them: to look at a dataset, and to show what a model says. */
+/* sheet.c - pictures in a grid, enlarged, with text beside them: to look at a dataset, and to show what a
+ * model says. */
 #include "data/internal.h"
 #include <string.h>
 
@@ -68,7 +69,9 @@ static long entry_height(const struct sheet *s)
 
 bool data_sheet_begin(struct sheet *s, long entries, long side, error *e)
 {
-    *s = (struct sheet){ .columns = 4, .side = side, .scale = side < PICTURE_AIM ? (PICTURE_AIM + side/2)/side : 1 };
+    *s = (struct sheet){ .columns = 4, .side = side, .scale = 1 };
+    if (side < PICTURE_AIM)
+        s->scale = (PICTURE_AIM + side/2)/side;
     long rows = (entries + s->columns - 1)/s->columns;
     if (!picture_new(&s->page, s->columns*entry_width(s) + MARGIN, rows*entry_height(s) + MARGIN, e))
         return false;

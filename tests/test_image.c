@@ -71,7 +71,8 @@ static struct png make(uint32_t width, uint32_t height, int depth, int type, con
 }
 
 /* 3 x 2, RGB */
-static const uint8_t six[20] = { 0, 1, 2, 3, 40, 50, 60, 255, 254, 253,  0, 7, 8, 9, 70, 80, 90, 170, 180, 190 };
+static const uint8_t six[20] = { 0, 1, 2, 3, 40, 50, 60, 255, 254, 253,
+                                 0, 7, 8, 9, 70, 80, 90, 170, 180, 190 };
 
 static void check_pixels(const struct png *f, long n, const uint8_t *expected)
 {
@@ -158,7 +159,8 @@ START_TEST(an_interlaced_picture_is_the_same_picture)
 {
     struct png f;                                  /* Adam7 of 3 x 2: passes 1, 4 (x 2), 6 (x 1), 7 (row 1) */
     begin(&f, 3, 2, 8, 2, 1);
-    end(&f, (uint8_t[]){ 0, 1, 2, 3,  0, 255, 254, 253,  0, 40, 50, 60,  0, 7, 8, 9, 70, 80, 90, 170, 180, 190 }, 22);
+    end(&f, (uint8_t[]){ 0, 1, 2, 3,  0, 255, 254, 253,  0, 40, 50, 60,
+                         0, 7, 8, 9, 70, 80, 90, 170, 180, 190 }, 22);
     PIXELS(&f, 1, 2, 3, 40, 50, 60, 255, 254, 253, 7, 8, 9, 70, 80, 90, 170, 180, 190);
 }
 END_TEST
@@ -256,7 +258,8 @@ END_TEST
 
 START_TEST(other_formats_are_named)
 {
-    ck_assert_ptr_nonnull(strstr(refusal("\xff\xd8\xff\xe0....", 8), "not built in this version; expected PNG, found JPEG"));
+    ck_assert_ptr_nonnull(strstr(refusal("\xff\xd8\xff\xe0....", 8),
+                                 "not built in this version; expected PNG, found JPEG"));
     ck_assert_ptr_nonnull(strstr(refusal("RIFF....WEBPVP8 ", 16), "found WebP"));
     ck_assert_ptr_nonnull(strstr(refusal("a text", 6), "not a picture; expected a PNG file"));
 }
@@ -353,8 +356,11 @@ END_TEST
 START_TEST(a_tall_picture_is_resized_down_first)
 {
     check_resize(2, 40, 3, 5, (uint8_t[]){
-        114, 113, 131, 106, 123, 130, 98, 133, 129, 130, 123, 151, 119, 133, 127, 107, 142, 102, 101, 84, 107, 138, 96,
-        142, 174, 108, 177, 108, 147, 122, 118, 137, 125, 128, 127, 128, 113, 161, 147, 120, 128, 116, 126, 95, 85 });
+        114, 113, 131, 106, 123, 130, 98, 133, 129,
+        130, 123, 151, 119, 133, 127, 107, 142, 102,
+        101, 84, 107, 138, 96, 142, 174, 108, 177,
+        108, 147, 122, 118, 137, 125, 128, 127, 128,
+        113, 161, 147, 120, 128, 116, 126, 95, 85 });
 }
 END_TEST
 
@@ -388,7 +394,8 @@ END_TEST
 
 START_TEST(one_colour_stays_one_colour_at_any_size)
 {
-    static const long sizes[][4] = { { 1, 1, 224, 224 }, { 5, 900, 224, 224 }, { 900, 5, 7, 3 }, { 17, 31, 16, 32 } };
+    static const long sizes[][4] = { { 1, 1, 224, 224 }, { 5, 900, 224, 224 }, { 900, 5, 7, 3 },
+        { 17, 31, 16, 32 } };
     for (int i = 0; i < 4; i++) {
         picture p, q;
         error e;
@@ -426,10 +433,12 @@ START_TEST(pixels_are_normalised_by_channel_and_channels_come_first)
     uint8_t rgb[12] = { 0, 128, 255, 255, 0, 128, 128, 255, 0, 1, 2, 3 };
     real out[12];
     picture_normalise(rgb, 2, out);
-    static const double mean[3] = { 0.48145466, 0.4578275, 0.40821073 }, deviation[3] = { 0.26862954, 0.26130258, 0.27577711 };
+    static const double mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
+    static const double deviation[3] = { 0.26862954, 0.26130258, 0.27577711 };
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < 4; i++)
-            ck_assert_double_eq_tol(out[4*c + i], (rgb[3*i + c]/255.0 - mean[c])/deviation[c], REAL == 64 ? 1e-15 : 5e-7);
+            ck_assert_double_eq_tol(out[4*c + i], (rgb[3*i + c]/255.0 - mean[c])/deviation[c],
+                                    REAL == 64 ? 1e-15 : 5e-7);
 }
 END_TEST
 

@@ -1,4 +1,5 @@
-/* test_scenes.c - the synthetic world is what it says: right answers, visible objects, and nothing held out in training. */
+/* test_scenes.c - the synthetic world is what it says: right answers, visible objects, and nothing held
+ * out in training. */
 #include "tests/tests.h"
 #include "data/data.h"
 #include <jansson.h>
@@ -90,7 +91,8 @@ static json_t *list_of(const json_t *o, const char *key)
 static bool is_held(const json_t *object)
 {
     for (int i = 0; i < HELD; i++)
-        if (!strcmp(string_of(object, "colour"), held[i][0]) && !strcmp(string_of(object, "shape"), held[i][1]))
+        if (!strcmp(string_of(object, "colour"), held[i][0])
+            && !strcmp(string_of(object, "shape"), held[i][1]))
             return true;
     return false;
 }
@@ -173,7 +175,8 @@ static const char *truth(const json_t *scene, const char *question)
     static const char *const numbers[] = { "no", "one", "two", "three", "four" };
     char a[32], b[32];
     const json_t *object = NULL;
-    if (sscanf(question, "is there a %31s %31s ?", a, b) == 2 || sscanf(question, "is there an %31s %31s ?", a, b) == 2)
+    if (sscanf(question, "is there a %31s %31s ?", a, b) == 2
+        || sscanf(question, "is there an %31s %31s ?", a, b) == 2)
         return shows(scene, a, b) ? "yes" : "no";
     if (!strcmp(question, "what colour is the ground ?"))
         return string_of(scene, "ground");
@@ -198,11 +201,12 @@ static void check_answers(const char *folder, const char *const *types, int n)
             size_t j, k;
             json_t *q, *other, *all = list_of(notes.line[i], "questions");
             json_array_foreach(all, j, q) {
-                const char *found = string_of(q, "answer"), *expected = truth(notes.line[i], string_of(q, "question"));
-                ck_assert_msg(expected && !strcmp(found, expected), "%s: %s, expected %s", string_of(q, "question"), found,
+                const char *asked = string_of(q, "question"), *found = string_of(q, "answer");
+                const char *expected = truth(notes.line[i], asked);
+                ck_assert_msg(expected && !strcmp(found, expected), "%s: %s, expected %s", asked, found,
                               expected ? expected : "no such question");
                 json_array_foreach(all, k, other)
-                    ck_assert(k == j || strcmp(string_of(q, "question"), string_of(other, "question")));
+                    ck_assert(k == j || strcmp(asked, string_of(other, "question")));
                 for (int t = 0; t < n; t++)
                     met[t] += !strcmp(string_of(q, "type"), types[t]);
             }
@@ -246,10 +250,12 @@ START_TEST(half_of_the_yes_no_answers_are_yes_and_the_rest_is_not_easy)
                 yes += !strcmp(string_of(q, "answer"), "yes");
                 if (strcmp(string_of(q, "answer"), "no"))
                     continue;
-                ck_assert_int_eq(sscanf(string_of(q, "question"), "is there a %31s %31s ?", colour, shape), 2);
+                int words = sscanf(string_of(q, "question"), "is there a %31s %31s ?", colour, shape);
+                ck_assert_int_eq(words, 2);
                 no++;
                 pairs += json_array_size(list_of(notes.line[i], "objects")) > 1;
-                near += count_of(notes.line[i], "colour", colour, &object) && count_of(notes.line[i], "shape", shape, &object);
+                near += count_of(notes.line[i], "colour", colour, &object)
+                    && count_of(notes.line[i], "shape", shape, &object);
             }
         }
         ck_assert_int_eq(yes, no);
@@ -278,7 +284,8 @@ START_TEST(the_first_caption_is_the_full_one)
         ck_assert_str_eq(json_string_value(json_array_get(captions, 0)), full);
         json_array_foreach(captions, j, caption) {
             const char *s = json_string_value(caption);
-            wordings[!strncmp(s, "there ", 6) ? 1 : strstr(s, " is a ") ? 2 : strstr(s, "left") || strstr(s, "right") ? 0 : 3]++;
+            bool places = strstr(s, "left") || strstr(s, "right");
+            wordings[!strncmp(s, "there ", 6) ? 1 : strstr(s, " is a ") ? 2 : places ? 0 : 3]++;
         }
     }
     for (int i = 0; i < 4; i++)
@@ -300,7 +307,8 @@ static picture picture_of(const char *folder, const json_t *scene)
 START_TEST(the_centre_of_an_object_has_its_colour)
 {
     static const struct { const char *name; int rgb[3]; } colours[] = {
-        { "red", { 220, 40, 40 } }, { "green", { 40, 180, 60 } }, { "blue", { 50, 80, 230 } }, { "yellow", { 230, 210, 50 } } };
+        { "red", { 220, 40, 40 } }, { "green", { 40, 180, 60 } }, { "blue", { 50, 80, 230 } },
+        { "yellow", { 230, 210, 50 } } };
     scenes_options o = small_world();
     make(&o, "w");
     for (int s = 0; s < 4; s++) {
@@ -430,7 +438,8 @@ END_TEST
 /* ---- the folder ---- */
 static void same_files(const char *a, const char *b, bool expected)
 {
-    static const char *const files[] = { "train.jsonl", "test.jsonl", "test_unseen.jsonl", "text.txt", "sheet.png",
+    static const char *const files[] = { "train.jsonl", "test.jsonl", "test_unseen.jsonl", "text.txt",
+        "sheet.png",
         "train/000001.png", "train/000600.png", "test/000700.png", "test_unseen/000760.png" };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         long n, m;

@@ -1,6 +1,7 @@
-/* image.c - a group of images.h5: a picture in files/ beside it, decoded (CRC-32 of its RGB bytes) and resized, byte for
- * byte. lavis_u8 (S,S,3) is Pillow 13's order of passes, lavis_u8_horizontal_first that of earlier ones. The group
- * normalize_table holds what becomes of each of the 256 bytes. hf_* wait for HF's own rules (orientation, alpha).  */
+/* image.c - a group of images.h5: a picture in files/ beside it, decoded (CRC-32 of its RGB bytes) and
+ * resized, byte for byte. lavis_u8 (S,S,3) is Pillow 13's order of passes, lavis_u8_horizontal_first that
+ * of earlier ones. The group normalize_table holds what becomes of each of the 256 bytes. hf_* wait for
+ * HF's own rules (orientation, alpha). */
 #include "data/data.h"
 #include "tests/golden/golden.h"
 #include <math.h>
@@ -31,7 +32,8 @@ static void read_picture(golden *g, picture *p)
     char path[PATH];
     const char *file = golden_file(g), *slash = strrchr(file, '/');
     error e;
-    snprintf(path, sizeof path, "%.*s/files/%s", slash ? (int)(slash - file) : 1, slash ? file : ".", golden_group(g));
+    snprintf(path, sizeof path, "%.*s/files/%s", slash ? (int)(slash - file) : 1, slash ? file : ".",
+             golden_group(g));
     if (picture_read(p, path, &e))
         return;
     const char *format = strstr(e.text, "not built in this version; expected PNG, found ");
@@ -46,7 +48,8 @@ static void compare_decoded(golden *g, const picture *p)
     error e;
     double width, height, crc, ours = crc32_of(p->rgb, 3*p->width*p->height);
     h5 *f = h5_open(golden_file(g), &e);
-    bool read = f && h5_number(f, golden_group(g), "width", &width, &e) && h5_number(f, golden_group(g), "height", &height, &e)
+    bool read = f && h5_number(f, golden_group(g), "width", &width, &e)
+        && h5_number(f, golden_group(g), "height", &height, &e)
              && h5_number(f, golden_group(g), "decoded_rgb_crc32", &crc, &e);
     h5_close(f);
     if (!read)
@@ -54,7 +57,8 @@ static void compare_decoded(golden *g, const picture *p)
     else if (width != (double)p->width || height != (double)p->height)
         golden_fail(g, "decoded: expected %g x %g, ours is %ld x %ld", width, height, p->width, p->height);
     else if (crc != ours)
-        golden_fail(g, "decoded: expected CRC-32 %08lx, ours is %08lx", (unsigned long)crc, (unsigned long)ours);
+        golden_fail(g, "decoded: expected CRC-32 %08lx, ours is %08lx", (unsigned long)crc,
+                    (unsigned long)ours);
 }
 
 static void compare_bytes(golden *g, tape *t, const char *name, const picture *p)
@@ -91,7 +95,8 @@ static void compare_resized(golden *g, tape *t, const picture *p)
     picture_free(&to);
 }
 
-/* LAVIS's own arithmetic is ours in float, to the bit; the others round elsewhere, within 4e-7 of the exact value. */
+/* LAVIS's own arithmetic is ours in float, to the bit; the others round elsewhere, within 4e-7 of the
+ * exact value. */
 static void compare_table(golden *g, tape *t)
 {
     static const char *const columns[] = { "float64", "lavis", "hf_pil", "hf_torchvision" };
