@@ -1,7 +1,7 @@
 /* wordpiece.c - BERT's tokenizer, uncased: clean, set ideographs apart, strip accents, lower case, split,
  * match greedily. Devlin et al. 2019; the matching is Wu et al. 2016, section 4.1. As Hugging Face's
  * BertNormalizer, BertPreTokenizer and WordPiece do it, in this order:
- *   1. control characters go, white space becomes a space, an ideograph gets a space on both sides
+ *   1. control characters go, an ideograph gets a space on both sides
  *   2. canonical decomposition (NFD) in canonical order, then Mn goes; the result stays decomposed
  *   3. lower case, character by character, without context
  *   4. words end at white space; a punctuation character is a word
@@ -23,7 +23,7 @@ static void clean(const char *text, long n, ints *to)
         bool alone = unicode_ideograph(c);
         if (alone)
             data_push(to, ' ');
-        data_push(to, unicode_white(c) ? ' ' : c);
+        data_push(to, c);
         if (alone)
             data_push(to, ' ');
     }
@@ -117,17 +117,10 @@ bool wordpiece_words(const char *text, long n, text_visitor visit, void *context
 /* ---- matching ------------------------------------------------------------------------------------------ */
 struct encoding { const tokenizer *t; ints *to; };
 
-static bool continues(char c)
-{
-    return (c & 0xC0) == 0x80;                 /* not the first byte of a character */
-}
-
 /* The longest token that begins key[from..n), key being "##" and the word; its bytes go to *length. */
 static int longest_match(const vocabulary *v, const char *key, long n, long *length)
 {
-    for (long m = n < v->longest ? n : v->longest; m > 0; m--) {
-        if (m < n && continues(key[m]))
-            continue;
+    for (long m = n < v->longest ? n : v->longest; m > 0; m--) {   /* tokens are UTF-8: none ends in a character */
         int id = vocabulary_find(v, key, m);
         if (id >= 0) {
             *length = m;
@@ -144,7 +137,7 @@ static bool match(void *context, const char *word, long n)
     char key[2 + 4*WORD_CHARACTERS];
     long before = e->to->n, characters = 0;
     for (long i = 0; i < n; i++)
-        characters += !continues(word[i]);
+        characters += (word[i] & 0xC0) != 0x80;
     bool known = characters <= WORD_CHARACTERS;
     for (long at = 0; known && at < n; ) {
         long prefix = at ? 2 : 0, length = 0;

@@ -78,6 +78,8 @@ START_TEST(a_json_list_is_read_as_lines_are)
     ck_assert_str_eq(list.items[0].captions[0], "x ], {");
     ck_assert_str_eq(list.items[1].captions[1], "\"]");
     record_list_free(&list);
+    taken("{\"image\": \"a\", \"caption\": \"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}", 1);
+    record_list_free(&list);
 }
 END_TEST
 

@@ -158,6 +158,10 @@ START_TEST(special_tokens_in_text_count_unless_it_is_literal)
     ck_assert_str_eq(tokens(t, "[MASK]red[SEP] [sep]", (tokenizer_options){ .bare = true }),
                      "[MASK] red [SEP] [ s ##e ##p ]");
     ck_assert_str_eq(tokens(t, "[SEP]", (tokenizer_options){ .literal = true }), "[CLS] [ s ##e ##p ] [SEP]");
+    token_list l = { 0 };
+    ck_assert(tokenizer_encode(t, "[SEP]", 4, &(tokenizer_options){ .bare = true }, &l, &e));      /* "[SEP" */
+    ck_assert(l.n == 4 && l.ids[0] == tokenizer_id(t, "["));
+    mem_free(l.ids);
     int before = tokenizer_size(t), dec = tokenizer_add(t, "[DEC]", &e);
     ck_assert_int_eq(dec, before);
     ck_assert_int_eq(tokenizer_add(t, "[DEC]", &e), dec);
@@ -199,6 +203,23 @@ START_TEST(decoded_words_stand_as_they_were_written)
 }
 END_TEST
 
+START_TEST(a_rest_of_a_word_at_the_start_keeps_its_mark)
+{
+    tokenizer *t = open_folder(OWN "words");
+    int re = tokenizer_id(t, "##re");
+    char *text = tokenizer_decode(t, (int[]){ re, re }, 2, false, NULL);
+    ck_assert_str_eq(text, "##rere");
+    mem_free(text);
+    buffer b = { 0 };
+    data_print(&b, "it 's , i 'm . they 've ! we 're n't ' x ' ?");
+    wordpiece_tidy(&b);
+    ck_assert_str_eq(b.text, "it's, i'm. they've! we'ren't'x '?");
+    ck_assert_int_eq(b.used, (long)strlen(b.text));
+    data_buffer_free(&b);
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(a_batch_is_padded_on_the_side_asked_for)
 {
     tokenizer *t = open_folder(OWN "words");
@@ -218,12 +239,48 @@ START_TEST(a_batch_is_padded_on_the_side_asked_for)
 }
 END_TEST
 
+static bool list_piece(void *context, const char *piece, long n)
+{
+    char *to = context;
+    sprintf(to + strlen(to), "%s%.*s", *to ? "|" : "", (int)n, piece);
+    return true;
+}
+
+START_TEST(marks_stand_in_canonical_order)
+{
+    char words[200] = ""; /* U+1D16D, U+1D165: classes 226, 216; U+1E2EC is younger than Unicode 9 */
+    const char text[] = "a\U0001D16D\U0001D165 b\U0001E2EC\U0001D165";
+    ck_assert(wordpiece_words(text, sizeof text - 1, list_piece, words));
+    ck_assert_str_eq(words, "a\U0001D165\U0001D16D|b\U0001E2EC\U0001D165");
+}
+END_TEST
+
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 static uint32_t next(uint32_t *state)
 {
     *state = *state * 1664525u + 1013904223u;
     return *state >> 8;
 }
+
+START_TEST(pieces_are_cut_as_by_the_reference)
+{
+    static const struct { const char *text, *pieces; } cases[] = {
+        { "it's we'll DON'T", "it|'s| we|'ll| DON|'|T" }, { "a  b   ", "a| | b|   " },
+        { "x\n\ny\t z", "x|\n|\n|y|\t| z" },
+        { "ab12 34,. -\xC2\xBD", "ab|12| 34|,.| -|\xC2\xBD" },
+        { "a \u180E\u180E!", "a| \u180E\u180E!" },
+        { "a\U000323AF\u1C89 1\U00011F50", "a\U000323AF\u1C89| 1\U00011F50" },
+        { "\u3000\u3000x", "\u3000|\u3000|x" },
+    };
+    byte_splitter *s = byte_splitter_new();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char pieces[200] = "";
+        ck_assert(byte_bpe_pieces(s, cases[i].text, (long)strlen(cases[i].text), list_piece, pieces));
+        ck_assert_str_eq(pieces, cases[i].pieces);
+    }
+    byte_splitter_free(s);
+}
+END_TEST
 
 START_TEST(any_text_comes_back_from_its_bytes)
 {
@@ -259,6 +316,7 @@ START_TEST(broken_bytes_decode_to_replacement_characters)
         { "\xF4\x91\x92\x93\xFF\x41\x80\xBF\x42", "?\?\?\?\?A?\?B" },
         { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41", "?\?\?\?A" },
         { "\xF0\x9F\x98", "?" },
+        { "\xF5\x80\x80\x80", "?\?\?\?" },
         { "a\xE2\x82\xACz", "a\xE2\x82\xACz" },
     };
     tokenizer *t = open_folder(OWN "bytes");
@@ -309,6 +367,9 @@ Suite *suite_text(void)
     tcase_add_test(c, special_tokens_in_text_count_unless_it_is_literal);
     tcase_add_test(c, a_cut_text_keeps_its_last_token);
     tcase_add_test(c, decoded_words_stand_as_they_were_written);
+    tcase_add_test(c, a_rest_of_a_word_at_the_start_keeps_its_mark);
+    tcase_add_test(c, marks_stand_in_canonical_order);
+    tcase_add_test(c, pieces_are_cut_as_by_the_reference);
     tcase_add_test(c, a_batch_is_padded_on_the_side_asked_for);
     tcase_add_test(c, any_text_comes_back_from_its_bytes);
     tcase_add_test(c, broken_bytes_decode_to_replacement_characters);

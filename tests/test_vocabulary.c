@@ -72,6 +72,28 @@ START_TEST(a_vocabulary_does_not_depend_on_the_order_of_the_text)
 }
 END_TEST
 
+START_TEST(characters_beyond_ascii_do_not_depend_on_the_order_either)
+{
+    tokenizer *a = train(TOKENIZER_WORDPIECE, 290, (const char *const[]){ "stra\u00DFe", "\u00F8l", NULL });
+    tokenizer *b = train(TOKENIZER_WORDPIECE, 290, (const char *const[]){ "\u00F8l", "stra\u00DFe", NULL });
+    ck_assert_int_ge(tokenizer_id(a, "\u00F8"), 0);
+    ck_assert_int_ge(tokenizer_id(a, "##\u00DF"), 0);
+    same_files(a, b);
+    tokenizer_free(a);
+    tokenizer_free(b);
+}
+END_TEST
+
+START_TEST(a_vocabulary_has_the_size_asked_for)
+{
+    tokenizer *first = train(TOKENIZER_WORDPIECE, 1000, (const char *const[]){ "a", NULL });
+    tokenizer *t = train(TOKENIZER_WORDPIECE, tokenizer_size(first) + 3, captions);
+    ck_assert_int_eq(tokenizer_size(t), tokenizer_size(first) + 3);
+    tokenizer_free(first);
+    tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(common_words_are_whole)
 {
     tokenizer *t = train(TOKENIZER_WORDPIECE, 200, captions);
@@ -102,17 +124,50 @@ START_TEST(byte_vocabularies_hold_all_bytes_and_as_many_tokens_as_asked)
 }
 END_TEST
 
-/* Merges by hand: "abab" twice, "ab" once: (a,b) 5, then (ab,ab) 2. A space makes pieces begin with its own
- * byte. */
-START_TEST(the_most_frequent_pair_is_merged_first)
+static void check_merges(const char *const *lines, const char *merges)
 {
-    tokenizer *t = train(TOKENIZER_BPE, 1000, (const char *const[]){ "abab", "ab", "abab", "xy", NULL });
+    tokenizer *t = train(TOKENIZER_BPE, 1000, lines);
     tokenizer_file f[TOKENIZER_FILES];
     ck_assert_int_eq(tokenizer_files(t, f, &e), 2);
-    ck_assert_str_eq(f[1].bytes, "#version: 0.2\na b\nab ab\n");
+    ck_assert_str_eq(f[1].bytes + strlen("#version: 0.2\n"), merges);
     mem_free(f[0].bytes);
     mem_free(f[1].bytes);
     tokenizer_free(t);
+}
+#define LINES(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+START_TEST(the_most_frequent_pair_is_merged_first)
+{
+    check_merges(LINES("abab", "ab", "abab", "xy"), "a b\nab ab\n");      /* (a,b) 5, then (ab,ab) 2 */
+    check_merges(LINES("cab", "cab"), "a b\nc ab\n");                     /* of equals the smaller ids */
+    check_merges(LINES("abc", "abc", "abc", "bc", "bc", "bc", "ab", "ab"),
+                 "b c\na bc\na b\n");                                     /* (a,b) falls from 5 to 2 */
+}
+END_TEST
+
+/* A file with a pair twice would not load. */
+START_TEST(no_merge_is_learned_twice)
+{
+    uint32_t random = 7;
+    tokenizer_trainer *r = tokenizer_trainer_new(TOKENIZER_BPE, &e);
+    for (int w = 0; w < 3000; w++) {
+        char word[32] = "";
+        random = random * 1664525u + 1013904223u;
+        for (uint32_t i = 0; i < 4 + (random >> 28); i++)
+            word[i] = random >> (8 + i) & 1 ? 'a' : 'b';
+        ck_assert(tokenizer_trainer_add(r, word, (long)strlen(word), &e));
+    }
+    tokenizer *t = tokenizer_train(r, 900, 1, &e);
+    tokenizer_file f[TOKENIZER_FILES];
+    int n = tokenizer_files(t, f, &e);
+    ck_assert_int_eq(t->merges.n / 3, 900 - 260);
+    tokenizer *again = tokenizer_load("again", f, n, &e);
+    ck_assert_msg(again != NULL, "%s", e.text);
+    while (n)
+        mem_free(f[--n].bytes);
+    tokenizer_free(again);
+    tokenizer_free(t);
+    tokenizer_trainer_free(r);
 }
 END_TEST
 
@@ -210,6 +265,8 @@ START_TEST(bad_byte_vocabularies_are_refused_with_the_place)
                      "x/merges.txt:12: merge: expected two tokens with a space between them");
     ck_assert_str_eq(refusal("merges.txt", NULL, "a b c\n"),
                      "x/merges.txt:12: merge: expected two tokens with a space between them");
+    ck_assert_str_eq(refusal("merges.txt", "#version: 0.2\n", "r e\n"),
+                     "x/merges.txt:2: merge: this pair has a rank already");
     ck_assert_str_eq(refusal("merges.txt", NULL, ""), "taken");
     ck_assert_ptr_null(tokenizer_load("x", NULL, 0, &e));
     ck_assert_str_eq(e.text, "x: tokenizer: missing; expected vocab.txt, or vocab.json and merges.txt");
@@ -309,6 +366,9 @@ Suite *suite_vocabulary(void)
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, a_vocabulary_does_not_depend_on_the_order_of_the_text);
+    tcase_add_test(c, characters_beyond_ascii_do_not_depend_on_the_order_either);
+    tcase_add_test(c, a_vocabulary_has_the_size_asked_for);
+    tcase_add_test(c, no_merge_is_learned_twice);
     tcase_add_test(c, common_words_are_whole);
     tcase_add_test(c, byte_vocabularies_hold_all_bytes_and_as_many_tokens_as_asked);
     tcase_add_test(c, the_most_frequent_pair_is_merged_first);
