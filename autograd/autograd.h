@@ -1,9 +1,10 @@
 /* autograd.h - tensors, a tape that remembers what was done to them, and operations with their gradients.
  *
- * An operation computes when it is called and appends a node to the tape; ag_backward walks the nodes from the last to
- * the first. Everything made through a tape lives in its arena and dies with ag_reset; parameters live in a store
- * (nn.h). B batch, T tokens, D width, H heads, R rows, C columns, K inner, V vocabulary; shapes stand as (R,C).
- * A wrong call (shapes, NULL) is the programmer's mistake: ag_fail names the op and every shape, see ag_try.     */
+ * An operation computes when it is called and appends a node to the tape; ag_backward walks the nodes from
+ * the last to the first. Everything made through a tape lives in its arena and dies with ag_reset; parameters
+ * live in a store (nn.h). B batch, T tokens, D width, H heads, R rows, C columns, K inner, V vocabulary;
+ * shapes stand as (R,C). A wrong call (shapes, NULL) is the programmer's mistake: ag_fail names the op and
+ * every shape, see ag_try. */
 #ifndef AUTOGRAD_H
 #define AUTOGRAD_H
 #include "base/base.h"
@@ -28,16 +29,17 @@ struct tensor {
     const char *name;              /* a parameter's name, NULL otherwise */
 };
 
-/* ---- failing ------------------------------------------------------------------------------------------------ */
+/* ---- failing ---------------------------------------------------------------------------------------- */
 _Noreturn void ag_fail(const char *op, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool ag_try(tape *t, void (*body)(void *), void *context, error *e);   /* false: ag_fail was called inside; the tape
-                                       is rewound to where it stood. Outside any ag_try, ag_fail prints and exits 1 */
+/* false: ag_fail was called inside; the tape is rewound to where it stood. Outside any ag_try, ag_fail prints
+   and exits 1 */
+bool ag_try(tape *t, void (*body)(void *), void *context, error *e);
 #define SHAPE(x) ag_shape((x), (char[96]){ 0 })
 const char *ag_shape(const tensor *x, char *to);                       /* "(2,3,C)"; "none" for NULL */
 
-/* ---- the tape ------------------------------------------------------------------------------------------------ */
+/* ---- the tape --------------------------------------------------------------------------------------- */
 typedef struct ag_mark { long chunk, used, nodes; } ag_mark;
-typedef struct ag_random {             /* what random numbers are keyed by, besides the site and the element */
+typedef struct ag_random {  /* what random numbers are keyed by, besides the site and the element */
     uint64_t seed;
     uint32_t step, pass;               /* pass: which use of a module within the step */
     const int *sample;                 /* (B) the global index of each batch row; NULL: b itself */
@@ -48,7 +50,8 @@ void ag_tape_free(tape *t);
 void ag_reset(tape *t);                            /* forgets everything, keeps the memory */
 ag_mark ag_here(const tape *t);
 void ag_rewind(tape *t, ag_mark to);               /* gives back what was made since; nodes too */
-tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);      /* the same, but kept survives (moved; no gradient) */
+/* the same, but kept survives (moved; no gradient) */
+tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);
 bool ag_record_on(tape *t, bool on);               /* off: a frozen part; returns what it was */
 bool ag_training(tape *t, bool on);                /* off: dropout does nothing; returns what it was */
 bool ag_is_training(const tape *t);
@@ -61,24 +64,26 @@ const ag_node *ag_node_at(const tape *t, long i);
 #define DIMS(...) (int)(sizeof (long[]){ __VA_ARGS__ } / sizeof(long)), (const long[]){ __VA_ARGS__ }
 void *ag_alloc(tape *t, long bytes);               /* 64-byte aligned, not zeroed */
 real *ag_alloc_real(tape *t, long n);
-tensor *ag_new(tape *t, int ndim, const long *dim);                    /* data not set: ag_new(t, DIMS(2, 3)) */
+tensor *ag_new(tape *t, int ndim, const long *dim);  /* data not set: ag_new(t, DIMS(2, 3)) */
 tensor *ag_new_like(tape *t, const tensor *x);
 tensor *ag_copy_in(tape *t, int ndim, const long *dim, const real *data);      /* a constant */
-tensor *ag_leaf(tape *t, int ndim, const long *dim, const real *data);         /* an input that wants its gradient */
+tensor *ag_leaf(tape *t, int ndim, const long *dim, const real *data);  /* an input that wants its gradient */
 tensor *ag_scalar(tape *t, double value);          /* shape (): ndim 0, size 1 */
 const int *ag_ids(tape *t, const int *ids, long n);
 void ag_read(const tensor *x, real *to);           /* data out; outside kernels nobody looks at ->data */
 real ag_value(const tensor *x);                    /* of a tensor of one element */
 
-void ag_backward(tape *t, tensor *loss);                               /* loss has one element; its gradient is 1 */
+void ag_backward(tape *t, tensor *loss);  /* loss has one element; its gradient is 1 */
 void ag_backward_from(tape *t, int n, tensor *const *roots, const real *const *cotangents);
-/* Runs fn without keeping its intermediates and again in backward: memory for time (Chen et al. 2016). fn must read
- * tensors only through in[], the store and ctx (which must stay valid), and gives its results in out[].           */
+/* Runs fn without keeping its intermediates and again in backward: memory for time (Chen et al. 2016). fn
+ * must read tensors only through in[], the store and ctx (which must stay valid), and gives its results in
+ * out[]. */
 typedef void (*ag_function)(tape *t, void *ctx, tensor *const *in, tensor **out);
 void ag_checkpoint(tape *t, ag_function fn, void *ctx, int nin, tensor *const *in, int nout, tensor **out);
 
-/* ---- operations: arithmetic ------------------------------------------------------------------------------------
- * add, sub, mul, div broadcast as NumPy does: shapes are aligned at the last axis, an axis of 1 is stretched.     */
+/* ---- operations: arithmetic ----------------------------------------------------------------------------
+ * add, sub, mul, div broadcast as NumPy does: shapes are aligned at the last axis, an axis of 1 is
+ * stretched. */
 tensor *ag_add(tape *t, tensor *a, tensor *b);
 tensor *ag_sub(tape *t, tensor *a, tensor *b);
 tensor *ag_mul(tape *t, tensor *a, tensor *b);
@@ -87,41 +92,45 @@ tensor *ag_scale(tape *t, tensor *x, double factor);
 tensor *ag_sum(tape *t, tensor *x);                                    /* of all elements: shape () */
 tensor *ag_mean(tape *t, tensor *x);                                   /* of all elements: shape () */
 tensor *ag_mean_axis(tape *t, tensor *x, int axis);                    /* the axis vanishes */
-tensor *ag_max_axis(tape *t, tensor *x, int axis);                     /* gradient to the first maximum, as PyTorch */
-/* (B,M,K) x (B,K,N) -> (B,M,N), a or b transposed in its last two axes if asked; one of them may have no B (2 axes). */
+tensor *ag_max_axis(tape *t, tensor *x, int axis);  /* gradient to the first maximum, as PyTorch */
+/* (B,M,K) x (B,K,N) -> (B,M,N), a or b transposed in its last two axes if asked; one of them may have no B (2
+ * axes). */
 tensor *ag_matmul(tape *t, tensor *a, tensor *b, bool transpose_a, bool transpose_b);
 
-/* ---- operations: shape ---------------------------------------------------------------------------------------- */
+/* ---- operations: shape ------------------------------------------------------------------------------ */
 tensor *ag_reshape(tape *t, tensor *x, int ndim, const long *dim);     /* shares data and gradient; no node */
-tensor *ag_detach(tape *t, tensor *x);                               /* shares data; a constant: no gradient passes */
+tensor *ag_detach(tape *t, tensor *x);  /* shares data; a constant: no gradient passes */
 tensor *ag_concat(tape *t, int n, tensor *const *parts, int axis);
 tensor *ag_slice(tape *t, tensor *x, int axis, long from, long count);
 tensor *ag_gather(tape *t, tensor *x, const int *rows, long n);        /* x (R,...): y[i] = x[rows[i]] */
 tensor *ag_repeat(tape *t, tensor *x, long n);                         /* (1,...) -> (n,...) */
 
-/* ---- operations: layers ---------------------------------------------------------------------------------------- */
+/* ---- operations: layers ----------------------------------------------------------------------------- */
 typedef enum { AG_NONE, AG_GELU, AG_GELU_TANH, AG_QUICK_GELU, AG_RELU } ag_act;
 tensor *ag_activation(tape *t, tensor *x, ag_act act);
-tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act);   /* act(x W' + b); W (N,K), b (N) or NULL */
-tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const long *dim);  /* table (V,D), ids dim -> dim + (D) */
+/* act(x W' + b); W (N,K), b (N) or NULL */
+tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act);
+/* table (V,D), ids dim -> dim + (D) */
+tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const long *dim);
 tensor *ag_layer_norm(tape *t, tensor *x, tensor *gamma, tensor *beta, double eps);
 tensor *ag_softmax(tape *t, tensor *x);                                /* over the last axis */
 tensor *ag_log_softmax(tape *t, tensor *x);
-tensor *ag_l2_normalize(tape *t, tensor *x, double eps);               /* x / max(|x|, eps) over the last axis */
+tensor *ag_l2_normalize(tape *t, tensor *x, double eps);  /* x / max(|x|, eps) over the last axis */
 tensor *ag_patch_embed(tape *t, tensor *pictures, tensor *weight, tensor *bias, long patch);
                      /* (B,3,S,S), W (D,3,p,p), b (D) or NULL -> (B,(S/p)^2,D), patches in row-major order */
 
-typedef struct ag_drop { double p; uint32_t site; } ag_drop;           /* site: one number a place in the model */
+typedef struct ag_drop { double p; uint32_t site; } ag_drop;  /* site: one number a place in the model */
 tensor *ag_dropout(tape *t, tensor *x, ag_drop drop);                  /* axis 0 of x is the batch */
 
-typedef struct ag_mask { long B, Tq, Tk; unsigned char *may; } ag_mask;    /* may[b][i][j] 1: row i may look at j;
-                                                                          B and Tq may be 1: the same for all */
+/* may[b][i][j] 1: row i may look at j; B and Tq may be 1: the same for all */
+typedef struct ag_mask { long B, Tq, Tk; unsigned char *may; } ag_mask;
 ag_mask *ag_mask_new(tape *t, long B, long Tq, long Tk);               /* all ones */
-typedef struct ag_cache { real *k, *v; long rows, capacity, width, length; } ag_cache;   /* (rows,capacity,width);
-                                                                          positions 0..length-1 are filled */
+/* (rows,capacity,width); positions 0..length-1 are filled */
+typedef struct ag_cache { real *k, *v; long rows, capacity, width, length; } ag_cache;
 ag_cache ag_cache_new(tape *t, long rows, long capacity, long width);
-void ag_cache_pick(tape *t, ag_cache *c, long rows, const int *source, long from);     /* row r becomes what row
-                        source[r] was, at positions from .. length-1; rows at most what the cache was made with */
+/* row r becomes what row source[r] was, at positions from .. length-1; rows at most what the cache was made
+   with */
+void ag_cache_pick(tape *t, ag_cache *c, long rows, const int *source, long from);
 typedef struct ag_attn {
     int heads;
     double scale;                      /* 0: 1/sqrt(D/heads) */
@@ -132,32 +141,32 @@ typedef struct ag_attn {
     ag_cache *cache;                   /* k, v are written behind its length and all of it is attended to; the
                                           caller adds Tk to length after the layer. Only without recording */
     const int *memory_row;             /* (B) which row of k, v, past_k, past_v batch row b reads; NULL: b */
-    tensor **probs;                    /* where to put the probabilities (B,H,Tq,Tk) before dropout; no gradient */
+    tensor **probs;  /* where to put the probabilities (B,H,Tq,Tk) before dropout; no gradient */
     ag_drop drop;                      /* of the probabilities */
 } ag_attn;
-/* softmax(scale q k' + bias + mask) v: q (B,Tq,D), k and v (B',Tk,D) -> (B,Tq,D). Vaswani et al. 2017, eq. 1. A masked
- * key has probability exactly 0; a row that may look at nothing gives zeros.                                      */
+/* softmax(scale q k' + bias + mask) v: q (B,Tq,D), k and v (B',Tk,D) -> (B,Tq,D). Vaswani et al. 2017, eq. 1.
+ * A masked key has probability exactly 0; a row that may look at nothing gives zeros. */
 tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *options);
 
-/* ---- operations: losses ---------------------------------------------------------------------------------------- */
+/* ---- operations: losses ----------------------------------------------------------------------------- */
 typedef struct ag_ce {
     const int *ids;                    /* (R) the right class of each row; or: */
     const real *soft;                  /* (R,V) target distribution, used as it is; read again by backward */
     int ignore;                        /* rows with this id do not count (with ids); 0: all rows count */
     double smoothing;                  /* target = (1-s) onehot + s/V (with ids) */
     const real *weight;                /* (R) weight of each row, or NULL; the mean divides by their sum */
-    bool per_row;                      /* result (R), times weight, instead of the mean; ignored rows give 0 */
+    bool per_row;  /* result (R), times weight, instead of the mean; ignored rows give 0 */
     long chunk;                        /* linear_cross_entropy: rows at a time; 0: what fits in 8 M logits */
 } ag_ce;
-tensor *ag_cross_entropy(tape *t, tensor *logits, const ag_ce *options);           /* logits (...,V) -> () or (R) */
+tensor *ag_cross_entropy(tape *t, tensor *logits, const ag_ce *options);  /* logits (...,V) -> () or (R) */
 /* The same of x W' + b without ever holding all logits: x (...,D), W (V,D), b (V) or NULL; ids only. */
 tensor *ag_linear_cross_entropy(tape *t, tensor *x, tensor *weight, tensor *bias, const ag_ce *options);
 
-/* ---- for those who write operations ------------------------------------------------------------------------------ */
+/* ---- for those who write operations ----------------------------------------------------------------- */
 typedef struct ag_op {
     const char *name;
     void (*backward)(const ag_node *n);
-    tensor *(*example)(ag_probe *p, int variant);      /* builds a small case: the checkers run every variant */
+    tensor *(*example)(ag_probe *p, int variant);  /* builds a small case: the checkers run every variant */
     int variants;
 } ag_op;
 struct ag_node {
@@ -170,11 +179,12 @@ struct ag_node {
 #define AG_CALL(t, kernel) ((void)(t), kernel##_cpu)
 #define AG_RECORD(t, op, y, saved, ...) \
     ag_record((t), (op), (y), (saved), (int)(sizeof (tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)), (tensor *[]){ __VA_ARGS__ })
-tensor *ag_record(tape *t, const ag_op *op, tensor *y, void *saved, int nin, tensor *const *in);      /* returns y */
+/* returns y */
+tensor *ag_record(tape *t, const ag_op *op, tensor *y, void *saved, int nin, tensor *const *in);
 real *ag_grad(tensor *x);                          /* add to it; zeroed if fresh; NULL: not wanted */
 void ag_clear_grad(tensor *x);                     /* of a leaf or kept tensor, between two backwards */
-real *ag_grad_beta(tensor *x, real *beta);         /* beta 0: overwrite all of it, 1: add to it; NULL: not wanted */
-bool ag_wants(const tape *t, int nin, tensor *const *in);              /* would a node with these inputs be recorded? */
+real *ag_grad_beta(tensor *x, real *beta);  /* beta 0: overwrite all of it, 1: add to it; NULL: not wanted */
+bool ag_wants(const tape *t, int nin, tensor *const *in);  /* would a node with these inputs be recorded? */
 
 const ag_op *const *ag_ops(int *count);            /* every op of ops.def */
 
@@ -185,7 +195,7 @@ void ag_gemm_one(bool ta, bool tb, long M, long N, long K, double alpha, const r
                  const real *B, long ldb, double beta, real *C, long ldc);     /* inside a parallel region */
 void ag_threads(int n);                            /* for all parallel loops; 0: as many as cores */
 int ag_threads_now(void);
-const char *ag_blas(void);                         /* "OpenBLAS 0.3.21 SkylakeX (openmp)" and what is wrong with it */
+const char *ag_blas(void);  /* "OpenBLAS 0.3.21 SkylakeX (openmp)" and what is wrong with it */
 
 /* Vector functions, n elements, y may be x. f32: within 2 ulp of libm; f64: libm. */
 void ag_vexp(long n, const real *x, real *y);
@@ -198,12 +208,12 @@ double ag_uniform(uint64_t key, uint64_t index);   /* [0,1) */
 double ag_normal(uint64_t key, uint64_t index);    /* Box-Muller */
 uint64_t ag_mix(uint64_t a, uint64_t b);           /* a key from two */
 
-/* ---- gradient checks ---------------------------------------------------------------------------------------------
- * An example takes its inputs from the probe. Kept 20 h away from ties and kinks where the op has them.          */
+/* ---- gradient checks -----------------------------------------------------------------------------------
+ * An example takes its inputs from the probe. Kept 20 h away from ties and kinks where the op has them. */
 tape *ag_probe_tape(ag_probe *p);
 tensor *ag_input(ag_probe *p, const char *name, int ndim, const long *dim);            /* normal(0,1) */
-tensor *ag_input_apart(ag_probe *p, const char *name, int ndim, const long *dim, double gap);   /* all values differ by gap
-                                                                          and stay gap away from 0 */
+/* all values differ by gap and stay gap away from 0 */
+tensor *ag_input_apart(ag_probe *p, const char *name, int ndim, const long *dim, double gap);
 tensor *ag_input_positive(ag_probe *p, const char *name, int ndim, const long *dim);   /* in [0.5,2] */
 long ag_pick(ag_probe *p, long n);                 /* a random number below n */
 const int *ag_pick_ids(ag_probe *p, long count, long n);
@@ -212,14 +222,14 @@ ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk);         /* mixed, 
 typedef struct ag_check {
     const char *what;                  /* op, module or loss */
     int variants;
-    double worst, tolerance;           /* largest |analytic - numeric| / max |analytic| over tensors and variants */
+    double worst, tolerance;  /* largest |analytic - numeric| / max |analytic| over tensors and variants */
     char where[128];                   /* variant and tensor of the worst */
     bool ok;
     char trouble[256];                 /* a failed property, empty if none */
 } ag_check;
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed);
-/* The same for anything that builds a tensor from leaves that live elsewhere (a store): one random direction a leaf,
- * or every element. The largest error as above; t is reset for every build.                                      */
+/* The same for anything that builds a tensor from leaves that live elsewhere (a store): one random direction
+ * a leaf, or every element. The largest error as above; t is reset for every build. */
 double ag_gradcheck(tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, int n, tensor *const *leaves,
                     bool every_element, uint64_t seed, int *worst_leaf);
 #pragma GCC visibility pop

@@ -1,8 +1,8 @@
 /* gemm.c - the one door to matrix products, C (M,N) = alpha op(A) op(B) + beta C, row-major.
  *
- * Behind it stands OpenBLAS, called for one tile of C at a time by one thread. The tiles depend on M, N, K alone and K is
- * never cut, so every element of C has one owner and the same bits for any number of threads; OpenBLAS's own threading
- * does not promise that (7 of 8 shapes differ between 1 and 2 threads).                                           */
+ * Behind it stands OpenBLAS, called for one tile of C at a time by one thread. The tiles depend on M, N, K
+ * alone and K is never cut, so every element of C has one owner and the same bits for any number of threads;
+ * OpenBLAS's own threading does not promise that (7 of 8 shapes differ between 1 and 2 threads). */
 #include "autograd/autograd.h"
 #include <cblas.h>
 #include <omp.h>
@@ -30,7 +30,7 @@ void ag_gemm_one(bool ta, bool tb, long M, long N, long K, double alpha, const r
 {
     if (M <= 0 || N <= 0)
         return;
-    if (K <= 0) {                                          /* an empty sum; BLAS would want sane strides all the same */
+    if (K <= 0) {  /* an empty sum; BLAS would want sane strides all the same */
         for (long i = 0; i < M; i++)
             for (long j = 0; j < N; j++)
                 C[i*ldc + j] = beta == 0 ? 0 : (real)beta * C[i*ldc + j];
@@ -53,7 +53,7 @@ static void tile(const product *p, long tm, long tn, long i)
     long M = p->M - m < tm ? p->M - m : tm, N = p->N - n < tn ? p->N - n : tn;
     const real *A = p->A + (p->ta ? m : m * p->lda), *B = p->B + (p->tb ? n * p->ldb : n);
     real *C = p->C + m * p->ldc + n;
-    if (M == 1 && p->K > 0 && !p->ta)                      /* one row: packing B for a product would cost more than it */
+    if (M == 1 && p->K > 0 && !p->ta)  /* one row: packing B for a product would cost more than it */
         GEMV(CblasRowMajor, p->tb ? CblasNoTrans : CblasTrans, (int)(p->tb ? N : p->K), (int)(p->tb ? p->K : N),
              (real)p->alpha, B, (int)p->ldb, A, 1, (real)p->beta, C, 1);
     else
@@ -66,7 +66,7 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
     const product p = { ta, tb, M, N, K, lda, ldb, ldc, alpha, beta, A, B, C };
     double work = 2.0 * (double)M * (double)N * (double)K;
     long tm = edge(M, 256), tn = edge(N, 384), tiles;
-    for (;;) {                                             /* small products: at least 8 tiles of at least 2 MFLOP */
+    for (;;) {  /* small products: at least 8 tiles of at least 2 MFLOP */
         tiles = ((M + tm - 1) / tm) * ((N + tn - 1) / tn);
         if (tiles >= 8 || work / (double)tiles < 4e6 || (tm <= 64 && tn <= 64))
             break;
@@ -75,7 +75,7 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
     }
     if (tiles <= 0)
         return;
-    if (work < 4e5 || omp_in_parallel()) {                 /* OpenBLAS itself stays on one thread in both cases */
+    if (work < 4e5 || omp_in_parallel()) {  /* OpenBLAS itself stays on one thread in both cases */
         for (long i = 0; i < tiles; i++)
             tile(&p, tm, tn, i);
         return;

@@ -1,7 +1,7 @@
 /* layer_norm.c - y = gamma * h + beta,  h = (x - mean) * rstd  over the last axis.
  * Ba, Kiros & Hinton 2016, eqs. 3-4.  x, y (R,C), leading axes folded into R;  gamma, beta (C).
  * With dh = gamma * dy and <.> the mean over C:   dx = rstd * (dh - <dh> - h * <dh * h>),
- * dgamma = sum_R dy * h,   dbeta = sum_R dy.                                                                      */
+ * dgamma = sum_R dy * h,   dbeta = sum_R dy. */
 #include "autograd/internal.h"
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* linear.c - y = act(x W' + b).   x (R,K), leading axes folded into R;  W (N,K), b (N) or none, y (R,N).
- * With z = x W' + b and dz = dy * act'(z):   dx = dz W,   dW = dz' x,   db = sum_R dz.                            */
+ * With z = x W' + b and dz = dy * act'(z):   dx = dz W,   dW = dz' x,   db = sum_R dz. */
 #include "autograd/internal.h"
 
 struct saved { ag_act act; real *z; };                     /* z (R,N), NULL without an activation */
@@ -53,7 +53,8 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const ag_act acts[] = { AG_NONE, AG_GELU, AG_GELU_TANH, AG_QUICK_GELU };
-    static const long sizes[][3] = { { 3, 4, 5 }, { 1, 1, 1 }, { 2, 7, 1 }, { 1, 6, 3 }, { 130, 90, 70 } };  /* R, K, N */
+    /* R, K, N */
+    static const long sizes[][3] = { { 3, 4, 5 }, { 1, 1, 1 }, { 2, 7, 1 }, { 1, 6, 3 }, { 130, 90, 70 } };
     const long *d = sizes[variant % 5];
     tape *t = ag_probe_tape(p);
     bool with_bias = variant % 2 == 0;

@@ -1,10 +1,11 @@
 /* probe.c - is the gradient the slope? Every op's example, checked by the rule of this project:
  *
- * in double, four points, (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12 h with h = 1e-3 times the RMS of the tensor, for a
- * random cotangent (a plain sum hides errors in softmax and norms), and max |analytic - numeric| <= 1e-8 max |analytic|.
- * Small tensors are checked at every element, large ones at some elements and along random directions.
- * In the same go: two uses of the inputs give the sum, a gradient that is already there is added to, freezing one
- * input leaves the others unchanged to the bit, and 1, 3, 4 and 8 threads agree to the bit.                      */
+ * in double, four points, (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12 h with h = 1e-3 times the RMS of the
+ * tensor, for a random cotangent (a plain sum hides errors in softmax and norms), and max |analytic -
+ * numeric| <= 1e-8 max |analytic|. Small tensors are checked at every element, large ones at some elements
+ * and along random directions. In the same go: two uses of the inputs give the sum, a gradient that is
+ * already there is added to, freezing one input leaves the others unchanged to the bit, and 1, 3, 4 and 8
+ * threads agree to the bit. */
 #include "autograd/internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -112,7 +113,7 @@ ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk)
     return m;
 }
 
-/* ---- one build of the example ------------------------------------------------------------------------------------ */
+/* ---- one build of the example ----------------------------------------------------------------------- */
 static tensor *build(ag_probe *p)
 {
     ag_reset(p->t);
@@ -188,10 +189,10 @@ static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, l
         worst = isfinite(d) ? fmax(worst, d) : INFINITY;
     }
     mem_free(direction);
-    return largest > 0 ? worst / largest : INFINITY;       /* a gradient that is zero everywhere shows nothing */
+    return largest > 0 ? worst / largest : INFINITY;  /* a gradient that is zero everywhere shows nothing */
 }
 
-/* ---- anything built from leaves that live elsewhere ------------------------------------------------------------- */
+/* ---- anything built from leaves that live elsewhere ------------------------------------------------- */
 struct whole { tape *t; tensor *(*make)(tape *, void *); void *ctx; const real *cotangent; };
 
 static double whole_value(void *ctx)
@@ -229,7 +230,7 @@ double ag_gradcheck(tape *t, tensor *(*make)(tape *t, void *ctx), void *ctx, int
     return worst;
 }
 
-/* ---- properties ---------------------------------------------------------------------------------------------------- */
+/* ---- properties ------------------------------------------------------------------------------------- */
 static void trouble(ag_probe *p, const char *what, const char *of)
 {
     if (!p->trouble[0])

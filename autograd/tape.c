@@ -1,8 +1,10 @@
-/* tape.c - the tape: an arena that everything of a step lives in, nodes in order of execution, backward, failing.
+/* tape.c - the tape: an arena that everything of a step lives in, nodes in order of execution, backward,
+ * failing.
  *
- * Arena: chunks that never move; allocation moves a mark, ag_rewind moves it back. Gradients of intermediates come
- * from a second set of chunks with free lists by size class, and return there right after the backward of the node
- * that made their tensor, so a step never holds them all. Once warm, a step calls no allocator.                  */
+ * Arena: chunks that never move; allocation moves a mark, ag_rewind moves it back. Gradients of intermediates
+ * come from a second set of chunks with free lists by size class, and return there right after the backward
+ * of the node that made their tensor, so a step never holds them all. Once warm, a step calls no
+ * allocator. */
 #include "autograd/autograd.h"
 #include <setjmp.h>
 #include <stdio.h>
@@ -20,11 +22,11 @@ struct tape {
     released *free_list[CLASSES];
     ag_node **nodes;
     long node_count, node_room;
-    bool recording, training, wanted;              /* wanted: an op would have been recorded; see ag_checkpoint */
+    bool recording, training, wanted;  /* wanted: an op would have been recorded; see ag_checkpoint */
     ag_random random;
 };
 
-/* ---- failing ------------------------------------------------------------------------------------------------ */
+/* ---- failing ---------------------------------------------------------------------------------------- */
 struct frame { jmp_buf back; error *e; struct frame *outer; };
 static _Thread_local struct frame *frames;         /* the innermost ag_try of this thread */
 
@@ -63,7 +65,7 @@ bool ag_try(tape *t, void (*body)(void *), void *context, error *e)
     return true;
 }
 
-/* ---- arena -------------------------------------------------------------------------------------------------- */
+/* ---- arena ------------------------------------------------------------------------------------------ */
 static void arena_grow(arena *a, long bytes)
 {
     if (a->count == a->room) {
@@ -122,7 +124,7 @@ static long arena_bytes(const arena *a)
     return sum;
 }
 
-/* ---- gradient pool: size classes in steps of an eighth of a power of two ------------------------------------- */
+/* ---- gradient pool: size classes in steps of an eighth of a power of two ---------------------------- */
 static int size_class(long bytes, long *whole)
 {
     long blocks = (bytes + ALIGN - 1) / ALIGN, step = 1;
@@ -156,7 +158,7 @@ static void pool_give(tape *t, real *p, long n)
     t->free_list[class] = r;
 }
 
-/* ---- the tape's life ------------------------------------------------------------------------------------------ */
+/* ---- the tape's life -------------------------------------------------------------------------------- */
 tape *ag_tape_new(void)
 {
     tape *t = mem_new(sizeof *t);
@@ -238,7 +240,7 @@ real *ag_alloc_real(tape *t, long n)
     return arena_take(&t->work, bytes);
 }
 
-/* ---- recording and backward ------------------------------------------------------------------------------------ */
+/* ---- recording and backward ------------------------------------------------------------------------- */
 bool ag_wants(const tape *t, int nin, tensor *const *in)
 {
     for (int i = 0; t->recording && i < nin; i++)
@@ -361,9 +363,10 @@ void ag_backward(tape *t, tensor *loss)
     ag_backward_from(t, 1, &loss, (const real *const[]){ &one });
 }
 
-/* ---- recomputation ----------------------------------------------------------------------------------------------
- * Forward runs fn without recording and keeps its outputs alone; backward runs it again on the end of the same tape,
- * goes back through the nodes it made, and drops them. Random numbers are keyed, so both runs draw the same.      */
+/* ---- recomputation -------------------------------------------------------------------------------------
+ * Forward runs fn without recording and keeps its outputs alone; backward runs it again on the end of the
+ * same tape, goes back through the nodes it made, and drops them. Random numbers are keyed, so both runs draw
+ * the same. */
 struct rerun { ag_function fn; void *ctx; ag_random random; bool training; };
 
 static void checkpoint_backward(const ag_node *n)
@@ -384,7 +387,7 @@ static void checkpoint_backward(const ag_node *n)
     ag_rewind(t, mark);
 }
 
-static void twice(tape *t, void *ctx, tensor *const *in, tensor **out)        /* x (R,K), W (N,K) -> two (R,N) */
+static void twice(tape *t, void *ctx, tensor *const *in, tensor **out)  /* x (R,K), W (N,K) -> two (R,N) */
 {
     ag_act act = *(const ag_act *)ctx;
     tensor *h = ag_linear(t, in[0], in[1], NULL, act);

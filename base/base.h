@@ -20,17 +20,20 @@ typedef float real;
 #error "REAL is 32 (float) or 64 (double)"
 #endif
 
-/* ---- errors -------------------------------------------------------------------------------------------------
+/* ---- errors --------------------------------------------------------------------------------------------
  * The world's mistakes (files, options, data): a function returns false and fills an error. The text is
- * "FILE[:LINE[:COL]]: KEY-OR-TENSOR: what; expected X, found Y"; the program prints it behind "blip2: error: ".
- * A list of problems is one headline and up to ERROR_LINES more lines, indented by two spaces.              */
+ * "FILE[:LINE[:COL]]: KEY-OR-TENSOR: what; expected X, found Y"; the program prints it behind "blip2: error:
+ * ". A list of problems is one headline and up to ERROR_LINES more lines, indented by two spaces. */
 enum { ERROR_LINES = 20, ERROR_TEXT = 8192 };
 typedef enum { ERROR_RUN = 1, ERROR_USAGE = 2 } error_kind;    /* the exit codes of the program */
 typedef struct error { error_kind kind; int lines; char text[ERROR_TEXT]; } error;
 
-bool error_set(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* ERROR_RUN, false */
-bool error_usage(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* ERROR_USAGE, false */
-bool error_line(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));    /* one more problem, false */
+/* ERROR_RUN, false */
+bool error_set(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* ERROR_USAGE, false */
+bool error_usage(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* one more problem, false */
+bool error_line(error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool error_head(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
                                         /* puts the headline before the lines collected so far; false */
 bool error_close(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -40,30 +43,33 @@ bool error_close(error *e, error_kind kind, const char *format, ...) __attribute
 #define QUOTE(s) error_quote((char[BASE_QUOTE]){ 0 }, (s))
 enum { BASE_QUOTE = 832 };
 const char *error_quote(char *to, const char *name);
-int text_printable(const char *s);                 /* bytes of the UTF-8 character at s; 0: broken or a control character */
-const char *nearest(const char *word, const char *const *words, int n);  /* most alike of words, NULL if none is near */
+int text_printable(const char *s);  /* bytes of the UTF-8 character at s; 0: broken or a control character */
+/* most alike of words, NULL if none is near */
+const char *nearest(const char *word, const char *const *words, int n);
 
-/* ---- memory -------------------------------------------------------------------------------------------------
+/* ---- memory --------------------------------------------------------------------------------------------
  * Every allocation of the project goes through these (NULL when memory is out), so that one place can count,
- * and a test can make the N-th one fail.                                                                    */
+ * and a test can make the N-th one fail. */
 void *mem_new(size_t bytes);                       /* zeroed, 64-byte aligned */
-void *mem_grow(void *old, size_t old_bytes, size_t bytes);      /* the new part is zeroed; old stays valid on NULL */
+/* the new part is zeroed; old stays valid on NULL */
+void *mem_grow(void *old, size_t old_bytes, size_t bytes);
 void mem_free(void *p);
 char *mem_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 long mem_peak_bytes(void);                         /* peak resident memory of the process, from the system */
 void mem_fail_at(long nth, bool from_then_on);     /* tests: the nth allocation from now on fails; 0: none */
 long mem_count(void);                              /* tests: allocations made so far */
 
-/* ---- configurations -------------------------------------------------------------------------------------------
- * One table of keys a struct: {key, type, offset, range, choices, help}. The same tables read YAML (an unknown key is an
- * error that names the nearest known one; all problems of a file are reported together, with line and column),
- * take key=value from the command line, print the configuration in force, and explain it.                       */
+/* ---- configurations ------------------------------------------------------------------------------------
+ * One table of keys a struct: {key, type, offset, range, choices, help}. The same tables read YAML (an
+ * unknown key is an error that names the nearest known one; all problems of a file are reported together,
+ * with line and column), take key=value from the command line, print the configuration in force, and explain
+ * it. */
 typedef enum { CONFIG_BOOL, CONFIG_INT, CONFIG_REAL, CONFIG_TEXT, CONFIG_CHOICE, CONFIG_LIST } config_type;
 enum { CONFIG_TEXT_SIZE = 512, CONFIG_LIST_MOST = 16, CONFIG_NAME = 256 };
 typedef struct config_list { int count; char item[CONFIG_LIST_MOST][CONFIG_TEXT_SIZE]; } config_list;
 typedef struct config_key {
     const char *name;                  /* "init_lr"; dots make sections */
-    config_type type;                  /* of the field: bool, long, double, char[CONFIG_TEXT_SIZE], int, config_list */
+    config_type type;  /* of the field: bool, long, double, char[CONFIG_TEXT_SIZE], int, config_list */
     size_t offset;
     double least, most;                /* of numbers; both 0: any */
     const char *choices;               /* CONFIG_CHOICE: "red green blue", the field is the index */
@@ -72,24 +78,29 @@ typedef struct config_key {
 typedef struct config_table { const char *section; const config_key *keys; int count; void *to; } config_table;
 
 void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME]);   /* "run.init_lr" */
-bool config_read(const char *path, const config_table *tables, int count, error *e);       /* fields not named keep their values */
+/* fields not named keep their values */
+bool config_read(const char *path, const config_table *tables, int count, error *e);
 bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e);
-bool config_override(const char *assignment, const config_table *tables, int count, error *e);     /* "run.seed=7" */
-char *config_print(const config_table *tables, int count, bool help);   /* YAML; help: with comments; mem_free it */
+/* "run.seed=7" */
+bool config_override(const char *assignment, const config_table *tables, int count, error *e);
+/* YAML; help: with comments; mem_free it */
+char *config_print(const config_table *tables, int count, bool help);
 
 double clock_seconds(void);                        /* monotonic */
 
-/* ---- files --------------------------------------------------------------------------------------------------
- * Input: regular files only, so that a pipe or a device cannot hang the program. Output: whole or not at all. It is
- * written as NAME.tmp.PID beside its place, flushed and renamed; the first failure is remembered, what follows does
- * nothing, and file_finish reports it and removes the temporary file. The program must ignore SIGXFSZ, so that a
- * full quota is an error like any other.                                                                      */
+/* ---- files ---------------------------------------------------------------------------------------------
+ * Input: regular files only, so that a pipe or a device cannot hang the program. Output: whole or not at all.
+ * It is written as NAME.tmp.PID beside its place, flushed and renamed; the first failure is remembered, what
+ * follows does nothing, and file_finish reports it and removes the temporary file. The program must ignore
+ * SIGXFSZ, so that a full quota is an error like any other. */
 int file_open(const char *path, long *bytes, error *e);        /* a descriptor, to be closed; -1 */
-bool file_read_at(int fd, long offset, void *to, long bytes);  /* all of them; false: errno says why, 0 for the end */
-void *file_load(const char *path, long limit, long *bytes, error *e);  /* mem_free it; a 0 stands behind the bytes */
+/* all of them; false: errno says why, 0 for the end */
+bool file_read_at(int fd, long offset, void *to, long bytes);
+/* mem_free it; a 0 stands behind the bytes */
+void *file_load(const char *path, long limit, long *bytes, error *e);
 
 typedef struct file_out file_out;
-file_out *file_create(const char *path, error *e);             /* removes temporaries that killed processes left */
+file_out *file_create(const char *path, error *e);  /* removes temporaries that killed processes left */
 void file_write(file_out *f, const void *data, long bytes);    /* behind what was written last */
 void file_write_at(file_out *f, long offset, const void *data, long bytes);
 void file_print(file_out *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -98,18 +109,20 @@ void file_cut(file_out *f, long bytes);                        /* sets the lengt
 bool file_good(const file_out *f);                             /* nothing has failed so far */
 bool file_finish(file_out *f, error *e);                       /* frees f; false: the old file is untouched */
 void file_abandon(file_out *f);                                /* frees f and leaves no trace */
-long file_sweep(const char *folder);               /* removes NAME.tmp.PID of processes that are gone; how many */
-bool file_make_folders(const char *path, error *e);        /* a folder and those above it; fine if it is there */
-/* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its work. */
+long file_sweep(const char *folder);  /* removes NAME.tmp.PID of processes that are gone; how many */
+bool file_make_folders(const char *path, error *e);  /* a folder and those above it; fine if it is there */
+/* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its
+ * work. */
 void file_fail_at(long nth, int number, bool from_then_on);
 
-/* ---- HDF5: named arrays in one file --------------------------------------------------------------------------
- * Names are "group/group/dataset", exactly, reached by hard links only. A file that h5_create wrote is sealed: behind
- * HDF5's end of file stand XXH3 digests of the metadata, checked before HDF5 sees the file, and of each dataset,
- * checked as it is read. Any other file (h5py's) opens with structural checks alone: h5_sealed is false and the
- * caller warns once. HDF5's parser is not safe against files made to harm. One thread at a time uses a file.    */
+/* ---- HDF5: named arrays in one file --------------------------------------------------------------------
+ * Names are "group/group/dataset", exactly, reached by hard links only. A file that h5_create wrote is
+ * sealed: behind HDF5's end of file stand XXH3 digests of the metadata, checked before HDF5 sees the file,
+ * and of each dataset, checked as it is read. Any other file (h5py's) opens with structural checks alone:
+ * h5_sealed is false and the caller warns once. HDF5's parser is not safe against files made to harm. One
+ * thread at a time uses a file. */
 enum { H5_DIMS = 8 };
-typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES } h5_type;        /* in memory: real, int, int64_t, uint8_t */
+typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES } h5_type;  /* in memory: real, int, int64_t, uint8_t */
 typedef enum { H5_NOTHING, H5_GROUP, H5_DATASET, H5_OTHER } h5_kind;
 typedef struct h5_shape {
     int ndim, width;                   /* width: bytes of an element in the file */
@@ -124,19 +137,23 @@ bool h5_sealed(const h5 *f);
 const char *h5_path(const h5 *f);
 h5_kind h5_has(h5 *f, const char *name);
 bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e);
-bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e);  /* could h5_read read it? */
-bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e);  /* exactly this shape */
+/* could h5_read read it? */
+bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e);
+/* exactly this shape */
+bool h5_read(h5 *f, const char *name, h5_type as, int ndim, const long *dim, void *to, error *e);
 bool h5_same(h5 *f, const char *name, const char *other);      /* two names of one dataset */
-char **h5_list(h5 *f, const char *group, long *count, error *e);       /* all datasets below, sorted; "" is the root */
+/* all datasets below, sorted; "" is the root */
+char **h5_list(h5 *f, const char *group, long *count, error *e);
 void h5_list_free(char **list, long count);
-char *h5_text(h5 *f, const char *object, const char *attribute, error *e);     /* mem_free it; object "" is the root */
+/* mem_free it; object "" is the root */
+char *h5_text(h5 *f, const char *object, const char *attribute, error *e);
 bool h5_number(h5 *f, const char *object, const char *attribute, double *value, error *e);
 
 typedef struct h5_out h5_out;          /* the first failure is remembered; h5_finish reports it */
 h5_out *h5_create(const char *path, error *e);
 void h5_write(h5_out *f, const char *name, h5_type type, int ndim, const long *dim, const void *data);
                                        /* reals as f32 where that loses nothing, else as f64 */
-void h5_link(h5_out *f, const char *name, const char *of);             /* a second name, of a tied parameter */
+void h5_link(h5_out *f, const char *name, const char *of);  /* a second name, of a tied parameter */
 void h5_write_text(h5_out *f, const char *attribute, const char *text);        /* root attributes */
 void h5_write_number(h5_out *f, const char *attribute, long value);
 bool h5_finish(h5_out *f, error *e);   /* seals, flushes, renames; frees f. Equal content gives equal files */

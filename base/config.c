@@ -1,7 +1,7 @@
 /* config.c - YAML into structs by tables of keys: strict, bounded, every problem of a file in one go.
  *
- * libyaml's event interface alone is used (its document interface is quadratic in depth). What YAML allows and a
- * configuration does not need is refused: anchors, aliases, tags, several documents, keys twice.                 */
+ * libyaml's event interface alone is used (its document interface is quadratic in depth). What YAML allows
+ * and a configuration does not need is refused: anchors, aliases, tags, several documents, keys twice. */
 #include "base/base.h"
 #include <ctype.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
     error_line(r->e, "%.150s%s: %s", r->file, where, what);
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------------- */
 void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME])
 {
     snprintf(to, CONFIG_NAME, "%s%s%s", t->section, *t->section ? "." : "", k->name);
@@ -98,7 +98,7 @@ static const char *suggest(const config_table *tables, int count, const char *pa
     return like ? to : NULL;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------- */
 static bool is_word(const char *text, const char *const *words)
 {
     for (; *words; words++)
@@ -144,7 +144,8 @@ static void wrong(char *why, size_t size, const config_key *k, const char *what,
         snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most, QUOTE(text));
 }
 
-/* UTF-8 without control characters but tab and newline: what config_print can write so that it reads back the same. */
+/* UTF-8 without control characters but tab and newline: what config_print can write so that it reads back the
+ * same. */
 static bool clean(const char *text)
 {
     for (int n; *text; text += n) {
@@ -215,7 +216,7 @@ static bool take(const config_key *k, void *target, const char *text, bool quote
     }
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------------------- */
 typedef struct walk { yaml_parser_t parser; reader *r; long events; int depth; bool stop; } walk;
 
 /* The next event; false at the end of the stream or after a problem that ends the reading. */
@@ -253,7 +254,7 @@ static bool next(walk *w, yaml_event_t *event)
         problem(w->r, &at, "nested deeper than %d", MOST_DEPTH);
     else if (++w->events > MOST_EVENTS)
         problem(w->r, &at, "more than %d parts", MOST_EVENTS);
-    else if (w->r->problems < MOST_PROBLEMS)               /* more help nobody, and each is compared with all keys */
+    else if (w->r->problems < MOST_PROBLEMS)  /* more help nobody, and each is compared with all keys */
         return true;
     w->stop = true;
     yaml_event_delete(event);

@@ -82,7 +82,8 @@ static void put_value(printer *p, const config_key *k, const void *v)
     }
 }
 
-/* Keys in the order of the tables; a section's header is written where its path first differs from the one before. */
+/* Keys in the order of the tables; a section's header is written where its path first differs from the one
+ * before. */
 char *config_print(const config_table *tables, int count, bool help)
 {
     printer p = { 0 };

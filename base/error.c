@@ -89,7 +89,8 @@ int text_printable(const char *text)
             return 0;
     bool control = s[0] == 0xc2 && s[1] < 0xa0;
     bool longer = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);       /* than need be */
-    bool outside = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);    /* surrogates, past U+10FFFF */
+    /* surrogates, past U+10FFFF */
+    bool outside = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);
     return control || longer || outside ? 0 : n;
 }
 

@@ -1,25 +1,28 @@
-/* blip2.h - BLIP-2 (Li et al. 2023, arXiv 2301.12597): vision towers, Q-Former, language model, losses, generation.
+/* blip2.h - BLIP-2 (Li et al. 2023, arXiv 2301.12597): vision towers, Q-Former, language model, losses,
+ * generation.
  *
- * B batch, N image tokens (patches and class token), E their width, Q queries, D Q-Former width, T text tokens,
- * V vocabulary, L width of the language model. Names and mathematics are LAVIS's unless a comment says otherwise. */
+ * B batch, N image tokens (patches and class token), E their width, Q queries, D Q-Former width, T text
+ * tokens, V vocabulary, L width of the language model. Names and mathematics are LAVIS's unless a comment
+ * says otherwise. */
 #ifndef BLIP2_H
 #define BLIP2_H
 #include "nn/nn.h"
 #pragma GCC visibility push(default)
 
-/* ---- configuration: what is stored in a model file (YAML in its root attribute `config`) --------------------- */
+/* ---- configuration: what is stored in a model file (YAML in its root attribute `config`) ------------ */
 typedef enum { BLIP2_VIT_NONE, BLIP2_VIT_CLIP, BLIP2_VIT_EVA } blip2_vit_kind;
 typedef struct blip2_vit_config {
     blip2_vit_kind kind;
-    long image_size, patch, width, depth, heads, hidden;   /* hidden: width of the MLP; depth: blocks that are run */
-    double init_std, position_std;                         /* start of matrices; of positions (0: 2-D sinusoids x 0.3) */
+    /* hidden: width of the MLP; depth: blocks that are run */
+    long image_size, patch, width, depth, heads, hidden;
+    double init_std, position_std;  /* start of matrices; of positions (0: 2-D sinusoids x 0.3) */
 } blip2_vit_config;
 typedef struct blip2_qformer_config {
     long width, layers, heads, hidden, queries, vocab, positions, memory_width;  /* memory_width: E */
     long cross_attention_freq;                             /* layers 0, f, 2f, ... own a cross-attention */
     double dropout, eps;                                   /* 0.1, 1e-12 */
-    double init_std, query_std, output_scale;              /* 0.02, 0.02, 1: factor on the start of output matrices */
-    bool text, head;                                       /* word embeddings and text feed-forwards; LM head */
+    double init_std, query_std, output_scale;  /* 0.02, 0.02, 1: factor on the start of output matrices */
+    bool text, head;  /* word embeddings and text feed-forwards; LM head */
 } blip2_qformer_config;
 typedef struct blip2_opt_config {
     long vocab, width, layers, heads, hidden, positions;   /* positions: without the offset of 2 */
@@ -39,15 +42,17 @@ typedef struct blip2_config {
     long max_text;                                         /* max_txt_len, 32 */
     char prompt[CONFIG_TEXT_SIZE];                         /* what stands before a caption: "a photo of" */
     char question_prompt[CONFIG_TEXT_SIZE];                /* "Question: {} Short answer:" */
-    bool question_in_qformer;                              /* the question goes into the Q-Former too (InstructBLIP) */
-    long cls, sep, dec, text_pad;                          /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
+    bool question_in_qformer;  /* the question goes into the Q-Former too (InstructBLIP) */
+    long cls, sep, dec, text_pad;  /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
 } blip2_config;
 blip2_config blip2_config_default(void);
-config_table blip2_config_table(const char *section, blip2_config *c);     /* for config_read and config_print */
-char *blip2_question(const blip2_config *c, const char *question);         /* in its frame, question_prompt; mem_free it */
-bool blip2_config_check(const char *file, const blip2_config *c, error *e);    /* what no range of a single key can say */
+config_table blip2_config_table(const char *section, blip2_config *c);  /* for config_read and config_print */
+/* in its frame, question_prompt; mem_free it */
+char *blip2_question(const blip2_config *c, const char *question);
+/* what no range of a single key can say */
+bool blip2_config_check(const char *file, const blip2_config *c, error *e);
 
-/* ---- vision towers -------------------------------------------------------------------------------------------- */
+/* ---- vision towers ---------------------------------------------------------------------------------- */
 typedef struct blip2_vit_block { nn_layer_norm norm1, norm2; tensor *qkv, *q_bias, *v_bias, *qkv_bias; nn_linear proj, fc1, fc2; } blip2_vit_block;
 typedef struct blip2_vit {
     blip2_vit_config config;
@@ -56,13 +61,16 @@ typedef struct blip2_vit {
     blip2_vit_block *blocks;
 } blip2_vit;
 void blip2_vit_init(blip2_vit *v, nn_scope s, const blip2_vit_config *config);
-/* pictures (B,3,S,S), normalised -> (B,N,E), after the last block, no final norm. blocks: NULL or room for depth outputs. */
+/* pictures (B,3,S,S), normalised -> (B,N,E), after the last block, no final norm. blocks: NULL or room for
+ * depth outputs. */
 tensor *blip2_vit_forward(const blip2_vit *v, tape *t, tensor *pictures, tensor **blocks);
-/* Bicubic change of a table of positions (1 + from^2, C) -> (1 + to^2, C), row 0 kept. EVA: align_corners false, CLIP: true. */
+/* Bicubic change of a table of positions (1 + from^2, C) -> (1 + to^2, C), row 0 kept. EVA: align_corners
+ * false, CLIP: true. */
 void blip2_resize_positions(blip2_vit_kind kind, long from, long to, long C, const real *x, real *y);
 
-/* ---- Q-Former --------------------------------------------------------------------------------------------------
- * One function for all modes: image only, text only, multimodal, text behind cached queries (paper, Fig. 2).     */
+/* ---- Q-Former ------------------------------------------------------------------------------------------
+ * One function for all modes: image only, text only, multimodal, text behind cached queries (paper, Fig.
+ * 2). */
 typedef struct blip2_bert_layer {
     nn_attention self; nn_layer_norm self_norm;
     bool has_cross;
@@ -73,9 +81,9 @@ typedef struct blip2_bert_layer {
 } blip2_bert_layer;
 typedef struct blip2_layer_io {        /* options and side results of one layer or pass */
     long queries;                      /* the first `queries` rows are queries */
-    long rows;                         /* only that many first rows are wanted (with one mask for all rows); 0: all */
+    long rows;  /* only that many first rows are wanted (with one mask for all rows); 0: all */
     const ag_mask *mask;               /* self-attention, over past and new keys */
-    nn_kv memory;                      /* image keys and values of this layer, if it has cross-attention and queries > 0 */
+    nn_kv memory;  /* image keys and values of this layer, if it has cross-attention and queries > 0 */
     const ag_mask *memory_mask;        /* NULL: all */
     const int *memory_row;             /* which row of memory each batch row reads, NULL: its own */
     nn_kv past;                        /* keys and values (B,Tp,D) in front, or NULLs */
@@ -84,7 +92,8 @@ typedef struct blip2_layer_io {        /* options and side results of one layer 
     tensor **self_probs, **cross_probs;    /* NULL, or where to put them */
 } blip2_layer_io;
 void blip2_bert_layer_init(blip2_bert_layer *l, nn_scope s, const blip2_qformer_config *c, long index);
-tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io);    /* (B,S,D) -> same */
+/* (B,S,D) -> same */
+tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io);
 
 typedef struct blip2_qformer {
     blip2_qformer_config config;
@@ -97,7 +106,7 @@ typedef struct blip2_pass {
     const int *ids; long B, T;         /* (B,T), or NULL and 0 */
     long first_position;               /* of the text: 0, or how many text tokens went before */
     const ag_mask *mask;               /* NULL: all */
-    const nn_kv *memory;               /* (layers) from blip2_qformer_memory; entries of layers without cross: unused */
+    const nn_kv *memory;  /* (layers) from blip2_qformer_memory; entries of layers without cross: unused */
     const ag_mask *memory_mask;
     const int *memory_row;
     const nn_kv *past;                 /* (layers) or NULL */
@@ -109,17 +118,23 @@ typedef struct blip2_pass {
     uint32_t pass;                     /* dropout: which use within a step */
 } blip2_pass;
 void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config *c);
-void blip2_qformer_memory(const blip2_qformer *q, tape *t, tensor *image, nn_kv *memory);   /* (B,N,E): once an image, for all passes */
+/* (B,N,E): once an image, for all passes */
+void blip2_qformer_memory(const blip2_qformer *q, tape *t, tensor *image, nn_kv *memory);
 tensor *blip2_qformer_forward(const blip2_qformer *q, tape *t, const blip2_pass *pass);     /* (B,S,D) */
-tensor *blip2_qformer_transform(const blip2_qformer *q, tape *t, tensor *hidden);           /* head before the tied matrix */
-tensor *blip2_qformer_logits(const blip2_qformer *q, tape *t, tensor *hidden);              /* (B,T,D) -> (B,T,V) */
+/* head before the tied matrix */
+tensor *blip2_qformer_transform(const blip2_qformer *q, tape *t, tensor *hidden);
+tensor *blip2_qformer_logits(const blip2_qformer *q, tape *t, tensor *hidden);  /* (B,T,D) -> (B,T,V) */
 /* The three masks of the paper's Fig. 2, over [queries; text]; text_mask (B,T) 1 where a token stands. */
-ag_mask *blip2_mask_bidirectional(tape *t, long B, long Q, long T, const unsigned char *text_mask);     /* ITM; Q 0: text only */
-ag_mask *blip2_mask_causal(tape *t, long B, long Q, long T, const unsigned char *text_mask);            /* ITG in one pass (UniLM) */
-ag_mask *blip2_mask_causal_cached(tape *t, long B, long Q, long T, const unsigned char *text_mask);     /* ITG: rows are text only */
-ag_mask *blip2_mask_unimodal(tape *t, long B, long Q, long T, const unsigned char *text_mask);          /* ITC: two separate blocks */
+/* ITM; Q 0: text only */
+ag_mask *blip2_mask_bidirectional(tape *t, long B, long Q, long T, const unsigned char *text_mask);
+/* ITG in one pass (UniLM) */
+ag_mask *blip2_mask_causal(tape *t, long B, long Q, long T, const unsigned char *text_mask);
+/* ITG: rows are text only */
+ag_mask *blip2_mask_causal_cached(tape *t, long B, long Q, long T, const unsigned char *text_mask);
+/* ITC: two separate blocks */
+ag_mask *blip2_mask_unimodal(tape *t, long B, long Q, long T, const unsigned char *text_mask);
 
-/* ---- language model: OPT (Zhang et al. 2022), decoder only, pre-norm ------------------------------------------- */
+/* ---- language model: OPT (Zhang et al. 2022), decoder only, pre-norm -------------------------------- */
 typedef struct blip2_opt_layer { nn_layer_norm norm1, norm2; nn_attention self; nn_linear fc1, fc2; uint32_t site; } blip2_opt_layer;
 typedef struct blip2_opt {
     blip2_opt_config config;
@@ -127,16 +142,18 @@ typedef struct blip2_opt {
     blip2_opt_layer *layers;
 } blip2_opt;
 void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c);
-tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, long T);       /* (B,T,L), no positions */
-/* embeddings (B,T,L) + mask (B,past+T) of real tokens (NULL: all) -> last hidden (B,T,L) after the final norm.
- * cache: (layers) or NULL; it is written to, and the caller adds T to each length afterwards.               */
+/* (B,T,L), no positions */
+tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, long T);
+/* embeddings (B,T,L) + mask (B,past+T) of real tokens (NULL: all) -> last hidden (B,T,L) after the final
+ * norm. cache: (layers) or NULL; it is written to, and the caller adds T to each length afterwards. */
 tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask, ag_cache *cache);
-tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);                      /* tied head: (...,L) -> (...,V) */
+tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);  /* tied head: (...,L) -> (...,V) */
 
-/* ---- text as ids ---------------------------------------------------------------------------------------------- */
-typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;     /* (B,T), right-padded */
+/* ---- text as ids ------------------------------------------------------------------------------------ */
+/* (B,T), right-padded */
+typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;
 
-/* ---- the model --------------------------------------------------------------------------------------------------- */
+/* ---- the model -------------------------------------------------------------------------------------- */
 typedef struct blip2_model {
     blip2_config config;
     nn_store *store;
@@ -146,44 +163,56 @@ typedef struct blip2_model {
     nn_linear vision_proj, text_proj, itm_head;
     nn_linear opt_proj; blip2_opt opt;
 } blip2_model;
-void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);         /* registers; then nn_freeze, nn_build */
-tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);             /* (B,3,S,S) -> (B,N,E), tower only */
+/* registers; then nn_freeze, nn_build */
+void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);
+/* (B,3,S,S) -> (B,N,E), tower only */
+tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);
 
-/* ---- model files: one HDF5 file, parameters by name, architecture, tokenizers (docs/model-file.md) ------------------- */
+/* ---- model files: one HDF5 file, parameters by name, architecture, tokenizers (docs/model-file.md) ---- */
 enum { BLIP2_PARTS = 8 };
-typedef struct blip2_part { char name[96]; char *bytes; long size; } blip2_part;   /* "bert/vocab.txt": a tokenizer's file */
+/* "bert/vocab.txt": a tokenizer's file */
+typedef struct blip2_part { char name[96]; char *bytes; long size; } blip2_part;
 bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts, int count, error *e);
-bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);  /* into an open file */
+/* into an open file */
+bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
 bool blip2_read_config(h5 *f, blip2_config *c, error *e);
-bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);      /* parameters under prefix; "": all, and nothing else */
-bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e); /* a whole model, frozen, for use */
+/* parameters under prefix; "": all, and nothing else */
+bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);
+/* a whole model, frozen, for use */
+bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e);
 void blip2_close(blip2_model *m);
-int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e);      /* "bert": how many; -1: failed */
+/* "bert": how many; -1: failed */
+int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e);
 void blip2_free_parts(blip2_part *parts, int count);
 
-/* ---- a small vision tower from captions alone (CLIP, Radford et al. 2021); heads and text tower are dropped after --- */
+/* ---- a small vision tower from captions alone (CLIP, Radford et al. 2021); heads and text tower are dropped
+ * after --- */
 typedef struct blip2_contrastive_config { blip2_opt_config text; long embed; double temperature; } blip2_contrastive_config;
 typedef struct blip2_contrastive { blip2_opt text; nn_layer_norm norm; nn_linear visual, textual; double temperature; } blip2_contrastive;
 void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width, const blip2_contrastive_config *config);
 tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *vision, tape *t, tensor *pictures,
-                               blip2_text text, const long *same, double *right);     /* same: (B) equal for captions that read
-                                                                       alike; right: batch accuracy, or NULL */
+                               /* same: (B) equal for captions that read alike; right: batch accuracy, or NULL
+                                  */
+                               blip2_text text, const long *same, double *right);
 
-/* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ------------------------------------------ */
+/* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ----------------------------- */
 typedef struct blip2_stage1_in {
     tensor *features;                  /* (B,N,E) of the vision tower, before ln_vision */
     blip2_text text;                   /* [CLS] ... [SEP] */
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
-    const int *negative_image, *negative_text;     /* (B) given, or NULL: drawn from the softmax of similarities */
-    tensor *image_candidates, *text_candidates;    /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL:
-                                                      the batch's own features, without their gradient */
+    /* (B) given, or NULL: drawn from the softmax of similarities */
+    const int *negative_image, *negative_text;
+    /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL: the batch's own features, without
+       their gradient */
+    tensor *image_candidates, *text_candidates;
     bool keep;                         /* fill every field below, for trace (costs memory) */
 } blip2_stage1_in;
 typedef struct blip2_stage1_out {
     tensor *loss, *itc, *itm, *itg;                        /* () each; loss = itc + itm + itg */
-    tensor *image, *query_output, *image_features;         /* (B,N,E) after ln_vision, (B,Q,D), (B,Q,embed) normalised */
-    tensor *text_output, *text_feature;                    /* (B,1,D), with keep (B,T,D); (B,embed) normalised */
-    long tokens;                                           /* T of what was computed: of the longest caption */
+    /* (B,N,E) after ln_vision, (B,Q,D), (B,Q,embed) normalised */
+    tensor *image, *query_output, *image_features;
+    tensor *text_output, *text_feature;  /* (B,1,D), with keep (B,T,D); (B,embed) normalised */
+    long tokens;  /* T of what was computed: of the longest caption */
     tensor *sim_i2t, *sim_t2i;                             /* (B,B) */
     real *weights_i2t, *weights_t2i;                       /* (B,B) that negatives are drawn with */
     const int *negative_image, *negative_text;             /* (B) in use */
@@ -192,28 +221,32 @@ typedef struct blip2_stage1_out {
     const int *itg_labels;                                 /* (B,T-1) shifted, -100 ignored */
     tensor *itg_logits;                                    /* (B,T,V), only with keep */
     nn_kv *past;                                           /* (layers) the image pass's keys and values */
-    double query_cosine;                                   /* mean cosine between different queries' outputs of a picture */
+    double query_cosine;  /* mean cosine between different queries' outputs of a picture */
 } blip2_stage1_out;
 void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_stage1_out *out);
 /* parts, as LAVIS exposes them (section 2.5 of its reference) */
-tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_kv *memory, nn_kv *present);  /* (B,Q,D);
-                                                              memory, present: (layers) to be filled, or NULL */
+/* (B,Q,D); memory, present: (layers) to be filled, or NULL */
+tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_kv *memory, nn_kv *present);
 tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text);                  /* (B,T,D) */
-tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output);          /* -> (B,Q,embed), normalised */
-tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden);                  /* of [CLS]: -> (B,embed), normalised */
+/* -> (B,Q,embed), normalised */
+tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output);
+/* of [CLS]: -> (B,embed), normalised */
+tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden);
 tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row, blip2_text text,
-                         tensor **hidden);                 /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
+                         tensor **hidden);  /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
 
-/* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt) -------------- */
+/* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt) ---- */
 typedef struct blip2_stage2_in {
     tensor *features;                  /* (B,N,E); NULL: no picture (language modelling alone) */
     blip2_text text;                   /* </s> tokens ... right-padded */
     long prompt_tokens;                /* that many first tokens carry no loss */
     const real *loss_weight;           /* (B,T) weight of each token as a target, or NULL: 1 */
-    blip2_text question;               /* (B,Tq) [CLS] ... [SEP] for the Q-Former's text stream too (InstructBLIP); T 0: none */
+    /* (B,Tq) [CLS] ... [SEP] for the Q-Former's text stream too (InstructBLIP); T 0: none */
+    blip2_text question;
 } blip2_stage2_in;
 typedef struct blip2_stage2_out {
-    tensor *loss, *query_output, *projected, *embeddings, *logits;     /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) if keep */
+    /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) if keep */
+    tensor *loss, *query_output, *projected, *embeddings, *logits;
     tensor *image;
     const int *labels; const unsigned char *mask;          /* (B,Q+T) */
     double query_cosine;
@@ -221,16 +254,20 @@ typedef struct blip2_stage2_out {
 void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out);
 double blip2_query_cosine(const tensor *queries);          /* (B,Q,D) */
 
-/* ---- generation ---------------------------------------------------------------------------------------------------- */
-typedef struct blip2_generate {        /* LAVIS's rules (transformers 4.33): lengths count the start or dummy token */
+/* ---- generation ------------------------------------------------------------------------------------- */
+/* LAVIS's rules (transformers 4.33): lengths count the start or dummy token */
+typedef struct blip2_generate {
     int beams, max_length, min_length, returns;            /* 5, 30, 1, 1; beams 1: greedy */
     int max_new_tokens;                                    /* instead of max_length; 0: max_length */
     double length_penalty, repetition_penalty;             /* 1, 1 */
 } blip2_generate;
-typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;      /* on the tape; without start, with eos if reached */
-/* Captions by the language model: B x returns sequences. prompt: ids with </s>, left-padded by the caller's mask, or T 0. */
+/* on the tape; without start, with eos if reached */
+typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;
+/* Captions by the language model: B x returns sequences. prompt: ids with </s>, left-padded by the caller's
+ * mask, or T 0. */
 void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text prompt,
-                        const blip2_generate *o, blip2_sequence *out);     /* question: the Q-Former's, T 0: none */
+                        /* question: the Q-Former's, T 0: none */
+                        const blip2_generate *o, blip2_sequence *out);
 /* Captions by the Q-Former itself (its ITG head). */
 void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o, blip2_sequence *out);
 

@@ -1,5 +1,6 @@
-/* config.c - the architecture as a table of keys: what a training configuration sets under `model` and what a model file
- * carries in its root attribute `config`. Names follow LAVIS where it has one (num_query_token, max_txt_len, ...). */
+/* config.c - the architecture as a table of keys: what a training configuration sets under `model` and what a
+ * model file carries in its root attribute `config`. Names follow LAVIS where it has one (num_query_token,
+ * max_txt_len, ...). */
 #include "blip2/blip2.h"
 #include <string.h>
 

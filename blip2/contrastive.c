@@ -1,7 +1,8 @@
-/* contrastive.c - a vision tower from captions alone: CLIP's loss (Radford et al. 2021, Fig. 3) with a small causal text
- * tower. u = l2norm(W_v mean_N LN(vit(x))), w = l2norm(W_t h_last); with S = u w' / temperature the loss is
- * (CE(S, P) + CE(S', P)) / 2, where P shares a row's mass among the captions of the batch that read the same.
- * The heads and the text tower are dropped afterwards; the tower (visual_encoder.*) is what is kept.             */
+/* contrastive.c - a vision tower from captions alone: CLIP's loss (Radford et al. 2021, Fig. 3) with a small
+ * causal text tower. u = l2norm(W_v mean_N LN(vit(x))), w = l2norm(W_t h_last); with S = u w' / temperature
+ * the loss is (CE(S, P) + CE(S', P)) / 2, where P shares a row's mass among the captions of the batch that
+ * read the same. The heads and the text tower are dropped afterwards; the tower (visual_encoder.*) is what is
+ * kept. */
 #include "blip2/blip2.h"
 
 void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width, const blip2_contrastive_config *config)

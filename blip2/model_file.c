@@ -1,11 +1,13 @@
-/* model_file.c - a model is one HDF5 file: parameters under their LAVIS names, the architecture as YAML in the root
- * attribute `config`, where it comes from in `source`, and the tokenizers' files under tokenizer/.                */
+/* model_file.c - a model is one HDF5 file: parameters under their LAVIS names, the architecture as YAML in
+ * the root attribute `config`, where it comes from in `source`, and the tokenizers' files under
+ * tokenizer/. */
 #include "blip2/blip2.h"
 #include <stdio.h>
 #include <string.h>
 
 enum { VERSION = 1 };
-static const char *const others[] = { "tokenizer", "optimizer", "state", "contrastive", NULL };    /* no parameters of a model */
+/* no parameters of a model */
+static const char *const others[] = { "tokenizer", "optimizer", "state", "contrastive", NULL };
 
 static void write_parts(h5_out *f, const blip2_part *parts, int count)
 {

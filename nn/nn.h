@@ -72,10 +72,11 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_
  * not). A failed load may have read a part.                                                                */
 typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e);
-bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);  /* would it load? Before
-                                          nn_build: no memory for a file that does not fit */
-bool nn_load_common(nn_store *s, h5 *f, error *e);         /* every parameter that both have, by name; at least one */
-bool nn_save_moments(const nn_store *s, h5_out *f);                    /* optimizer/m/NAME, optimizer/v/NAME */
+/* would it load? Before nn_build: no memory for a file that does not fit */
+bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);
+/* every parameter that both have, by name; at least one */
+bool nn_load_common(nn_store *s, h5 *f, error *e);
+bool nn_save_moments(const nn_store *s, h5_out *f);  /* optimizer/m/NAME, optimizer/v/NAME */
 bool nn_load_moments(nn_store *s, h5 *f, error *e);
 
 /* ---- modules: x is (...,K) ----------------------------------------------------------------------------- */
