@@ -177,8 +177,9 @@ struct ag_node {
     int nout, nin;
 };
 #define AG_CALL(t, kernel) ((void)(t), kernel##_cpu)
-#define AG_RECORD(t, op, y, saved, ...) \
-    ag_record((t), (op), (y), (saved), (int)(sizeof (tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)), (tensor *[]){ __VA_ARGS__ })
+#define AG_RECORD(t, op, y, saved, ...)                                                                      \
+    ag_record((t), (op), (y), (saved), (int)(sizeof(tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)),          \
+              (tensor *[]){ __VA_ARGS__ })
 /* returns y */
 tensor *ag_record(tape *t, const ag_op *op, tensor *y, void *saved, int nin, tensor *const *in);
 real *ag_grad(tensor *x);                          /* add to it; zeroed if fresh; NULL: not wanted */

@@ -36,8 +36,8 @@ void ag_gemm_one(bool ta, bool tb, long M, long N, long K, double alpha, const r
                 C[i*ldc + j] = beta == 0 ? 0 : (real)beta * C[i*ldc + j];
         return;
     }
-    GEMM(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K,
-         (real)alpha, A, (int)lda, B, (int)ldb, (real)beta, C, (int)ldc);
+    GEMM(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N,
+         (int)K, (real)alpha, A, (int)lda, B, (int)ldb, (real)beta, C, (int)ldc);
 }
 
 /* Edge of a tile along an axis of n: n in equal parts of about `aim`, a multiple of 16. */
@@ -54,8 +54,8 @@ static void tile(const product *p, long tm, long tn, long i)
     const real *A = p->A + (p->ta ? m : m * p->lda), *B = p->B + (p->tb ? n * p->ldb : n);
     real *C = p->C + m * p->ldc + n;
     if (M == 1 && p->K > 0 && !p->ta)  /* one row: packing B for a product would cost more than it */
-        GEMV(CblasRowMajor, p->tb ? CblasNoTrans : CblasTrans, (int)(p->tb ? N : p->K), (int)(p->tb ? p->K : N),
-             (real)p->alpha, B, (int)p->ldb, A, 1, (real)p->beta, C, 1);
+        GEMV(CblasRowMajor, p->tb ? CblasNoTrans : CblasTrans, (int)(p->tb ? N : p->K),
+             (int)(p->tb ? p->K : N), (real)p->alpha, B, (int)p->ldb, A, 1, (real)p->beta, C, 1);
     else
         ag_gemm_one(p->ta, p->tb, M, N, p->K, p->alpha, A, p->lda, B, p->ldb, p->beta, C, p->ldc);
 }

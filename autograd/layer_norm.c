@@ -28,8 +28,8 @@ static void layer_norm_cpu(long R, long C, const real *x, const real *gamma, con
 }
 
 /* dx: a thread owns whole rows. */
-static void layer_norm_dx_cpu(long R, long C, const real *x, const real *gamma, const real *mean, const real *rstd,
-                              const real *dy, real into, real *dx)
+static void layer_norm_dx_cpu(long R, long C, const real *x, const real *gamma, const real *mean,
+                              const real *rstd, const real *dy, real into, real *dx)
 {
     #pragma omp parallel for if (R * C > AG_PARALLEL_MIN)
     for (long r = 0; r < R; r++) {
@@ -53,8 +53,8 @@ static void layer_norm_dx_cpu(long R, long C, const real *x, const real *gamma, 
 }
 
 /* dgamma, dbeta: a thread owns a block of columns and walks all rows, in order. */
-static void layer_norm_dparam_cpu(long R, long C, const real *x, const real *mean, const real *rstd, const real *dy,
-                                  real *dgamma, real *dbeta)                          /* NULL: not wanted */
+static void layer_norm_dparam_cpu(long R, long C, const real *x, const real *mean, const real *rstd,
+                                  const real *dy, real *dgamma, real *dbeta) /* NULL: not wanted */
 {
     enum { BLOCK = 64 };
     #pragma omp parallel for if (R * C > AG_PARALLEL_MIN)

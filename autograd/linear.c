@@ -68,7 +68,8 @@ const ag_op ag_op_linear = { "linear", backward, example, .variants = 20 };
 
 tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act)
 {
-    if (x->ndim < 1 || weight->ndim != 2 || ag_columns(x) != weight->dim[1] || (bias && bias->size != weight->dim[0]))
+    if (x->ndim < 1 || weight->ndim != 2 || ag_columns(x) != weight->dim[1]
+        || (bias && bias->size != weight->dim[0]))
         ag_fail("linear", "x %s needs a weight (N,%ld) and a bias (N), got %s and %s",
                 SHAPE(x), ag_columns(x), SHAPE(weight), SHAPE(bias));
     long N = weight->dim[0], K = weight->dim[1], R = K ? x->size / K : 0, dim[AG_MAX_DIM];

@@ -165,8 +165,8 @@ static double slope(double (*f)(void *), void *ctx, real *x, long n, long at, co
 }
 
 /* Largest |analytic - numeric| of one tensor as a share of its largest |analytic|; NaN counts as infinite. */
-static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, long n, long elements, int directions,
-                       uint64_t key)
+static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, long n, long elements,
+                       int directions, uint64_t key)
 {
     double square = 0, largest = 0, worst = 0;
     for (long i = 0; i < n; i++) {
@@ -220,8 +220,9 @@ double ag_gradcheck(tape *t, tensor *(*make)(tape *t, void *ctx), void *ctx, int
     double worst = 0;
     for (int i = 0; i < n; i++) {
         const real *g = ag_grad(leaves[i]);
-        double d = worst_of(whole_value, &w, leaves[i]->data, g, leaves[i]->size, every_element ? leaves[i]->size : 0,
-                            every_element ? 0 : 1, ag_mix(seed, 50 + (uint64_t)i));
+        double d = worst_of(whole_value, &w, leaves[i]->data, g, leaves[i]->size,
+                            every_element ? leaves[i]->size : 0, every_element ? 0 : 1,
+                            ag_mix(seed, 50 + (uint64_t)i));
         if (worst_leaf && (d > worst || i == 0))
             *worst_leaf = i;
         worst = fmax(worst, d);
@@ -331,8 +332,9 @@ static void check_variant(ag_probe *p, ag_check *c)
     ag_read(y, kept_y);
     for (int i = 0; REAL == 64 && i < p->count; i++) {
         input *in = &p->in[i];
-        double worst = worst_of(value, p, in->data, expected[i], in->size, in->size <= EVERY ? in->size : SOME,
-                                in->size <= EVERY ? 0 : DIRECTIONS, ag_mix(p->key, 50 + (uint64_t)i));
+        double worst = worst_of(value, p, in->data, expected[i], in->size,
+                                in->size <= EVERY ? in->size : SOME, in->size <= EVERY ? 0 : DIRECTIONS,
+                                ag_mix(p->key, 50 + (uint64_t)i));
         if (worst > c->worst || !c->where[0]) {
             c->worst = worst;
             snprintf(c->where, sizeof c->where, "variant %d, %s", p->variant, in->name);
@@ -350,14 +352,17 @@ ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed)
     if (!t || !kept)
         ag_fail("gradcheck", "out of memory");
     for (int v = 0; v < op->variants && op->example; v++) {
-        ag_probe p = { .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)v), .frozen = -1, .op = op, .variant = v };
+        ag_probe p = {
+            .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)v), .frozen = -1, .op = op, .variant = v
+        };
         ag_reset(kept);
         check_variant(&p, &c);
         if (p.trouble[0] && !c.trouble[0])
             memcpy(c.trouble, p.trouble, sizeof c.trouble);
     }
     if (op->variants < 10 || !op->example)
-        snprintf(c.trouble, sizeof c.trouble, "an op has an example of at least 10 variants, this one %d", op->variants);
+        snprintf(c.trouble, sizeof c.trouble, "an op has an example of at least 10 variants, this one %d",
+                 op->variants);
     c.ok = c.worst <= tolerance && !c.trouble[0];
     ag_tape_free(t);
     ag_tape_free(kept);

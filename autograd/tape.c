@@ -85,8 +85,10 @@ static void arena_grow(arena *a, long bytes)
         double held = 0;
         for (long i = 0; i < a->count; i++)
             held += (double)a->chunks[i].size;
-        ag_fail("tape", "out of memory: asked for %.1f MiB, %.1f MiB are in use; a smaller batch, fewer or smaller "
-                "pictures, or recomputation need less", (double)size / (1 << 20), held / (1 << 20));
+        ag_fail("tape",
+                "out of memory: asked for %.1f MiB, %.1f MiB are in use; a smaller batch, fewer or smaller "
+                "pictures, or recomputation need less",
+                (double)size / (1 << 20), held / (1 << 20));
     }
     a->chunks[a->count++] = (chunk){ base, size };
 }
@@ -262,7 +264,8 @@ static void push_node(tape *t, ag_node *n)
     t->nodes[t->node_count++] = n;
 }
 
-static void record(tape *t, const ag_op *op, int nout, tensor *const *out, void *saved, int nin, tensor *const *in)
+static void record(tape *t, const ag_op *op, int nout, tensor *const *out, void *saved, int nin,
+                   tensor *const *in)
 {
     ag_node *n = ag_alloc(t, (long)(sizeof *n + (size_t)(nout + nin) * sizeof(tensor *)));
     tensor **room = (tensor **)(n + 1);
@@ -348,7 +351,8 @@ void ag_backward_from(tape *t, int n, tensor *const *roots, const real *const *c
     bool was = ag_record_on(t, true);
     for (int i = 0; i < n; i++) {
         if (!roots[i]->needs_grad)
-            ag_fail("backward", "root %d of shape %s depends on nothing that wants a gradient", i, SHAPE(roots[i]));
+            ag_fail("backward", "root %d of shape %s depends on nothing that wants a gradient", i,
+                    SHAPE(roots[i]));
         add_to_grad(roots[i], cotangents[i]);
     }
     backward(t, 0);
@@ -358,7 +362,8 @@ void ag_backward_from(tape *t, int n, tensor *const *roots, const real *const *c
 void ag_backward(tape *t, tensor *loss)
 {
     if (loss->size != 1)
-        ag_fail("backward", "the loss has one element, got shape %s; ag_backward_from takes others", SHAPE(loss));
+        ag_fail("backward", "the loss has one element, got shape %s; ag_backward_from takes others",
+                SHAPE(loss));
     real one = 1;
     ag_backward_from(t, 1, &loss, (const real *const[]){ &one });
 }

@@ -75,12 +75,18 @@ typedef struct config_key {
     const char *choices;               /* CONFIG_CHOICE: "red green blue", the field is the index */
     const char *help;
 } config_key;
-typedef struct config_table { const char *section; const config_key *keys; int count; void *to; } config_table;
+typedef struct config_table {
+    const char *section;
+    const config_key *keys;
+    int count;
+    void *to;
+} config_table;
 
 void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME]);   /* "run.init_lr" */
 /* fields not named keep their values */
 bool config_read(const char *path, const config_table *tables, int count, error *e);
-bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e);
+bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count,
+                      error *e);
 /* "run.seed=7" */
 bool config_override(const char *assignment, const config_table *tables, int count, error *e);
 /* YAML; help: with comments; mem_free it */

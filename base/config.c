@@ -23,7 +23,8 @@ typedef struct reader {
     long seen_count, seen_room;
 } reader;
 
-static void problem(reader *r, const yaml_mark_t *at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
 {
     char what[800], where[32] = "";
@@ -141,7 +142,8 @@ static void wrong(char *why, size_t size, const config_key *k, const char *what,
     if (k->least == 0 && k->most == 0)
         snprintf(why, size, "expected %s, found \"%s\"", what, QUOTE(text));
     else
-        snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most, QUOTE(text));
+        snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most,
+                 QUOTE(text));
 }
 
 /* UTF-8 without control characters but tab and newline: what config_print can write so that it reads back the
@@ -159,7 +161,8 @@ static bool clean(const char *text)
 static bool take_number(const config_key *k, void *target, const char *text)
 {
     double x;
-    if (!number(text, &x) || (k->least == 0 && k->most == 0 ? fabs(x) > 1e15 : !(x >= k->least && x <= k->most)))
+    if (!number(text, &x)
+        || (k->least == 0 && k->most == 0 ? fabs(x) > 1e15 : !(x >= k->least && x <= k->most)))
         return false;
     if (k->type == CONFIG_REAL)
         *(double *)target = x;
@@ -173,7 +176,8 @@ static bool take_number(const config_key *k, void *target, const char *text)
 /* Puts one scalar where it belongs; false: `why` says what was expected. */
 static bool take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size)
 {
-    static const char *const yes[] = { "true", "True", "TRUE", NULL }, *const no[] = { "false", "False", "FALSE", NULL };
+    static const char *const yes[] = { "true", "True", "TRUE", NULL }, *const no[] = { "false", "False",
+                                                                                       "FALSE", NULL };
     if (!clean(text)) {
         snprintf(why, size, "expected UTF-8 without control characters, found \"%s\"", QUOTE(text));
         return false;
@@ -202,7 +206,8 @@ static bool take(const config_key *k, void *target, const char *text, bool quote
             strcpy(target, !quoted && (!strcmp(text, "null") || !strcmp(text, "~")) ? "" : text);
             return true;
         }
-        snprintf(why, size, "expected a text of at most %d bytes, found %zu", CONFIG_TEXT_SIZE - 1, strlen(text));
+        snprintf(why, size, "expected a text of at most %d bytes, found %zu", CONFIG_TEXT_SIZE - 1,
+                 strlen(text));
         return false;
     default: {
         config_list *list = target;
@@ -210,7 +215,8 @@ static bool take(const config_key *k, void *target, const char *text, bool quote
             strcpy(list->item[list->count++], text);
             return true;
         }
-        snprintf(why, size, "expected at most %d texts of at most %d bytes", CONFIG_LIST_MOST, CONFIG_TEXT_SIZE - 1);
+        snprintf(why, size, "expected at most %d texts of at most %d bytes", CONFIG_LIST_MOST,
+                 CONFIG_TEXT_SIZE - 1);
         return false;
     }
     }
@@ -238,8 +244,12 @@ static bool next(walk *w, yaml_event_t *event)
         anchor = (char *)event->data.scalar.anchor, tag = (char *)event->data.scalar.tag;
         zero = memchr(event->data.scalar.value, 0, event->data.scalar.length);
         break;
-    case YAML_MAPPING_START_EVENT: anchor = (char *)event->data.mapping_start.anchor, tag = (char *)event->data.mapping_start.tag; break;
-    case YAML_SEQUENCE_START_EVENT: anchor = (char *)event->data.sequence_start.anchor, tag = (char *)event->data.sequence_start.tag; break;
+    case YAML_MAPPING_START_EVENT:
+        anchor = (char *)event->data.mapping_start.anchor, tag = (char *)event->data.mapping_start.tag;
+        break;
+    case YAML_SEQUENCE_START_EVENT:
+        anchor = (char *)event->data.sequence_start.anchor, tag = (char *)event->data.sequence_start.tag;
+        break;
     default: break;
     }
     bool opens = event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT;
@@ -264,7 +274,8 @@ static bool next(walk *w, yaml_event_t *event)
 /* Reads on to the end of the value that `event` begins. */
 static void skip(walk *w, yaml_event_t *event)
 {
-    int depth = w->depth - (event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT);
+    int depth = w->depth
+                - (event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT);
     yaml_event_t inner;
     while (w->depth > depth && next(w, &inner))
         yaml_event_delete(&inner);
@@ -326,7 +337,8 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
         if (event->type == YAML_MAPPING_START_EVENT)
             read_section(w, path);
         else if (!scalar || *text) {
-            problem(r, &at, "%s: expected a section with keys of its own, found %s", path, scalar ? "a value" : "a list");
+            problem(r, &at, "%s: expected a section with keys of its own, found %s", path,
+                    scalar ? "a value" : "a list");
             skip(w, event);
         }
     } else if (!k) {
@@ -340,8 +352,11 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
         if (!take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why, sizeof why))
             problem(r, &at, "%s: %s", path, why);
     } else {
-        problem(r, &at, "%s: expected %s, found %s", path, k->type == CONFIG_LIST ? "a list: [a, b]" : "one value",
-                scalar ? "one value" : event->type == YAML_SEQUENCE_START_EVENT ? "a list" : "a section");
+        problem(r, &at, "%s: expected %s, found %s", path,
+                k->type == CONFIG_LIST ? "a list: [a, b]" : "one value",
+                scalar                                     ? "one value"
+                : event->type == YAML_SEQUENCE_START_EVENT ? "a list"
+                                                           : "a section");
         skip(w, event);
     }
 }
@@ -390,7 +405,8 @@ static void read_document(walk *w)
         } else if (event.type == YAML_MAPPING_START_EVENT)
             read_section(w, "");
         else if (event.type == YAML_SCALAR_EVENT || event.type == YAML_SEQUENCE_START_EVENT) {
-            problem(w->r, &at, "expected sections with keys, found %s", event.type == YAML_SCALAR_EVENT ? "one value" : "a list");
+            problem(w->r, &at, "expected sections with keys, found %s",
+                    event.type == YAML_SCALAR_EVENT ? "one value" : "a list");
             skip(w, &event);
         }
         yaml_event_delete(&event);
@@ -407,7 +423,8 @@ static bool conclude(reader *r)
     return error_close(r->e, ERROR_USAGE, "%s: %d problems", r->file, r->problems);
 }
 
-bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count, error *e)
+bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count,
+                      error *e)
 {
     char shown[BASE_QUOTE];
     reader r = { .file = error_quote(shown, name), .tables = tables, .count = count, .e = e };
@@ -462,7 +479,8 @@ bool config_override(const char *assignment, const config_table *tables, int cou
         size_t n = strcspn(text, ",");
         snprintf(item, sizeof item, "%.*s", (int)n, text);
         if (n >= sizeof item || !take(k, list, item, true, why, sizeof why))
-            return error_usage(e, "%s: expected at most %d short texts, parted by commas", path, CONFIG_LIST_MOST);
+            return error_usage(e, "%s: expected at most %d short texts, parted by commas", path,
+                               CONFIG_LIST_MOST);
         text += n + (text[n] == ',');
     }
     return true;

@@ -102,7 +102,8 @@ char *config_print(const config_table *tables, int count, bool help)
             put(&p, "%*s%s: ", 2 * depth, "", part);
             put_value(&p, key, (const char *)tables[i].to + key->offset);
             if (help && key->help)
-                put(&p, "   # %s%s%s", key->help, key->choices ? "; one of " : "", key->choices ? key->choices : "");
+                put(&p, "   # %s%s%s", key->help, key->choices ? "; one of " : "",
+                    key->choices ? key->choices : "");
             put(&p, "\n");
             strcpy(before, name);
         }

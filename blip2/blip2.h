@@ -53,7 +53,11 @@ char *blip2_question(const blip2_config *c, const char *question);
 bool blip2_config_check(const char *file, const blip2_config *c, error *e);
 
 /* ---- vision towers ---------------------------------------------------------------------------------- */
-typedef struct blip2_vit_block { nn_layer_norm norm1, norm2; tensor *qkv, *q_bias, *v_bias, *qkv_bias; nn_linear proj, fc1, fc2; } blip2_vit_block;
+typedef struct blip2_vit_block {
+    nn_layer_norm norm1, norm2;
+    tensor *qkv, *q_bias, *v_bias, *qkv_bias;
+    nn_linear proj, fc1, fc2;
+} blip2_vit_block;
 typedef struct blip2_vit {
     blip2_vit_config config;
     tensor *patch_weight, *patch_bias, *class_token, *positions;
@@ -135,7 +139,12 @@ ag_mask *blip2_mask_causal_cached(tape *t, long B, long Q, long T, const unsigne
 ag_mask *blip2_mask_unimodal(tape *t, long B, long Q, long T, const unsigned char *text_mask);
 
 /* ---- language model: OPT (Zhang et al. 2022), decoder only, pre-norm -------------------------------- */
-typedef struct blip2_opt_layer { nn_layer_norm norm1, norm2; nn_attention self; nn_linear fc1, fc2; uint32_t site; } blip2_opt_layer;
+typedef struct blip2_opt_layer {
+    nn_layer_norm norm1, norm2;
+    nn_attention self;
+    nn_linear fc1, fc2;
+    uint32_t site;
+} blip2_opt_layer;
 typedef struct blip2_opt {
     blip2_opt_config config;
     nn_embedding tokens, positions; nn_layer_norm norm;
@@ -146,7 +155,8 @@ void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c);
 tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, long T);
 /* embeddings (B,T,L) + mask (B,past+T) of real tokens (NULL: all) -> last hidden (B,T,L) after the final
  * norm. cache: (layers) or NULL; it is written to, and the caller adds T to each length afterwards. */
-tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask, ag_cache *cache);
+tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask,
+                          ag_cache *cache);
 tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);  /* tied head: (...,L) -> (...,V) */
 
 /* ---- text as ids ------------------------------------------------------------------------------------ */
@@ -172,7 +182,8 @@ tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);
 enum { BLIP2_PARTS = 8 };
 /* "bert/vocab.txt": a tokenizer's file */
 typedef struct blip2_part { char name[96]; char *bytes; long size; } blip2_part;
-bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts, int count, error *e);
+bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts,
+                int count, error *e);
 /* into an open file */
 bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
 bool blip2_read_config(h5 *f, blip2_config *c, error *e);
@@ -187,9 +198,19 @@ void blip2_free_parts(blip2_part *parts, int count);
 
 /* ---- a small vision tower from captions alone (CLIP, Radford et al. 2021); heads and text tower are dropped
  * after --- */
-typedef struct blip2_contrastive_config { blip2_opt_config text; long embed; double temperature; } blip2_contrastive_config;
-typedef struct blip2_contrastive { blip2_opt text; nn_layer_norm norm; nn_linear visual, textual; double temperature; } blip2_contrastive;
-void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width, const blip2_contrastive_config *config);
+typedef struct blip2_contrastive_config {
+    blip2_opt_config text;
+    long embed;
+    double temperature;
+} blip2_contrastive_config;
+typedef struct blip2_contrastive {
+    blip2_opt text;
+    nn_layer_norm norm;
+    nn_linear visual, textual;
+    double temperature;
+} blip2_contrastive;
+void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width,
+                            const blip2_contrastive_config *config);
 tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *vision, tape *t, tensor *pictures,
                                /* same: (B) equal for captions that read alike; right: batch accuracy, or NULL
                                   */
@@ -232,8 +253,9 @@ tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text);      
 tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output);
 /* of [CLS]: -> (B,embed), normalised */
 tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden);
-tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row, blip2_text text,
-                         tensor **hidden);  /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
+tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, const int *memory_row,
+                         blip2_text text,
+                         tensor **hidden); /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
 
 /* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt) ---- */
 typedef struct blip2_stage2_in {
@@ -265,11 +287,13 @@ typedef struct blip2_generate {
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;
 /* Captions by the language model: B x returns sequences. prompt: ids with </s>, left-padded by the caller's
  * mask, or T 0. */
-void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text prompt,
+void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question,
+                        blip2_text prompt,
                         /* question: the Q-Former's, T 0: none */
                         const blip2_generate *o, blip2_sequence *out);
 /* Captions by the Q-Former itself (its ITG head). */
-void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o, blip2_sequence *out);
+void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o,
+                        blip2_sequence *out);
 
 /* ---- gradients against differences: a small example of every module and loss (double; ag_check as for operations) ---- */
 int blip2_example_count(void);

@@ -21,11 +21,13 @@ static const config_key keys[] = {
     REALN("vit.position_std", vision.position_std, 0, 10, "start of positions; 0: 2-D sinusoids x 0.3"),
     INT("qformer.num_query_token", qformer.queries, 0, 4096, "learned queries; 0: no Q-Former"),
     INT("qformer.width", qformer.width, 1, 65536, "hidden width"),
-    INT("qformer.encoder_width", qformer.memory_width, 1, 65536, "width of image features; with a vision tower: its own"),
+    INT("qformer.encoder_width", qformer.memory_width, 1, 65536,
+        "width of image features; with a vision tower: its own"),
     INT("qformer.layers", qformer.layers, 1, 256, "layers"),
     INT("qformer.heads", qformer.heads, 1, 256, "attention heads"),
     INT("qformer.hidden", qformer.hidden, 1, 262144, "width of the feed-forwards"),
-    INT("qformer.cross_attention_freq", qformer.cross_attention_freq, 1, 256, "layers 0, f, 2f, ... look at the picture"),
+    INT("qformer.cross_attention_freq", qformer.cross_attention_freq, 1, 256,
+        "layers 0, f, 2f, ... look at the picture"),
     INT("qformer.vocab", qformer.vocab, 1, 4194304, "text tokens, [DEC] included"),
     INT("qformer.positions", qformer.positions, 1, 65536, "longest text"),
     REALN("qformer.dropout", qformer.dropout, 0, 0.99, "of hidden states and attention"),
@@ -55,10 +57,14 @@ static const config_key keys[] = {
     INT("opt.pad", opt.pad, 0, 4194303, "padding token"),
     INT("max_txt_len", max_text, 1, 65536, "longest text in tokens"),
     { "prompt", CONFIG_TEXT, FIELD(prompt), 0, 0, NULL, "what stands before a caption" },
-    { "question_prompt", CONFIG_TEXT, FIELD(question_prompt), 0, 0, NULL, "a question's frame; {} is the question" },
-    BOOL("question_in_qformer", question_in_qformer, "the question goes into the Q-Former too (InstructBLIP)"),
-    INT("cls", cls, 0, 4194303, "[CLS]"), INT("sep", sep, 0, 4194303, "[SEP]"),
-    INT("dec", dec, 0, 4194303, "[DEC]"), INT("text_pad", text_pad, 0, 4194303, "[PAD]"),
+    { "question_prompt", CONFIG_TEXT, FIELD(question_prompt), 0, 0, NULL,
+      "a question's frame; {} is the question" },
+    BOOL("question_in_qformer", question_in_qformer,
+         "the question goes into the Q-Former too (InstructBLIP)"),
+    INT("cls", cls, 0, 4194303, "[CLS]"),
+    INT("sep", sep, 0, 4194303, "[SEP]"),
+    INT("dec", dec, 0, 4194303, "[DEC]"),
+    INT("text_pad", text_pad, 0, 4194303, "[PAD]"),
 };
 
 config_table blip2_config_table(const char *section, blip2_config *c)
@@ -91,8 +97,8 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
     if (c->qformer.queries) {
         divides(f, "qformer.width", "qformer.heads", c->qformer.width, c->qformer.heads, e);
         if (c->qformer.text && c->qformer.positions < c->max_text)
-            error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f, c->max_text,
-                       c->qformer.positions);
+            error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f,
+                       c->max_text, c->qformer.positions);
         if ((c->stage1 || c->question_in_qformer) && !c->qformer.text)
             error_line(e, "%s: stage1 and question_in_qformer need qformer.text: true", f);
     }

@@ -5,7 +5,8 @@
  * kept. */
 #include "blip2/blip2.h"
 
-void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width, const blip2_contrastive_config *config)
+void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width,
+                            const blip2_contrastive_config *config)
 {
     c->temperature = config->temperature;
     nn_layer_norm_init(&c->norm, nn_sub(s, "visual_norm"), vision_width, 1e-5);

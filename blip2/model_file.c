@@ -35,7 +35,8 @@ bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip
     return true;
 }
 
-bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts, int count, error *e)
+bool blip2_save(const blip2_model *m, const char *path, const char *source, const blip2_part *parts,
+                int count, error *e)
 {
     h5_out *f = h5_create(path, e);
     if (!f)
@@ -56,12 +57,14 @@ bool blip2_read_config(h5 *f, blip2_config *c, error *e)
     bool right = format && !strcmp(format, "blip2");
     mem_free(format);
     if (!right)
-        return error_set(e, "%s: no model file of this program: its root attribute `format` is not \"blip2\"", QUOTE(path));
+        return error_set(e, "%s: no model file of this program: its root attribute `format` is not \"blip2\"",
+                         QUOTE(path));
     if (!h5_number(f, "", "format_version", &version, e))
         return false;
     if (version != VERSION)
-        return error_set(e, "%s: format_version: expected %d, found %g; it was written by another version of this program",
-                         QUOTE(path), VERSION, version);
+        return error_set(
+            e, "%s: format_version: expected %d, found %g; it was written by another version of this program",
+            QUOTE(path), VERSION, version);
     char *text = h5_text(f, "", "config", e);
     if (!text)
         return false;
@@ -81,12 +84,14 @@ static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const rea
     bool eva = !strcmp(to->name, "visual_encoder.pos_embed");
     if (!eva && strcmp(to->name, "visual_encoder.positional_embedding"))
         return false;
-    long C = to->dim[to->ndim - 1], have = from->size / (C ? C : 1), want = to->size / (C ? C : 1), a = 0, b = 0;
+    long C = to->dim[to->ndim - 1], have = from->size / (C ? C : 1), want = to->size / (C ? C : 1), a = 0,
+         b = 0;
     while (a * a < have - 1)
         a++;
     while (b * b < want - 1)
         b++;
-    if (from->ndim != to->ndim || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1 || a < 1)
+    if (from->ndim != to->ndim || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1
+        || a < 1)
         return false;
     blip2_resize_positions(c->vision.kind, a, b, C, data, to->data);
     return true;
@@ -148,7 +153,8 @@ static bool read_part(h5 *f, const char *name, blip2_part *to, error *e)
     if (!h5_find(f, name, &shape, e))
         return false;
     if (shape.ndim != 1 || shape.type != H5_BYTES || strlen(strrchr(name, '/')) > sizeof to->name)
-        return error_set(e, "%s: %s: expected a file's bytes (uint8, one axis), found another dataset", QUOTE(h5_path(f)), QUOTE(name));
+        return error_set(e, "%s: %s: expected a file's bytes (uint8, one axis), found another dataset",
+                         QUOTE(h5_path(f)), QUOTE(name));
     *to = (blip2_part){ .size = shape.size, .bytes = mem_new((size_t)shape.size + 1) };
     if (!to->bytes)
         return error_set(e, "%s: %s: memory is out", QUOTE(h5_path(f)), QUOTE(name));
@@ -164,8 +170,10 @@ int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error
     if (h5_has(f, name) != H5_GROUP)
         return 0;
     char **names = h5_list(f, name, &count, e);
-    bool ok = names && (count <= BLIP2_PARTS || error_set(e, "%s: %s: expected at most %d files, found %ld", QUOTE(h5_path(f)),
-                                                          QUOTE(name), BLIP2_PARTS, count));
+    bool ok = names
+              && (count <= BLIP2_PARTS
+                  || error_set(e, "%s: %s: expected at most %d files, found %ld", QUOTE(h5_path(f)),
+                               QUOTE(name), BLIP2_PARTS, count));
     int n = 0;
     while (ok && n < count) {
         to[n].bytes = NULL;

@@ -71,7 +71,8 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_
  * something else. fit, if not NULL, may take a dataset of another shape (it returns false where it does
  * not). A failed load may have read a part.                                                                */
 typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
-bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e);
+bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx,
+             error *e);
 /* would it load? Before nn_build: no memory for a file that does not fit */
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);
 /* every parameter that both have, by name; at least one */

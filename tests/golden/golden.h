@@ -76,7 +76,8 @@ GOLDEN_OTHERS(GOLDEN_DECLARE)
 
 /* main.c runs a case: handler NULL is a kind that does not exist here. Prints its line; counts[0] passed, [1]
  * failed, [2] skipped. */
-void golden_run(const char *shown, const char *path, const char *group, const char *outputs, golden_handler handler, long counts[3]);
+void golden_run(const char *shown, const char *path, const char *group, const char *outputs,
+                golden_handler handler, long counts[3]);
 /* by the root attribute `kind`; e->text empty: not built here */
 golden_handler golden_handler_of(const char *path, error *e);
 #endif
