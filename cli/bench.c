@@ -58,11 +58,15 @@ static void fill(bench *b, uint64_t seed)
     for (long i = 0; i < s->batch * s->tokens * s->width; i++)
         b->features[i] = (real)ag_normal(ag_mix(seed, 1), (uint64_t)i);
     for (long r = 0; r < s->batch; r++) {
-        long span = s->longest - s->shortest + 1, n = s->shortest + (long)(ag_uniform(ag_mix(seed, 2), (uint64_t)r) * (double)span);
+        long span = s->longest - s->shortest + 1,
+             n = s->shortest + (long)(ag_uniform(ag_mix(seed, 2), (uint64_t)r) * (double)span);
         for (long i = 0; i < s->text; i++) {
             double u = ag_uniform(ag_mix(seed, 3), (uint64_t)(r * s->text + i));
             b->mask[r*s->text + i] = i < n;
-            b->ids[r*s->text + i] = i == 0 ? 1 : i == n - 1 ? 2 : i < n ? 3 + (int)(u * (double)(s->vocab - 4)) : 0;
+            b->ids[r * s->text + i] = i == 0       ? 1
+                                      : i == n - 1 ? 2
+                                      : i < n      ? 3 + (int)(u * (double)(s->vocab - 4))
+                                                   : 0;
         }
     }
 }
@@ -70,13 +74,54 @@ static void fill(bench *b, uint64_t seed)
 /* Multiplications and additions of the step's matrix products, forward and backward, each image projected once. */
 static double work(const sizes *s)
 {
-    double D = (double)s->hidden, Q = (double)s->queries, N = (double)s->tokens, T = (double)s->text, B = (double)s->batch;
+    double D = (double)s->hidden, Q = (double)s->queries, N = (double)s->tokens, T = (double)s->text,
+           B = (double)s->batch;
     double L = (double)s->layers, X = floor((L + 1) / 2), E = (double)s->width, V = (double)s->vocab;
-    double token = L * (4*D*D + 8*D*D), query = token + X * 2*D*D;             /* weights a token or query meets */
+    double token = L * (4 * D * D + 8 * D * D),
+           query = token + X * 2 * D * D; /* weights a token or query meets */
     double image = B*Q*query + B * X * (2*N*E*D + 2*Q*N*D) + B*L*2*Q*Q*D, text = B*T*token + B*L*2*T*T*D;
     double match = 3*B*(Q*query + T*token) + 3*B*(X*2*Q*N*D + L*2*(Q + T)*(Q + T)*D);
     double write = B*T*(token + D*D + V*D) + B*L*2*T*(Q + T)*D;
-    return 2 * (3 * (image + text + match + write) - B * X * 2*N*E*D);         /* no gradient to the image features */
+    return 2
+           * (3 * (image + text + match + write)
+              - B * X * 2 * N * E * D); /* no gradient to the image features */
+}
+
+/* What the machine can do: independent multiply-adds in registers, all threads, the best of five rounds. GFLOP/s. */
+typedef real lane __attribute__((vector_size(64)));
+
+static double rounds(long n, lane *sink)
+{
+    lane x[16], a, b;
+    for (size_t i = 0; i < sizeof a / sizeof a[0]; i++) {
+        a[i] = (real)0.999;
+        b[i] = (real)0.001;
+    }
+    for (int i = 0; i < 16; i++)
+        x[i] = a;
+    for (long k = 0; k < n; k++)
+        for (int i = 0; i < 16; i++)
+            x[i] = x[i] * a + b;
+    for (int i = 0; i < 16; i++)
+        *sink += x[i];
+    return 2.0 * 16 * (double)(sizeof a / sizeof a[0]) * (double)n;
+}
+
+static double machine_peak(void)
+{
+    double best = 0;
+    for (int round = 0; round < 5; round++) {
+        double from = clock_seconds(), done = 0;
+        #pragma omp parallel reduction(+:done)
+        {
+            lane sink = { 0 };
+            done += rounds(4000000, &sink);
+            volatile real keep = sink[0];
+            (void)keep;
+        }
+        best = fmax(best, 1e-9 * done / (clock_seconds() - from));
+    }
+    return best;
 }
 
 static int by_size(const void *a, const void *b)
@@ -115,13 +160,17 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
     }
     if (ok) {
         qsort(seconds, (size_t)s->repeats, sizeof *seconds, by_size);
-        double middle = seconds[s->repeats / 2];
-        printf("{\"case\":\"stage1\",\"batch\":%ld,\"text\":%ld,\"ragged\":\"%s\",\"hidden\":%ld,\"layers\":%ld,\"heads\":%ld,"
-               "\"queries\":%ld,\"tokens\":%ld,\"width\":%ld,\"vocab\":%ld,\"parameters\":%ld,\"threads\":%d,\"seconds\":%.4f,"
-               "\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_rss_mb\":%.0f,\"first_losses\":[%.6f,%.6f,%.6f,%.6f]}\n",
-               s->batch, s->text, s->ragged ? s->ragged : "", s->hidden, s->layers, s->heads, s->queries, s->tokens, s->width,
-               s->vocab, store->trainable, ag_threads_now(), middle, seconds[0], 1e-9 * work(s) / middle,
-               (double)mem_peak_bytes() / (1 << 20), first.value[0], first.value[1], first.value[2], first.value[3]);
+        double middle = seconds[s->repeats / 2], peak = machine_peak(), rate = 1e-9 * work(s) / middle;
+        printf("{\"case\":\"stage1\",\"batch\":%ld,\"text\":%ld,\"ragged\":\"%s\",\"hidden\":%ld,\"layers\":%"
+               "ld,\"heads\":%ld,"
+               "\"queries\":%ld,\"tokens\":%ld,\"width\":%ld,\"vocab\":%ld,\"parameters\":%ld,\"threads\":%d,"
+               "\"seconds\":%.4f,"
+               "\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_gflops\":%.0f,\"share\":%.3f,\"peak_rss_mb\":%."
+               "0f,\"first_losses\":[%.6f,%.6f,%.6f,%.6f]}\n",
+               s->batch, s->text, s->ragged ? s->ragged : "", s->hidden, s->layers, s->heads, s->queries,
+               s->tokens, s->width, s->vocab, store->trainable, ag_threads_now(), middle, seconds[0], rate,
+               peak, rate / peak, (double)mem_peak_bytes() / (1 << 20), first.value[0], first.value[1],
+               first.value[2], first.value[3]);
     }
     mem_free(b.features);
     mem_free(b.ids);
@@ -133,8 +182,18 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
 
 static int run(int argc, char **argv)
 {
-    sizes s = { .batch = 8, .text = 32, .hidden = 768, .layers = 12, .heads = 12, .queries = 32, .tokens = 257, .width = 1408,
-                .vocab = 30523, .embed = 256, .repeats = 5, .dropout = 0.1 };
+    sizes s = { .batch = 8,
+                .text = 32,
+                .hidden = 768,
+                .layers = 12,
+                .heads = 12,
+                .queries = 32,
+                .tokens = 257,
+                .width = 1408,
+                .vocab = 30523,
+                .embed = 256,
+                .repeats = 5,
+                .dropout = 0.1 };
     cli_common common = { .seed = 42 };
     cli_option options[] = {
         { "batch", "N", CLI_INT, &s.batch, 1, 4096, "pictures and captions a step" },
@@ -156,21 +215,26 @@ static int run(int argc, char **argv)
     if (!cli_parse(&argc, argv, options, 13, &common, &code))
         return code;
     if (argc != 2 || strcmp(argv[1], "stage1"))
-        return cli_usage("bench", "%s", argc == 2 && (!strcmp(argv[1], "stage2") || !strcmp(argv[1], "vision")
-                         || !strcmp(argv[1], "generate") || !strcmp(argv[1], "ops")) ? "not built in this version; expected stage1"
-                         : "expected: bench stage1");
+        return cli_usage("bench", "%s",
+                         argc == 2
+                                 && (!strcmp(argv[1], "stage2") || !strcmp(argv[1], "vision")
+                                     || !strcmp(argv[1], "generate") || !strcmp(argv[1], "ops"))
+                             ? "not built in this version; expected stage1"
+                             : "expected: bench stage1");
     s.shortest = s.longest = s.text;
     char rest;
     if (s.ragged && (sscanf(s.ragged, "%ld-%ld%c", &s.shortest, &s.longest, &rest) != 2 || s.shortest < 3
                      || s.longest < s.shortest || s.longest > s.text))
-        return cli_usage("bench", "--ragged: expected A-B with 3 <= A <= B <= --text, found \"%s\"", QUOTE(s.ragged));
+        return cli_usage("bench", "--ragged: expected A-B with 3 <= A <= B <= --text, found \"%s\"",
+                         QUOTE(s.ragged));
     if (s.hidden % s.heads)
-        return cli_usage("bench", "--hidden: expected a multiple of --heads (%ld), found %ld", s.heads, s.hidden);
+        return cli_usage("bench", "--hidden: expected a multiple of --heads (%ld), found %ld", s.heads,
+                         s.hidden);
     return measure(&s, (uint64_t)common.seed, &e) ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_bench = {
-    "bench", "stage1", "time the training step at given sizes", run,
-    "Prints one JSON line: median and least seconds of a whole step (three losses, backward, AdamW), GFLOP/s of its matrix\n"
-    "products, peak memory. Defaults: BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens."
-};
+const cli_command cli_bench = { "bench", "stage1", "time the training step at given sizes", run,
+                                "Prints one JSON line: median and least seconds of a whole step (three "
+                                "losses, backward, AdamW), GFLOP/s of its matrix\n"
+                                "products and their share of what the machine can do, peak memory. Defaults: "
+                                "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens." };
