@@ -63,7 +63,7 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
     char *path = mem_text("%s/%s", c->root, c->list);
     bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
     mem_free(path);
-    if (!ok)
+    if (!ok || records_missing(c->root, &d->records, e))
         return false;
     d->n = c->limit && c->limit < d->records.count ? c->limit : d->records.count;
     d->N = eval_tokens(&s->model.config);

@@ -40,7 +40,7 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
                 json_t *metrics, error *e)
 {
     token_batch batch = { 0 };
-    if (!tokenizer_batch(s->bert, d->n, texts, &(tokenizer_options){ .max = s->model.config.max_text }, &batch, e))
+    if (!tokenizer_batch(s->bert, d->n, texts, &(tokenizer_options){ .max = s->model.config.max_text, .literal = true }, &batch, e))
         return false;
     ag_mark mark = ag_here(s->t);
     long k = c->k_test < d->n ? c->k_test : d->n;

@@ -147,7 +147,7 @@ static blip2_text questions_of(eval_session *s, long n, const char *const *quest
     error e;
     if (!questions || !s->model.config.question_in_qformer || !s->bert)
         return (blip2_text){ 0 };
-    if (!tokenizer_batch(s->bert, n, questions, &(tokenizer_options){ .max = s->model.config.max_text }, &batch, &e))
+    if (!tokenizer_batch(s->bert, n, questions, &(tokenizer_options){ .max = s->model.config.max_text, .literal = true }, &batch, &e))
         ag_fail("generate", "%s", e.text);
     unsigned char *mask = ag_alloc(s->t, n * batch.T);
     memcpy(mask, batch.mask, (size_t)(n * batch.T));

@@ -36,7 +36,7 @@ bool feed_pictures(feed *f, const train_config *c, error *e)
     char *path = mem_text("%s/%s", c->root, c->train_list);
     bool ok = path ? records_read(path, &f->records, e) : error_set(e, "%s: out of memory", QUOTE(c->root));
     mem_free(path);
-    if (!ok)
+    if (!ok || records_missing(c->root, &f->records, e))
         return false;
     f->n = c->max_samples && c->max_samples < f->records.count ? c->max_samples : f->records.count;
     f->size = c->model.vision.image_size;
@@ -117,7 +117,7 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
                                         c->context_weight, e) : error_set(e, "out of memory");
             mem_free(text);
         } else
-            ok = sequences_text(&f->texts, words, &(tokenizer_options){ .max = m->max_text }, caption,
+            ok = sequences_text(&f->texts, words, &(tokenizer_options){ .max = m->max_text, .literal = true }, caption,
                                 (long)strlen(caption), 1, e);
         ok = ok && sequences_end(&f->texts, e);
     }
@@ -138,7 +138,7 @@ static bool add_questions(feed *f, const train_config *c, const tokenizer *bert,
         mem_free(text);
         ok = ok && sequences_end(&f->texts, e);
         if (ok && m->question_in_qformer)
-            ok = sequences_text(&f->asked, bert, &(tokenizer_options){ .max = m->max_text }, q->question,
+            ok = sequences_text(&f->asked, bert, &(tokenizer_options){ .max = m->max_text, .literal = true }, q->question,
                                 (long)strlen(q->question), 1, e) && sequences_end(&f->asked, e);
     }
     return ok;
