@@ -11,7 +11,8 @@ bool file_make_folders(const char *path, error *e)
     char part[PATH_MAX];
     struct stat about;
     if (!*path || strlen(path) >= sizeof part)
-        return error_usage(e, "%s: expected the name of a folder, found %s", QUOTE(path), *path ? "too long a one" : "nothing");
+        return error_usage(e, "%s: expected the name of a folder, found %s", QUOTE(path),
+                           *path ? "too long a one" : "nothing");
     for (const char *p = path; *p;) {
         p += strspn(p, "/");
         p += strcspn(p, "/");

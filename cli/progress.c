@@ -1,4 +1,4 @@
-/* progress.c - a training run as a person sees it on stderr: a bar that moves on a terminal, plain lines in a pipe. */
+/* progress.c - a training run as a person sees it on stderr: a bar on a terminal, plain lines in a pipe. */
 #include "cli/progress.h"
 #include <math.h>
 #include <stdio.h>
@@ -44,8 +44,9 @@ static void draw(progress *p, const train_line *s, const char *numbers, const ch
     int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 100 : size.ws_col;
     int filled = (int)(WIDTH * s->step / (s->steps ? s->steps : 1));
     char line[MOST];
-    snprintf(line, sizeof line, "%-7s [%.*s%.*s] %ld/%ld %s left%s", s->task, filled, "########################",
-             WIDTH - filled, "........................", s->step, s->steps, left, numbers);
+    snprintf(line, sizeof line, "%-7s [%.*s%.*s] %ld/%ld %s left%s", s->task, filled,
+             "########################", WIDTH - filled, "........................", s->step, s->steps, left,
+             numbers);
     line[columns < MOST ? columns - 1 : MOST - 1] = 0;     /* a line that wraps could not be drawn over */
     p->bar = s->step < s->steps;
     fprintf(stderr, "\r%s\033[K%s", line, p->bar ? "" : "\n");
@@ -65,7 +66,8 @@ static void step(void *context, const train_line *s)
     if (p->terminal)
         draw(p, s, numbers, left);
     else
-        fprintf(stderr, "%s: step %ld/%ld%s  lr %.3g  %s left\n", s->task, s->step, s->steps, numbers, s->lr, left);
+        fprintf(stderr, "%s: step %ld/%ld%s  lr %.3g  %s left\n", s->task, s->step, s->steps, numbers, s->lr,
+                left);
 }
 
 train_watch progress_watch(progress *p, bool quiet)

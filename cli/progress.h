@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "train/train.h"
 
-typedef struct progress { bool quiet, terminal, bar; double started; } progress;       /* bar: one is being drawn */
+typedef struct progress { bool quiet, terminal, bar; double started; } progress;   /* bar: it is drawn */
 train_watch progress_watch(progress *p, bool quiet);       /* what it points to is p */
 void progress_end(progress *p);                            /* before the last messages */
 #endif

@@ -28,8 +28,8 @@ static void print_result(const train_config *c, const train_result *r, const cli
                r->stopped ? "true" : "false", r->seconds, mib);
         mem_free(path);
     } else if (!common->quiet)
-        printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB%s\n", c->output_dir, r->steps, r->seconds, mib,
-               r->stopped ? "; stopped, --resume goes on" : "");
+        printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB%s\n", c->output_dir, r->steps, r->seconds,
+               mib, r->stopped ? "; stopped, --resume goes on" : "");
 }
 
 static bool configure(int argc, char **argv, train_config *c, const cli_common *common, bool print, error *e)
@@ -83,8 +83,8 @@ static int run(int argc, char **argv)
 
 const cli_command cli_train = {
     "train", "CONFIG.yaml [key=value...]", "train a model as a configuration says", run,
-    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The output folder\n"
-    "gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every run.save_freq steps. SIGINT or\n"
-    "SIGTERM ends the run after the step in hand, both files saved; --resume goes on, to the same bits as if it had never\n"
-    "stopped. Every key and its meaning: train CONFIG.yaml --dry-run."
+    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
+    "output folder gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every\n"
+    "run.save_freq steps. SIGINT or SIGTERM ends the run after the step in hand, both files saved; --resume\n"
+    "goes on, to the same bits as if it had never stopped. All keys: train CONFIG.yaml --dry-run."
 };

@@ -1,6 +1,9 @@
 /* adamw.c - one pass over the contiguous values, gradients and moments of all trainable parameters.
- * p -= lr wd p;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  p -= lr m^ / (sqrt(v^) + eps), with m^ = m / (1-b1^k) and
- * v^ = v / (1-b2^k) at step k. Loshchilov & Hutter 2019, algorithm 2, in the order of torch.optim.AdamW.          */
+ *
+ *     p -= lr wd p;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  p -= lr m^ / (sqrt(v^) + eps)
+ *
+ * with m^ = m / (1-b1^k) and v^ = v / (1-b2^k) at step k. Loshchilov & Hutter 2019, algorithm 2, in the
+ * order of torch.optim.AdamW.                                                                              */
 #include "train/train.h"
 #include <math.h>
 #include <string.h>
@@ -13,7 +16,8 @@ bool train_decays(const nn_entry *p)
     return p->value->ndim != 1 && !(n >= 5 && !strcmp(p->value->name + n - 5, ".bias"));
 }
 
-static void update(long n, const real *g, real *p, real *m, real *v, const train_adamw *o, double first, double second)
+static void update(long n, const real *g, real *p, real *m, real *v, const train_adamw *o, double first,
+                   double second)
 {
     const real b1 = (real)o->beta1, b2 = (real)o->beta2, c1 = (real)(1 - o->beta1), c2 = (real)(1 - o->beta2);
     const real keep = (real)(1 - o->lr * o->weight_decay), rate = (real)(o->lr / first);

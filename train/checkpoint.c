@@ -1,7 +1,7 @@
-/* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the run depends on:
- * every parameter (those of the contrastive heads too), AdamW's moments under optimizer/, and the steps done under state/.
- * The order of the samples and every random number are functions of seed and step, so a run that goes on from it
- * ends with the same bits as one that was never stopped.                                                         */
+/* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the
+ * run depends on: every parameter (those of the contrastive heads too), AdamW's moments under optimizer/,
+ * and the steps done under state/. The order of the samples and every random number are functions of seed
+ * and step, so a run that goes on from it ends with the same bits as one that was never stopped.           */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static void write_number(h5_out *f, const char *name, long value)
     h5_write(f, name, H5_LONGS, 1, (const long[]){ 1 }, (const int64_t[]){ value });
 }
 
-/* ---- what must be the same for a run to go on ---------------------------------------------------------------------- */
+/* ---- what must be the same for a run to go on -------------------------------------------------------- */
 enum { NUMBERS = 4 };
 typedef struct number { const char *name, *what; long value; } number;
 
@@ -38,7 +38,8 @@ static void numbers_of(const run *r, number to[NUMBERS])
     const train_config *c = r->c;
     to[0] = (number){ "state/task", "run.task", c->task };
     to[1] = (number){ "state/seed", "run.seed", c->seed };
-    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters", c->batch * c->accumulate };
+    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters",
+                      c->batch * c->accumulate };
     to[3] = (number){ "state/samples", "samples in the data set", r->feed.n };
 }
 
@@ -59,12 +60,13 @@ static void write_state(const run *r, h5_out *f)
     nn_save_moments(r->store, f);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------- */
 static bool save(const run *r, const char *path, bool state, error *e)
 {
     blip2_part parts[2 * TOKENIZER_FILES];
     int n = 0;
-    char *source = mem_text("trained: task %s, seed %ld, %ld steps", train_tasks[r->c->task], r->c->seed, r->stepper.step);
+    char *source = mem_text("trained: task %s, seed %ld, %ld steps", train_tasks[r->c->task], r->c->seed,
+                            r->stepper.step);
     bool ok = source ? add_parts(r->bert, "bert", parts, &n, e) && add_parts(r->llm, "llm", parts, &n, e)
                      : error_set(e, "%s: out of memory", QUOTE(path));
     h5_out *f = ok ? h5_create(path, e) : NULL;
@@ -116,7 +118,7 @@ bool set_checkpoint_aside(const run *r, error *e)
     if (!set_aside(r, &was, e))
         return false;
     if (was)
-        run_warn(r, "%s: starts anew; the checkpoint that was there is now %s (--resume would have gone on from it)",
+        run_warn(r, "%s: starts anew; the checkpoint there is now %s (--resume would have gone on from it)",
                  QUOTE(r->c->output_dir), previous);
     return true;
 }
@@ -130,7 +132,7 @@ bool save_checkpoint(const run *r, error *e)
     return ok;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------- */
 static bool read_number(h5 *f, const char *name, long *value, error *e)
 {
     int64_t found = 0;
@@ -151,8 +153,8 @@ static bool same_run(const run *r, h5 *f, error *e)
         if (!read_number(f, numbers[i].name, &found, &why))
             error_line(e, "%s", why.text);
         else if (found != numbers[i].value)
-            error_line(e, "%s: %s: the checkpoint has %ld, this run %ld", QUOTE(h5_path(f)), numbers[i].what, found,
-                       numbers[i].value);
+            error_line(e, "%s: %s: the checkpoint has %ld, this run %ld", QUOTE(h5_path(f)), numbers[i].what,
+                       found, numbers[i].value);
     }
     return error_close(e, ERROR_USAGE, "%s: is of another run", QUOTE(h5_path(f)));
 }

@@ -1,4 +1,5 @@
-/* config.c - the keys of a training configuration: LAVIS's three blocks model, datasets, run, and its names for them. */
+/* config.c - the keys of a training configuration: LAVIS's blocks model, datasets and run, and its names for
+ * them.                                                                                                    */
 #include "train/internal.h"
 
 #define FIELD(f) offsetof(train_config, f)
@@ -11,8 +12,10 @@
 static const config_key model_keys[] = {
     LIST("pretrained", pretrained, "model files to start from: FILE, or FILE:prefix for one part of it"),
     LIST("freeze", freeze, "prefixes of parameters that are not trained: visual_encoder, opt_model"),
-    TEXT("bert_tokenizer", bert_tokenizer, "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
-    TEXT("llm_tokenizer", llm_tokenizer, "folder of the language model's vocabulary; empty: from a pretrained file"),
+    TEXT("bert_tokenizer", bert_tokenizer,
+         "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
+    TEXT("llm_tokenizer", llm_tokenizer,
+         "folder of the language model's vocabulary; empty: from a pretrained file"),
     INT("contrastive.width", contrastive.text.width, 1, 65536, "text tower of task vit: width"),
     INT("contrastive.layers", contrastive.text.layers, 1, 256, "its layers"),
     INT("contrastive.heads", contrastive.text.heads, 1, 256, "its heads"),
@@ -38,7 +41,8 @@ static const config_key run_keys[] = {
     INT("accum_grad_iters", accumulate, 1, 65536, "parts a step is cut into"),
     { "lr_sched", CONFIG_CHOICE, FIELD(schedule), 0, 0,
       "linear_warmup_cosine_lr linear_warmup_step_lr constant_lr", "the learning rate's way" },
-    { "lr_by", CONFIG_CHOICE, FIELD(by_step), 0, 0, "epoch step", "changes once an epoch (LAVIS) or each step (the paper)" },
+    { "lr_by", CONFIG_CHOICE, FIELD(by_step), 0, 0, "epoch step",
+      "changes once an epoch (LAVIS) or each step (the paper)" },
     REALN("init_lr", init_lr, 0, 100, "peak learning rate"),
     REALN("min_lr", min_lr, 0, 100, "where the cosine ends"),
     REALN("warmup_lr", warmup_lr, -1, 100, "where the warm-up starts; negative: init_lr"),
@@ -49,9 +53,10 @@ static const config_key run_keys[] = {
     REALN("beta2", beta2, 0, 0.999999, "AdamW; 0.98 in the paper, 0.999 in LAVIS's files"),
     REALN("max_grad_norm", max_grad_norm, 0, 1e9, "clip gradients to this norm; 0: never (LAVIS)"),
     { "positives", CONFIG_CHOICE, FIELD(identity), 0, 0, "own image_id caption",
-      "stage1, vit: a pair's own (LAVIS pre-training), also those of its image_id, or whose first caption reads the same" },
+      "stage1, vit: a pair's own (LAVIS), also those of its image_id or with the same first caption" },
     BOOL("families", families, "near-duplicates stay side by side in a batch"),
-    REALN("caption_share", caption_share, 0, 1, "stage2: share of the sequences that are captions; the rest are questions"),
+    REALN("caption_share", caption_share, 0, 1,
+          "stage2: share of the sequences that are captions; the rest are questions"),
     BOOL("first_caption", first_caption, "only a picture's first caption is used, not any of them"),
     INT("questions", questions, 1, 64, "stage2: questions in a sequence"),
     REALN("context_weight", context_weight, 0, 1, "lm, stage2: loss weight of words that are no answer"),
@@ -64,10 +69,13 @@ static const config_key run_keys[] = {
 train_config train_config_default(void)
 {
     train_config c = {
-        .model = blip2_config_default(), .train_list = "train.jsonl", .text_list = "text.txt", .output_dir = "out/run",
-        .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128, .temperature = 0.07 },
-        .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4, .min_lr = 1e-5,
-        .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
+        .model = blip2_config_default(),
+        .train_list = "train.jsonl", .text_list = "text.txt", .output_dir = "out/run",
+        .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128,
+                         .temperature = 0.07 },
+        .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4,
+        .min_lr = 1e-5, .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100,
+        .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
         .caption_share = 0.3, .questions = 4, .context_weight = 0.1, .log_freq = 50,
     };
     return c;

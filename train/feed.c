@@ -1,4 +1,4 @@
-/* feed.c - pictures decoded and texts turned into ids, once, when a run opens; and both as tensors of a batch. */
+/* feed.c - pictures decoded and texts made ids, once, when a run opens; and both as tensors of a batch. */
 #include "train/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +48,8 @@ bool feed_pictures(feed *f, const train_config *c, error *e)
     #pragma omp parallel for schedule(dynamic, 64)
     for (long i = 0; i < f->n; i++) {
         error mine;
-        if (!decode(c->root, f->records.items[i].image, f->size, f->pixels + i * f->size * f->size * 3, &mine)) {
+        if (!decode(c->root, f->records.items[i].image, f->size, f->pixels + i * f->size * f->size * 3,
+                    &mine)) {
             #pragma omp critical
             {
                 if (!failed)
@@ -60,7 +61,7 @@ bool feed_pictures(feed *f, const train_config *c, error *e)
     return !failed;
 }
 
-/* ---- who belongs together beside a picture and its own caption ------------------------------------------------------ */
+/* ---- who belongs together beside a picture and its own caption --------------------------------------- */
 struct named { const char *caption; long at; };
 
 static int by_caption(const void *a, const void *b)
@@ -102,7 +103,7 @@ const long *feed_identities_of(const feed *f, tape *t, long B, const long *sampl
     return id;
 }
 
-/* ---- texts as ids -------------------------------------------------------------------------------------------------- */
+/* ---- texts as ids ------------------------------------------------------------------------------------ */
 static bool add_captions(feed *f, const train_config *c, const tokenizer *words, const record *r, error *e)
 {
     const blip2_config *m = &c->model;
@@ -124,14 +125,15 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
     return ok;
 }
 
-static bool add_questions(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm, const record *r,
-                          error *e)
+static bool add_questions(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm,
+                          const record *r, error *e)
 {
     const blip2_config *m = &c->model;
     bool ok = true;
     for (long k = 0; ok && k < r->question_count; k++) {
         const record_question *q = &r->questions[k];
-        char *given = blip2_question(m, q->question), *text = given ? mem_text("%s %s", given, q->answer) : NULL;
+        char *given = blip2_question(m, q->question);
+        char *text = given ? mem_text("%s %s", given, q->answer) : NULL;
         ok = text ? sequences_piece(&f->texts, llm, &m->opt, text, (long)strlen(given), (long)strlen(text),
                                     c->context_weight, e) : error_set(e, "out of memory");
         mem_free(given);
@@ -161,12 +163,14 @@ bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tok
         f->first_asked[i] = f->asked.count;
         ok = ok && (!stage2 || add_questions(f, c, bert, llm, r, &why));
         if (!ok)
-            error_set(e, "%s/%s: texts of %s: %s", QUOTE(c->root), QUOTE(c->train_list), QUOTE(r->image), why.text);
+            error_set(e, "%s/%s: texts of %s: %s", QUOTE(c->root), QUOTE(c->train_list), QUOTE(r->image),
+                      why.text);
     }
     return ok;
 }
 
-static bool add_documents(feed *f, const train_config *c, const tokenizer *words, const char *path, char *text, error *e)
+static bool add_documents(feed *f, const train_config *c, const tokenizer *words, const char *path,
+                          char *text, error *e)
 {
     error why;
     for (long line = 1; *text && (!c->max_samples || f->n < c->max_samples); line++) {
@@ -193,7 +197,7 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
     return ok;
 }
 
-/* ---- batches --------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------- */
 tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples)
 {
     long S = f->size, each = 3 * S * S;

@@ -5,53 +5,54 @@
 #include "data/data.h"
 #include <stdio.h>
 
-/* ---- log.c: log.jsonl, one object a step -------------------------------------------------------------------- */
+/* ---- log.c: log.jsonl, one object a step ------------------------------------------------------------- */
 typedef struct run_log { FILE *file; char *path; } run_log;
 bool log_open(run_log *l, const char *folder, long keep, error *e);    /* keep: lines up to that step stay */
-bool log_write(run_log *l, const train_line *line, error *e);          /* the line is with the system at once */
+bool log_write(run_log *l, const train_line *line, error *e); /* it is with the system at once */
 void log_close(run_log *l);
 
-/* ---- sampler.c ------------------------------------------------------------------------------------------------ */
+/* ---- sampler.c --------------------------------------------------------------------------------------- */
 typedef struct sampler {
     uint64_t seed;
     long n, epoch, group_count;
     long *order, *first, *groups;                  /* first: where each family begins in the data set */
 } sampler;
-bool sampler_new(sampler *s, uint64_t seed, long n, const long *family, error *e);     /* family: (n) or NULL */
+bool sampler_new(sampler *s, uint64_t seed, long n, const long *family, error *e); /* (n) or NULL */
 void sampler_free(sampler *s);
 long sampler_at(sampler *s, long epoch, long i);
 
-/* ---- sequences.c: texts as ids, each with its weight in the loss ------------------------------------------------ */
+/* ---- sequences.c: texts as ids, each with its weight in the loss ------------------------------------- */
 typedef struct weighted_token { int id; real weight; } weighted_token;
 typedef struct sequences {
-    long count, rows, used, room;                  /* complete ones, and room for them; tokens, and room for them */
+    long count, rows, used, room;                  /* sequences, room for them; tokens, room for them */
     long *first;                                   /* (count + 1) where each begins */
     weighted_token *tokens;
     token_list scratch;
     bool failed;
 } sequences;
-bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_options *o, const char *text, long bytes,
-                    double weight, error *e);
-/* `</s> text \n`: the first `given` bytes of text weigh `context`, the rest is what is to be learned and weighs 1. */
-bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text, long given,
-                     long bytes, double context, error *e);
-/* Pieces parted by tabs. The first one is given, unless it asks and answers; of later captions all words count. */
+bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_options *o, const char *text,
+                    long bytes, double weight, error *e);
+/* `</s> text \n`: the first `given` bytes weigh `context`, the rest is what is to be learned and weighs 1. */
+bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text,
+                     long given, long bytes, double context, error *e);
+/* Pieces parted by tabs. The first is given, unless it asks and answers; of later captions all words count.
+ */
 bool sequences_document(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *line,
                         double context, error *e);
 bool sequences_end(sequences *s, error *e);        /* what was put since the last end is one sequence */
 void sequences_free(sequences *s);
-/* Batch row b is sequences rows[b*each .. b*each + each-1] (-1: none) behind each other, at most `most` tokens. */
-blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most, long pad,
-                           const real **weight);
+/* Row b is sequences rows[b*each .. b*each + each-1] (-1: none) behind each other, at most `most` tokens. */
+blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
+                           long pad, const real **weight);
 
-/* ---- feed.c: all pictures and texts of a run, and those of a batch ----------------------------------------------- */
+/* ---- feed.c: all pictures and texts of a run, and those of a batch ----------------------------------- */
 typedef struct feed {
     record_list records;
     uint8_t *pixels;                               /* (n,S,S,3) of all pictures, resized */
     long size, n;                                  /* S; pictures or documents */
-    long *identity;                                /* (n) equal numbers are positives of each other, or NULL */
-    sequences texts;                               /* documents; or of each record its captions, then questions with
-                                                      answers for the language model */
+    long *identity;                                /* (n) equal: positives of each other; or NULL */
+    sequences texts;                               /* documents; or each record's captions and, for a language
+                                                      model, questions with their answers */
     sequences asked;                               /* questions alone, for the Q-Former */
     long *first_text, *first_question, *first_asked;       /* (n) the sequence of each record's first */
 } feed;
@@ -62,9 +63,9 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
 void feed_free(feed *f);
 tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples);              /* (B,3,S,S) */
 const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples);   /* (B), or NULL */
-long feed_caption(const feed *f, long sample, uint64_t key);                           /* which of a record's captions */
+long feed_caption(const feed *f, long sample, uint64_t key);        /* which of a record's captions */
 
-/* ---- open.c, checkpoint.c, run.c ----------------------------------------------------------------------------------- */
+/* ---- open.c, checkpoint.c, run.c --------------------------------------------------------------------- */
 typedef struct run {
     const train_config *c;
     const train_watch *watch;
@@ -76,25 +77,26 @@ typedef struct run {
     feed feed;
     sampler sampler;
     train_stepper stepper;
-    long steps, per_epoch;                         /* optimiser steps in all; samples of an epoch that are used */
+    long steps, per_epoch;                         /* optimiser steps in all; samples used in an epoch */
     const long *samples;                           /* (batch) of the part in hand */
     long epoch;
     double data_seconds;
 } run;
 extern const char *const train_tasks[];
-bool run_open(run *r, train_config *c, bool resume, error *e);         /* data and model; c: sizes are filled in */
+bool run_open(run *r, train_config *c, bool resume, error *e);         /* fills sizes into c */
 void run_close(run *r);
 bool save_model(const run *r, error *e);           /* output_dir/model.h5 */
-bool save_checkpoint(const run *r, error *e);      /* output_dir/checkpoint.h5; the one before is kept beside it */
+bool save_checkpoint(const run *r, error *e);      /* output_dir/checkpoint.h5; the one before is kept */
 bool load_checkpoint(run *r, error *e);            /* the newest that is whole */
 bool set_checkpoint_aside(const run *r, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- tasks.c ---------------------------------------------------------------------------------------------------------- */
+/* ---- tasks.c ----------------------------------------------------------------------------------------- */
 tensor *task_stage1(run *r, tape *t, train_losses *l);
 tensor *task_stage2(run *r, tape *t, train_losses *l);
 tensor *task_vit(run *r, tape *t, train_losses *l);
 tensor *task_lm(run *r, tape *t, train_losses *l);
-double task_start(const run *r, const char *loss, char why[32]);       /* what a model that knows nothing gets; NAN: no rule */
+/* What a model that knows nothing gets; NAN: no rule. */
+double task_start(const run *r, const char *loss, char why[32]);
 #endif

@@ -12,7 +12,7 @@ static void split_source(const char *item, char file[CONFIG_TEXT_SIZE], char pre
     snprintf(prefix, CONFIG_TEXT_SIZE, "%s", has ? colon + 1 : "");
 }
 
-/* ---- tokenizers --------------------------------------------------------------------------------------------------- */
+/* ---- tokenizers -------------------------------------------------------------------------------------- */
 /* The tokenizer in a model file; *to stays NULL where it has none. */
 static bool tokenizer_inside(const char *file, const char *group, tokenizer **to, error *e)
 {
@@ -31,7 +31,8 @@ static bool tokenizer_inside(const char *file, const char *group, tokenizer **to
 }
 
 /* From its folder, or from the last pretrained file that carries one. */
-static bool one_tokenizer(const train_config *c, const char *folder, const char *group, tokenizer **to, error *e)
+static bool one_tokenizer(const train_config *c, const char *folder, const char *group, tokenizer **to,
+                          error *e)
 {
     if (*folder)
         return (*to = tokenizer_read(folder, e)) != NULL;
@@ -41,8 +42,8 @@ static bool one_tokenizer(const train_config *c, const char *folder, const char 
         if (!tokenizer_inside(file, group, to, e))
             return false;
     }
-    return *to || error_usage(e, "model.%s_tokenizer: expected a folder, or a pretrained file that carries a tokenizer; "
-                              "found neither", group);
+    return *to || error_usage(e, "model.%s_tokenizer: expected a folder, or a pretrained file that carries a "
+                              "tokenizer; found neither", group);
 }
 
 static bool special(const tokenizer *t, const char *group, const char *token, long *to, error *e)
@@ -57,7 +58,8 @@ static bool open_bert(run *r, train_config *c, error *e)
     blip2_config *m = &c->model;
     if (!one_tokenizer(c, c->bert_tokenizer, "bert", &r->bert, e) || tokenizer_add(r->bert, "[DEC]", e) < 0
         || !special(r->bert, "bert", "[CLS]", &m->cls, e) || !special(r->bert, "bert", "[SEP]", &m->sep, e)
-        || !special(r->bert, "bert", "[PAD]", &m->text_pad, e) || !special(r->bert, "bert", "[DEC]", &m->dec, e))
+        || !special(r->bert, "bert", "[PAD]", &m->text_pad, e)
+        || !special(r->bert, "bert", "[DEC]", &m->dec, e))
         return false;
     m->qformer.vocab = tokenizer_size(r->bert);
     return true;
@@ -67,7 +69,8 @@ static bool open_llm(run *r, train_config *c, error *e)
 {
     blip2_config *m = &c->model;
     token_list line = { 0 };
-    if (!one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e) || !special(r->llm, "llm", "</s>", &m->opt.bos, e)
+    if (!one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e)
+        || !special(r->llm, "llm", "</s>", &m->opt.bos, e)
         || !special(r->llm, "llm", "<pad>", &m->opt.pad, e))
         return false;
     bool ok = tokenizer_encode(r->llm, "\n", 1, &(tokenizer_options){ .bare = true }, &line, e);
@@ -85,15 +88,15 @@ static bool open_tokenizers(run *r, train_config *c, error *e)
     return (!bert || open_bert(r, c, e)) && (!llm || open_llm(r, c, e));
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------------------ */
+/* ---- data -------------------------------------------------------------------------------------------- */
 static bool open_order(run *r, error *e)
 {
     const train_config *c = r->c;
     const feed *f = &r->feed;
     long step = c->batch * c->accumulate, *family = NULL;
     if (f->n < step)
-        return error_usage(e, "run.batch_size_train x run.accum_grad_iters: expected at most the %ld samples of the data set, "
-                           "found %ld", f->n, step);
+        return error_usage(e, "run.batch_size_train x run.accum_grad_iters: expected at most the %ld samples "
+                           "of the data set, found %ld", f->n, step);
     if (c->families && c->task != TRAIN_LM) {
         if (!(family = mem_new((size_t)f->n * sizeof *family)))
             return error_set(e, "out of memory for the families of %ld samples", f->n);
@@ -102,7 +105,7 @@ static bool open_order(run *r, error *e)
     }
     bool ok = sampler_new(&r->sampler, (uint64_t)c->seed, f->n, family, e);
     mem_free(family);
-    r->per_epoch = f->n / step * step;                     /* the rest of an epoch is left out, as LAVIS's drop_last */
+    r->per_epoch = f->n / step * step;             /* the rest is left out, as LAVIS's drop_last */
     r->steps = c->max_iters ? c->max_iters : c->max_epoch * (r->per_epoch / step);
     return ok;
 }
@@ -117,7 +120,7 @@ static bool open_data(run *r, error *e)
     return ok && open_order(r, e);
 }
 
-/* ---- the model ------------------------------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------------------- */
 /* Which parts a task needs is the task's business, not the user's. */
 static void choose_parts(train_config *c)
 {
@@ -138,13 +141,15 @@ static bool check_parts(const train_config *c, error *e)
 {
     const blip2_config *m = &c->model;
     if (c->task != TRAIN_LM && m->vision.kind == BLIP2_VIT_NONE)
-        return error_usage(e, "model.vit.kind: expected clip or eva, found none; task %s needs pictures", train_tasks[c->task]);
+        return error_usage(e, "model.vit.kind: expected clip or eva, found none; task %s needs pictures",
+                           train_tasks[c->task]);
     if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && m->qformer.queries < 1)
-        return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld", m->qformer.queries);
+        return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld",
+                           m->qformer.queries);
     long soft = c->task == TRAIN_STAGE2 ? m->qformer.queries : 0;
     if (m->llm == BLIP2_LLM_OPT && m->opt.positions < soft + 2)
-        return error_usage(e, "model.opt.positions: expected at least %ld (queries and two tokens), found %ld", soft + 2,
-                           m->opt.positions);
+        return error_usage(e, "model.opt.positions: expected at least %ld (queries and 2 tokens), found %ld",
+                           soft + 2, m->opt.positions);
     return blip2_config_check("model", m, e);
 }
 
@@ -177,7 +182,8 @@ static void init_model(void *context)
         text.text.vocab = c->model.qformer.vocab;
         text.text.positions = c->model.max_text;
         text.text.init_std = c->model.opt.init_std;
-        blip2_contrastive_init(&r->contrastive, nn_sub(nn_root(r->store), "contrastive"), c->model.vision.width, &text);
+        blip2_contrastive_init(&r->contrastive, nn_sub(nn_root(r->store), "contrastive"),
+                               c->model.vision.width, &text);
     }
 }
 
@@ -191,7 +197,8 @@ static bool open_model(run *r, error *e)
         return error_usage(e, "model: %s", why.text);
     for (int i = 0; i < c->freeze.count; i++)
         if (!nn_freeze(r->store, c->freeze.item[i]))
-            return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"", QUOTE(c->freeze.item[i]));
+            return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
+                               QUOTE(c->freeze.item[i]));
     return nn_build(r->store, true, e);
 }
 
@@ -199,12 +206,14 @@ bool run_open(run *r, train_config *c, bool resume, error *e)
 {
     choose_parts(c);
     r->c = c;
-    if (!check_parts(c, e) || !open_tokenizers(r, c, e) || !check_parts(c, e) || !open_data(r, e) || !open_model(r, e))
+    if (!check_parts(c, e) || !open_tokenizers(r, c, e) || !check_parts(c, e) || !open_data(r, e)
+        || !open_model(r, e))
         return false;
     if (!r->store->trainable)
         return error_usage(e, "model.freeze: nothing is left to train");
-    r->stepper = (train_stepper){ .store = r->store, .t = r->t, .clip = c->max_grad_norm, .accumulate = (int)c->accumulate,
-                                  .seed = (uint64_t)c->seed, .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
+    r->stepper = (train_stepper){ .store = r->store, .t = r->t, .clip = c->max_grad_norm,
+                                  .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
+                                  .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
     return resume ? load_checkpoint(r, e) : load_pretrained(r, e);
 }
 

@@ -6,7 +6,7 @@
 
 const char *const train_tasks[] = { "stage1", "stage2", "vit", "lm" };
 
-/* ---- what a run tells ------------------------------------------------------------------------------------------------ */
+/* ---- what a run tells -------------------------------------------------------------------------------- */
 static void tell(const run *r, void (*to)(void *, const char *), const char *format, va_list args)
 {
     char text[ERROR_TEXT];
@@ -34,8 +34,10 @@ void run_warn(const run *r, const char *format, ...)
 /* What is trained, as a table. */
 static void say_parts(const run *r)
 {
-    static const char *const parts[] = { "visual_encoder", "ln_vision", "query_tokens", "Qformer", "vision_proj",
-                                         "text_proj", "itm_head", "temp", "opt_proj", "opt_model", "contrastive" };
+    static const char *const parts[] = { "visual_encoder", "ln_vision", "query_tokens", "Qformer",
+                                         "vision_proj",
+                                         "text_proj", "itm_head", "temp", "opt_proj", "opt_model",
+                                         "contrastive" };
     run_say(r, "%-16s %12s", "part", "parameters");
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
         long all = 0, frozen = 0;
@@ -47,13 +49,16 @@ static void say_parts(const run *r)
             }
         }
         if (all)
-            run_say(r, "%-16s %12ld  %s", parts[k], all, !frozen ? "trained" : frozen == all ? "frozen" : "partly frozen");
+            run_say(r, "%-16s %12ld  %s", parts[k], all,
+                    !frozen ? "trained" : frozen == all ? "frozen" : "partly frozen");
     }
     run_say(r, "%-16s %12ld  trained, %ld frozen; %ld samples, %ld steps, seed %ld, %s, %d threads", "all",
-            r->store->trainable, r->store->frozen, r->feed.n, r->steps, r->c->seed, ag_blas(), ag_threads_now());
+            r->store->trainable, r->store->frozen, r->feed.n, r->steps, r->c->seed, ag_blas(),
+            ag_threads_now());
 }
 
-/* The losses of the first step beside those of a model that knows nothing: far above is a mistake in the set-up. */
+/* The losses of the first step beside those of a model that knows nothing: far above is a mistake somewhere.
+ */
 static void say_start(const run *r, const train_losses *l)
 {
     char line[512] = "", why[32];
@@ -61,20 +66,22 @@ static void say_start(const run *r, const train_losses *l)
     for (int i = 0; i < l->count; i++) {
         double start = task_start(r, l->name[i], why);
         if (isfinite(start) && used < sizeof line)
-            used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %.3f (%s = %.3f)", used ? ", " : "", l->name[i],
-                                     l->value[i], why, start);
+            used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %.3f (%s = %.3f)",
+                                     used ? ", " : "", l->name[i], l->value[i], why, start);
     }
     if (used)
         run_say(r, "first losses, in brackets those of a model that knows nothing: %s", line);
 }
 
-/* ---- one step -------------------------------------------------------------------------------------------------------- */
+/* ---- one step ---------------------------------------------------------------------------------------- */
 static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
 {
-    static tensor *(*const tasks[])(run *, tape *, train_losses *) = { task_stage1, task_stage2, task_vit, task_lm };
+    static tensor *(*const tasks[])(run *, tape *, train_losses *) = {
+        task_stage1, task_stage2, task_vit, task_lm };
     run *r = ctx;
     const train_config *c = r->c;
-    long at = (r->stepper.step * c->accumulate + part) * c->batch, *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
+    long at = (r->stepper.step * c->accumulate + part) * c->batch;
+    long *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
     int *rows = ag_alloc(t, c->batch * (long)sizeof *rows);
     r->epoch = at / r->per_epoch;
     for (long b = 0; b < c->batch; b++) {
@@ -83,7 +90,7 @@ static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
     }
     r->samples = samples;
     ag_random random = ag_random_now(t);
-    random.sample = rows;                                  /* dropout follows the sample, wherever in a batch it stands */
+    random.sample = rows;                  /* dropout follows the sample, wherever in a batch it stands */
     ag_seed(t, random);
     return tasks[c->task](r, t, l);
 }
@@ -92,8 +99,9 @@ static double rate_of(const run *r)
 {
     const train_config *c = r->c;
     long per_epoch = r->per_epoch / (c->batch * c->accumulate), done = r->stepper.step;
-    train_schedule s = { (train_schedule_kind)c->schedule, c->init_lr, c->min_lr, c->warmup_lr, c->lr_decay_rate,
-                         c->warmup_steps, c->by_step ? 1 : c->max_epoch, c->by_step ? r->steps : per_epoch, c->by_step };
+    train_schedule s = { (train_schedule_kind)c->schedule, c->init_lr, c->min_lr, c->warmup_lr,
+                         c->lr_decay_rate, c->warmup_steps, c->by_step ? 1 : c->max_epoch,
+                         c->by_step ? r->steps : per_epoch, c->by_step };
     return c->by_step ? train_lr(&s, 0, done) : train_lr(&s, done / per_epoch, done % per_epoch);
 }
 
@@ -118,7 +126,7 @@ static bool name_samples(run *r, error *e)
     return false;
 }
 
-/* ---- the loop -------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------- */
 static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
 {
     const train_config *c = r->c;
@@ -136,8 +144,9 @@ static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
             return name_samples(r, e);
         }
         long done = r->stepper.step;
-        train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first, .epoch = r->epoch,
-                            .samples = c->batch * c->accumulate, .losses = &a.losses, .lr = r->stepper.adamw.lr,
+        train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
+                            .epoch = r->epoch, .samples = c->batch * c->accumulate, .losses = &a.losses,
+                            .lr = r->stepper.adamw.lr,
                             .data_seconds = r->data_seconds };
         line.step_seconds = clock_seconds() - from - r->data_seconds;
         line.shown = done % c->log_freq == 0 || done == 1 || done == r->steps;
@@ -175,8 +184,8 @@ static bool work(run *r, const train_options *o, error *e)
 {
     run_log log = { 0 };
     long first = r->stepper.step;
-    bool ok = file_make_folders(r->c->output_dir, e) && (o->resume || set_checkpoint_aside(r, e)) && save_config(r->c, e)
-              && log_open(&log, r->c->output_dir, first, e);
+    bool ok = file_make_folders(r->c->output_dir, e) && (o->resume || set_checkpoint_aside(r, e))
+              && save_config(r->c, e) && log_open(&log, r->c->output_dir, first, e);
     ok = ok && loop(r, &log, o->stop, e);
     log_close(&log);
     bool stopped = r->stepper.step < r->steps;
@@ -196,7 +205,8 @@ bool train_run(const train_config *given, const train_options *o, train_result *
     if (ok && o->resume)
         run_say(&r, "goes on after step %ld", r.stepper.step);
     ok = ok && (o->dry_run || work(&r, o, e));
-    *result = (train_result){ r.stepper.step, clock_seconds() - from, ok && !o->dry_run && r.stepper.step < r.steps };
+    bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
+    *result = (train_result){ r.stepper.step, clock_seconds() - from, stopped };
     run_close(&r);
     return ok;
 }

@@ -1,5 +1,5 @@
 /* sampler.c - which samples a step sees: a pure function of (seed, epoch), so that a run can go on anywhere.
- * Samples of one family (near-duplicates that differ in a colour, a shape or a place) stay side by side.          */
+ * Samples of one family (near-duplicates that differ in a colour, a shape or a place) stay side by side.   */
 #include "train/internal.h"
 #include <string.h>
 

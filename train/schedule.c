@@ -1,5 +1,6 @@
-/* schedule.c - the learning rate at a step. LAVIS (lavis/common/optims.py) warms up inside epoch 0 only, and its cosine is
- * a staircase that changes once an epoch and never reaches min_lr; by_step gives the smooth form that papers mean. */
+/* schedule.c - the learning rate at a step. LAVIS (lavis/common/optims.py) warms up inside epoch 0 only, and
+ * its cosine is a staircase that changes once an epoch and never reaches min_lr; by_step gives the smooth
+ * form that papers mean.                                                                                   */
 #include "train/train.h"
 #include <math.h>
 
@@ -10,7 +11,8 @@ static double cosine(const train_schedule *s, double share)        /* share of t
 
 static double warm(const train_schedule *s, long step)
 {
-    double from = s->warmup_lr < 0 ? s->init_lr : s->warmup_lr, steps = (double)(s->warmup_steps > 1 ? s->warmup_steps : 1);
+    double from = s->warmup_lr < 0 ? s->init_lr : s->warmup_lr;
+    double steps = (double)(s->warmup_steps > 1 ? s->warmup_steps : 1);
     return fmin(s->init_lr, from + (s->init_lr - from) * (double)step / steps);
 }
 
@@ -20,7 +22,8 @@ double train_lr(const train_schedule *s, long epoch, long step)
         long now = epoch * s->steps_per_epoch + step, all = s->max_epoch * s->steps_per_epoch;
         if (now < s->warmup_steps)
             return warm(s, now);
-        double share = all > s->warmup_steps ? (double)(now - s->warmup_steps) / (double)(all - s->warmup_steps) : 1;
+        long rest = all - s->warmup_steps;
+        double share = rest > 0 ? (double)(now - s->warmup_steps) / (double)rest : 1;
         return s->kind == TRAIN_COSINE ? cosine(s, fmin(share, 1)) : s->kind == TRAIN_CONSTANT ? s->init_lr :
                fmax(s->min_lr, s->init_lr * pow(s->decay_rate, (double)epoch));
     }

@@ -1,8 +1,8 @@
-/* sequences.c - texts as token ids with a loss weight each, made once when a run opens: a step only copies them, so it
- * calls no tokenizer and no allocator.
+/* sequences.c - texts as token ids with a loss weight each, made once when a run opens: a step only copies
+ * them, so it calls no tokenizer and no allocator.
  *
- * What a language model is trained on are pieces `</s> given said \n` in a row. A piece is a caption behind its
- * prompt, or a question and its answer; LAVIS's form of stage 2 is one caption piece.                            */
+ * What a language model is trained on are pieces `</s> given said \n` in a row. A piece is a caption behind
+ * its prompt, or a question and its answer; LAVIS's form of stage 2 is one caption piece.                  */
 #define _GNU_SOURCE
 #include "train/internal.h"
 #include <string.h>
@@ -28,8 +28,8 @@ static void put(sequences *s, int id, double weight)
         s->tokens[s->used++] = (weighted_token){ id, (real)weight };
 }
 
-bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_options *o, const char *text, long bytes,
-                    double weight, error *e)
+bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_options *o, const char *text,
+                    long bytes, double weight, error *e)
 {
     if (!tokenizer_encode(words, text, bytes, o, &s->scratch, e))
         return false;
@@ -38,8 +38,8 @@ bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_option
     return true;
 }
 
-bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text, long given,
-                     long bytes, double context, error *e)
+bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text,
+                     long given, long bytes, double context, error *e)
 {
     const tokenizer_options plain = { .bare = true, .literal = true };
     put(s, (int)o->bos, context);
@@ -105,8 +105,8 @@ static long longest(const sequences *s, long B, long each, const long *rows)
     return T;
 }
 
-blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most, long pad,
-                           const real **weight)
+blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
+                           long pad, const real **weight)
 {
     long T = longest(s, B, each, rows);
     T = T < most ? T : most;

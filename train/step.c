@@ -1,5 +1,5 @@
-/* step.c - one optimiser step: forward and backward of each part of the batch, gradients averaged, checked, clipped, AdamW.
- * The loop of `train` and `bench` both call it, so what is timed is what trains.                                  */
+/* step.c - one optimiser step: forward and backward of each part of the batch; gradients averaged, checked,
+ * clipped; AdamW. The loop of `train` and `bench` both call it, so what is timed is what trains.           */
 #include "train/train.h"
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ static void first_bad(const train_stepper *s, char *to, size_t size)
         for (int k = 0; k <= n->nin; k++) {
             const tensor *x = k < n->nin ? n->in[k] : n->out;
             if (x && !all_finite(x)) {
-                snprintf(to, size, "%s %s of operation %ld (%s)", k < n->nin ? "input" : "result", SHAPE(x), i, n->op->name);
+                snprintf(to, size, "%s %s of operation %ld (%s)", k < n->nin ? "input" : "result",
+                         SHAPE(x), i, n->op->name);
                 return;
             }
         }
@@ -74,8 +75,8 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
     nn_finish_grad(s->store);
     losses->grad_norm = train_grad_norm(s->store);
     if (!isfinite(losses->grad_norm))
-        return error_set(e, "step %ld: the gradient is not finite; first bad tensor: the gradient of %s", s->step + 1,
-                         bad_gradient(s->store));
+        return error_set(e, "step %ld: the gradient is not finite; first bad tensor: the gradient of %s",
+                         s->step + 1, bad_gradient(s->store));
     if (s->clip > 0 && losses->grad_norm > s->clip)
         train_scale_grad(s->store, s->clip / losses->grad_norm);
     train_adamw_step(s->store, &s->adamw, ++s->step);

@@ -15,7 +15,8 @@ static const long *captions_of(const run *r, tape *t, long B)
 {
     long *rows = ag_alloc(t, B * (long)sizeof *rows);
     for (long b = 0; b < B; b++)
-        rows[b] = r->feed.first_text[r->samples[b]] + feed_caption(&r->feed, r->samples[b], draw_key(r, r->samples[b]));
+        rows[b] = r->feed.first_text[r->samples[b]]
+                  + feed_caption(&r->feed, r->samples[b], draw_key(r, r->samples[b]));
     return rows;
 }
 
@@ -57,9 +58,9 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
-/* ---- stage 2 ------------------------------------------------------------------------------------------------------ */
-/* One caption behind its prompt, or up to `each` questions with their answers (-1: none); *asked: the question that the
- * Q-Former is to read as well, where the model is made so, or -1.                                                */
+/* ---- stage 2 ----------------------------------------------------------------------------------------- */
+/* One caption behind its prompt, or up to `each` questions with their answers (-1: none); *asked: the
+ * question that the Q-Former is to read as well, where the model is made so, or -1.                        */
 static void choose_sequence(const run *r, long sample, long each, long *rows, long *asked)
 {
     const train_config *c = r->c;
@@ -86,7 +87,8 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     double from = clock_seconds();
     const train_config *c = r->c;
     const blip2_config *m = &c->model;
-    long B = c->batch, each = m->question_in_qformer ? 1 : c->questions, most = m->opt.positions - m->qformer.queries;
+    long B = c->batch, each = m->question_in_qformer ? 1 : c->questions;
+    long most = m->opt.positions - m->qformer.queries;
     blip2_stage2_in in = { .features = features_of(r, t, B) };
     long *rows = ag_alloc(t, B * each * (long)sizeof *rows), *asked = ag_alloc(t, B * (long)sizeof *asked);
     for (long b = 0; b < B; b++)
@@ -102,7 +104,7 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
-/* ---- the two pre-trainings -------------------------------------------------------------------------------------------- */
+/* ---- the two pre-trainings --------------------------------------------------------------------------- */
 /* For each caption the first of the batch that reads like it. */
 static const long *alike(tape *t, blip2_text text)
 {
@@ -135,7 +137,8 @@ tensor *task_lm(run *r, tape *t, train_losses *l)
     double from = clock_seconds();
     const blip2_opt_config *o = &r->c->model.opt;
     blip2_stage2_in in = { 0 };
-    in.text = sequences_batch(&r->feed.texts, t, r->c->batch, 1, r->samples, o->positions, o->pad, &in.loss_weight);
+    in.text = sequences_batch(&r->feed.texts, t, r->c->batch, 1, r->samples, o->positions, o->pad,
+                              &in.loss_weight);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
     blip2_stage2(&r->model, t, &in, false, &out);
@@ -143,13 +146,20 @@ tensor *task_lm(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
-/* ---- what a model that knows nothing gets: all answers equally likely ---------------------------------------------- */
+/* ---- what a model that knows nothing gets: all answers equally likely -------------------------------- */
 double task_start(const run *r, const char *loss, char why[32])
 {
     const train_config *c = r->c;
-    long n = !strcmp(loss, "itc") || (c->task == TRAIN_VIT && !strcmp(loss, "loss")) ? c->batch : !strcmp(loss, "itm") ? 2
-           : !strcmp(loss, "itg") ? c->model.qformer.vocab : c->task == TRAIN_LM && !strcmp(loss, "loss") ? c->model.opt.vocab
-           : 0;
+    bool all = !strcmp(loss, "loss");
+    long n = 0;
+    if (!strcmp(loss, "itc") || (all && c->task == TRAIN_VIT))
+        n = c->batch;
+    else if (!strcmp(loss, "itm"))
+        n = 2;
+    else if (!strcmp(loss, "itg"))
+        n = c->model.qformer.vocab;
+    else if (all && c->task == TRAIN_LM)
+        n = c->model.opt.vocab;
     snprintf(why, 32, "ln %ld", n);
     return n ? log((double)n) : NAN;
 }

@@ -1,36 +1,37 @@
-/* train.h - optimiser, schedules, data order, the loop, checkpoints and logs. Tasks: stage 1, stage 2, and the two
- * small pre-trainings that make frozen towers from nothing (a CLIP-style ViT, OPT as a language model).         */
+/* train.h - optimiser, schedules, data order, the loop, checkpoints and logs. Tasks: stage 1, stage 2, and
+ * the two small pre-trainings that make frozen towers from nothing (a CLIP-style ViT, OPT as a language
+ * model).                                                                                                  */
 #ifndef TRAIN_H
 #define TRAIN_H
 #include "blip2/blip2.h"
 #pragma GCC visibility push(default)
 
-/* ---- AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW computes it --------------------------------------- */
+/* ---- AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW computes it ------------------------------ */
 typedef struct train_adamw { double lr, beta1, beta2, eps, weight_decay; } train_adamw;
-bool train_decays(const nn_entry *p);              /* LAVIS: not if the tensor is 1-D or its name ends in ".bias" */
+bool train_decays(const nn_entry *p);          /* LAVIS: not if it is 1-D or its name ends in ".bias" */
 void train_adamw_step(nn_store *s, const train_adamw *o, long step);       /* step counts from 1 */
 double train_grad_norm(const nn_store *s);         /* of all trainable parameters together */
 void train_scale_grad(nn_store *s, double factor);
 
-/* ---- learning rate by LAVIS's rules (lavis/common/optims.py) and, by_step, the paper's smooth cosine ------------ */
+/* ---- learning rate by LAVIS's rules (lavis/common/optims.py) and, by_step, the paper's smooth cosine - */
 typedef enum { TRAIN_COSINE, TRAIN_STEP, TRAIN_CONSTANT } train_schedule_kind;
 typedef struct train_schedule {
     train_schedule_kind kind;
     double init_lr, min_lr, warmup_lr, decay_rate; /* warmup_lr < 0: init_lr */
     long warmup_steps, max_epoch, steps_per_epoch;
-    bool by_step;                      /* cosine over all steps after the warm-up; else a staircase by epoch */
+    bool by_step;                      /* cosine over all steps after the warm-up; else a staircase */
 } train_schedule;
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
 
-/* ---- one optimiser step ------------------------------------------------------------------------------------------ */
+/* ---- one optimiser step ------------------------------------------------------------------------------ */
 enum { TRAIN_LOSSES = 8 };
 typedef struct train_losses {
     int count;
     const char *name[TRAIN_LOSSES];
     double value[TRAIN_LOSSES], grad_norm;
 } train_losses;
-void train_loss(train_losses *l, const char *name, double value);          /* adds one number to the log of a step */
-/* Builds the loss () of one part (0..accumulate-1) of the batch on the tape and names what goes into the log. */
+void train_loss(train_losses *l, const char *name, double value);      /* one number of the log of a step */
+/* Builds the loss () of one part (0..accumulate-1) of the batch and names what goes into the log. */
 typedef tensor *(*train_forward)(void *ctx, tape *t, int part, train_losses *losses);
 typedef struct train_stepper {
     nn_store *store;
@@ -44,7 +45,7 @@ typedef struct train_stepper {
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
 
-/* ---- a run --------------------------------------------------------------------------------------------------------- */
+/* ---- a run ------------------------------------------------------------------------------------------- */
 typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
 typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION } train_identity;
 typedef struct train_config {
@@ -55,7 +56,8 @@ typedef struct train_config {
     char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE];
     char output_dir[CONFIG_TEXT_SIZE];
     int task, schedule, by_step, identity;
-    long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq, save_freq;
+    long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
+        save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight;
     bool families, first_caption;
@@ -67,7 +69,7 @@ int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* se
 /* Who watches a run; called between steps, by the thread that trains. Functions may be NULL. */
 typedef struct train_line {            /* one step */
     const char *task;
-    long step, steps, first, epoch, samples;       /* step counts from 1; first: steps done when this process began */
+    long step, steps, first, epoch, samples;       /* step counts from 1; first: done before this process */
     const train_losses *losses;
     double lr, data_seconds, step_seconds;
     bool shown;                                    /* log_freq says that a person is to see it */
@@ -79,14 +81,15 @@ typedef struct train_watch {
     void (*step)(void *context, const train_line *line);
 } train_watch;
 typedef struct train_options {
-    bool resume;                       /* go on from output_dir/checkpoint.h5, to the same bits as without the stop */
+    bool resume;                       /* go on from output_dir/checkpoint.h5, to the same bits */
     bool dry_run;                      /* open everything, train nothing, write nothing */
     const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
     const train_watch *watch;          /* NULL: nobody */
 } train_options;
 typedef struct train_result { long steps; double seconds; bool stopped; } train_result;
-/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every save_freq steps. A
- * run that is stopped saves both files; one that meets a number that is not finite saves the checkpoint before it. */
+/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every
+ * save_freq steps. A run that is stopped saves both; one that meets a number that is not finite saves the
+ * checkpoint before it.                                                                                    */
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
 #pragma GCC visibility pop
 #endif
