@@ -1,5 +1,6 @@
-/* bench.c - `blip2 bench stage1`: the training step of stage 1 at given sizes, timed. The step is train_step, which `train`
- * itself calls; weights, features and captions are random from a fixed seed, and no file is read.                 */
+/* bench.c - `blip2 bench stage1`: the training step of stage 1 at given sizes, timed. The step is
+ * train_step, which `train` itself calls; weights, features and captions are random from a fixed seed, and
+ * no file is read.                                                                                         */
 #include "cli/commands.h"
 #include "train/train.h"
 #include <math.h>
@@ -71,7 +72,7 @@ static void fill(bench *b, uint64_t seed)
     }
 }
 
-/* Multiplications and additions of the step's matrix products, forward and backward, each image projected once. */
+/* Multiplications and additions of the step's matrix products, both ways, each image projected once. */
 static double work(const sizes *s)
 {
     double D = (double)s->hidden, Q = (double)s->queries, N = (double)s->tokens, T = (double)s->text,
@@ -87,7 +88,7 @@ static double work(const sizes *s)
               - B * X * 2 * N * E * D); /* no gradient to the image features */
 }
 
-/* What the machine can do: independent multiply-adds in registers, all threads, the best of five rounds. GFLOP/s. */
+/* GFLOP/s that the machine can do: independent multiply-adds in registers, all threads, best of 5 rounds. */
 typedef real lane __attribute__((vector_size(64)));
 
 static double rounds(long n, lane *sink)

@@ -1,4 +1,4 @@
-/* cli.h - one file a sub-command, one table of options each; the same table parses, checks and prints the help. */
+/* cli.h - one file a sub-command, one table of options each: it parses, checks and prints the help. */
 #ifndef CLI_H
 #define CLI_H
 #include "base/base.h"
@@ -7,7 +7,7 @@ typedef enum { CLI_FLAG, CLI_INT, CLI_REAL, CLI_TEXT } cli_kind;
 typedef struct cli_option {
     const char *name, *argument;       /* "beams", "N"; argument NULL for a flag */
     cli_kind kind;
-    void *value;                       /* bool *, long *, double *, const char ** : holds the default, gets what is given */
+    void *value;                       /* bool *, long *, double *, const char **; holds the default */
     double least, most;                /* range of numbers; both 0: any */
     const char *help;
 } cli_option;
@@ -22,15 +22,14 @@ typedef struct cli_command {
 } cli_command;
 extern const cli_command *const cli_commands[];    /* ends with NULL */
 
-/* Reads options into their targets; what is left (words) stands at argv[1..*words] afterwards. `--name value`,
- * `--name=value`, `--` ends options. A wrong option is reported with the nearest known one. False: exit code 2,
- * or 0 after --help; *code says which.                                                                          */
+/* Reads options into their targets; what is left (words) stands at argv[1..*words] afterwards. `--name
+ * value`, `--name=value`, `--` ends options. A wrong option is reported with the nearest known one. False:
+ * exit code 2, or 0 after --help; *code says which.                                                        */
 bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli_common *common, int *code);
 int cli_fail(const error *e);                      /* prints "blip2: error: ..." and returns the exit code */
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
 void cli_print_help(const char *command, const cli_option *options, int count);
 const cli_command *cli_find(const char *name);
-bool cli_files(const char *name, char ***paths, long *count, error *e);    /* a picture; or a text file of paths, if it ends in .txt */
 void cli_json_text(const char *s);                 /* a JSON string on stdout, quoted */
 #endif

@@ -3,5 +3,6 @@
 #define COMMANDS_H
 #include "cli/cli.h"
 
-extern const cli_command cli_train, cli_evaluate, cli_caption, cli_answer, cli_inspect, cli_gradcheck, cli_dataset, cli_tokenize, cli_bench;
+extern const cli_command cli_train, cli_evaluate, cli_caption, cli_answer, cli_inspect, cli_gradcheck,
+    cli_dataset, cli_tokenize, cli_bench;
 #endif

@@ -81,6 +81,7 @@ static int run(int argc, char **argv)
 
 const cli_command cli_evaluate = {
     "evaluate", "CONFIG.yaml [key=value...]", "measure a model on a split", run,
-    "run.tasks lists captions, vqa and retrieval. Answers are compared letter by letter; vqa stands beside a blind row (the\n"
-    "language model without any picture) and a row with other pictures. The output folder gets metrics.json and results."
+    "run.tasks lists captions, vqa and retrieval. Answers are compared letter by letter; vqa stands beside\n"
+    "a blind row (the language model without any picture) and a row with other pictures. The output folder\n"
+    "gets metrics.json and results."
 };

@@ -18,11 +18,12 @@ static ag_check check(const ag_op *const *ops, int count, int i, uint64_t seed)
 static void print(const ag_check *c, long seeds, bool json)
 {
     if (json)
-        printf("{\"what\":\"%s\",\"variants\":%d,\"seeds\":%ld,\"worst\":%.3e,\"tolerance\":%.0e,\"ok\":%s}\n",
+        printf("{\"what\":\"%s\",\"variants\":%d,\"seeds\":%ld,\"worst\":%.3e,\"tolerance\":%.0e,"
+               "\"ok\":%s}\n",
                c->what, c->variants, seeds, c->worst, c->tolerance, c->ok ? "true" : "false");
     else
-        printf("%-24s %8d %6ld %10.1e %10.0e  %s  %s%s%s\n", c->what, c->variants, seeds, c->worst, c->tolerance,
-               c->ok ? "ok" : "FAIL", c->where, c->trouble[0] ? "; " : "", c->trouble);
+        printf("%-24s %8d %6ld %10.1e %10.0e  %s  %s%s%s\n", c->what, c->variants, seeds, c->worst,
+               c->tolerance, c->ok ? "ok" : "FAIL", c->where, c->trouble[0] ? "; " : "", c->trouble);
     fflush(stdout);
 }
 
@@ -30,7 +31,7 @@ static int run(int argc, char **argv)
 {
     long seeds = 2;
     cli_common common = { .seed = 1 };
-    cli_option options[] = { { "seeds", "N", CLI_INT, &seeds, 1, 1000, "how many seeds each is checked with" } };
+    cli_option options[] = { { "seeds", "N", CLI_INT, &seeds, 1, 1000, "seeds each is checked with" } };
     int code, count, failed = 0, met = 0;
     if (!cli_parse(&argc, argv, options, 1, &common, &code))
         return code;
@@ -59,7 +60,8 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_gradcheck = {
-    "gradcheck", "[OP|MODULE|LOSS|all]", "compare every gradient with differences, by the rule of docs/checks.md", run,
-    "Double precision only (blip2-f64). Four points, a step of 1e-3 times the RMS of the tensor, a random cotangent;\n"
-    "the error is the largest |analytic - numeric| as a share of the largest |analytic|."
+    "gradcheck", "[OP|MODULE|LOSS|all]", "compare every gradient with differences", run,
+    "Double precision only (blip2-f64). Four points, a step of 1e-3 times the RMS of the tensor, a random\n"
+    "cotangent; the error is the largest |analytic - numeric| as a share of the largest |analytic|\n"
+    "(docs/checks.md)."
 };

@@ -14,7 +14,8 @@ static void print_table(const blip2_model *m)
         if (p->alias_of)
             printf("  %-74s = %s\n", p->name, p->alias_of);
         else
-            printf("  %-74s %-18s %10ld%s\n", p->name, SHAPE(p->value), p->value->size, tower ? "  tower" : "");
+            printf("  %-74s %-18s %10ld%s\n", p->name, SHAPE(p->value), p->value->size,
+                   tower ? "  tower" : "");
         frozen_tower += !p->alias_of && tower ? p->value->size : 0;
     }
     long all = m->store->frozen;
@@ -46,9 +47,11 @@ static int run(int argc, char **argv)
         cli_json_text(argv[1]);
         printf(",\"source\":");
         cli_json_text(source ? source : "");
-        printf(",\"sealed\":%s,\"parameters\":%ld,\"tensors\":%ld}\n", sealed ? "true" : "false", m.store->frozen, m.store->count);
+        printf(",\"sealed\":%s,\"parameters\":%ld,\"tensors\":%ld}\n", sealed ? "true" : "false",
+               m.store->frozen, m.store->count);
     } else {
-        printf("%s: %s; %s\n\n%s\n", argv[1], source ? source : "unknown source", sealed ? "digests hold" : "no digests", config ? config : "");
+        printf("%s: %s; %s\n\n%s\n", argv[1], source ? source : "unknown source",
+               sealed ? "digests hold" : "no digests", config ? config : "");
         print_table(&m);
     }
     mem_free(source);

@@ -30,8 +30,10 @@ static int version(void)
     printf("blip2 %s, real = %s\n", VERSION, REAL == 64 ? "double" : "float");
     printf("compiler  %s, flags %s\n", __VERSION__, BUILD_FLAGS);
     printf("blas      %s\n", ag_blas());
-    printf("cpu       %s%s%s%s\n", __builtin_cpu_supports("avx2") ? "avx2 " : "", __builtin_cpu_supports("fma") ? "fma " : "",
-           __builtin_cpu_supports("avx512f") ? "avx512f " : "", __builtin_cpu_supports("avx512bf16") ? "avx512bf16" : "");
+    printf("cpu       %s%s%s%s\n",
+           __builtin_cpu_supports("avx2") ? "avx2 " : "", __builtin_cpu_supports("fma") ? "fma " : "",
+           __builtin_cpu_supports("avx512f") ? "avx512f " : "",
+           __builtin_cpu_supports("avx512bf16") ? "avx512bf16" : "");
     printf("threads   %d\n", ag_threads_now());
     return 0;
 }
@@ -68,14 +70,15 @@ static int unknown(const char *word)
     return 2;
 }
 
-/* OpenBLAS reads OPENBLAS_CORETYPE before main: where it forces AVX2 kernels on a CPU with AVX-512, start over without. */
+/* OpenBLAS reads OPENBLAS_CORETYPE before main: where it forces AVX2 kernels on a CPU with AVX-512, start
+ * over without.                                                                                            */
 static void fit_kernels(char **argv)
 {
     const char *core = getenv("OPENBLAS_CORETYPE");
     if (!core || getenv("BLIP2_KEEP_CORETYPE") || !strstr(ag_blas(), "AVX2 kernels"))
         return;
-    fprintf(stderr, "blip2: warning: OPENBLAS_CORETYPE=%s halves the speed of this CPU; starting again without it "
-            "(BLIP2_KEEP_CORETYPE=1 keeps it)\n", core);
+    cli_warn("OPENBLAS_CORETYPE=%s halves the speed of this CPU; starting again without it "
+             "(BLIP2_KEEP_CORETYPE=1 keeps it)", core);
     unsetenv("OPENBLAS_CORETYPE");
     unsetenv("OPENBLAS_L2_SIZE");
     execv("/proc/self/exe", argv);
@@ -104,7 +107,7 @@ int main(int argc, char **argv)
     if (!c.command)
         return unknown(argv[1]);
     error e;
-    tape *t = ag_tape_new();                       /* what fails inside is one line and exit 1, never an abort */
+    tape *t = ag_tape_new();           /* what fails inside is one line and exit 1, never an abort */
     if (!t || !ag_try(t, call, &c, &e)) {
         fprintf(stderr, "blip2: error: %s\n", t ? e.text : "out of memory");
         return 1;

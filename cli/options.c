@@ -98,8 +98,8 @@ static int bad_value(const char *command, const cli_option *o, const char *text)
     const char *what = o->kind == CLI_INT ? "a whole number" : "a number";
     if (o->least == 0 && o->most == 0)
         return cli_usage(command, "--%s: expected %s, found \"%s\"", o->name, what, QUOTE(text));
-    return cli_usage(command, "--%s: expected %s from %.10g to %.10g, found \"%s\"", o->name, what, o->least, o->most,
-                     QUOTE(text));
+    return cli_usage(command, "--%s: expected %s from %.10g to %.10g, found \"%s\"", o->name, what, o->least,
+                     o->most, QUOTE(text));
 }
 
 bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli_common *common, int *code)
@@ -128,7 +128,8 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
             return false;
         }
         const char *name = word + (word[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
-        const cli_option *o = word[1] == '-' ? find(name, equals ? (size_t)(equals - name) : strlen(name), all, n) : NULL;
+        size_t length = equals ? (size_t)(equals - name) : strlen(name);
+        const cli_option *o = word[1] == '-' ? find(name, length, all, n) : NULL;
         if (!o) {
             unknown(argv[0], name, all, n);
             return false;

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool learn(const char *kind, long size, long min_count, char **files, int count, const char *folder, error *e)
+static bool learn(const char *kind, long size, long min_count, char **files, int count, const char *folder,
+                  error *e)
 {
-    tokenizer_trainer *r = tokenizer_trainer_new(strcmp(kind, "bpe") ? TOKENIZER_WORDPIECE : TOKENIZER_BPE, e);
+    bool bpe = !strcmp(kind, "bpe");
+    tokenizer_trainer *r = tokenizer_trainer_new(bpe ? TOKENIZER_BPE : TOKENIZER_WORDPIECE, e);
     bool ok = r != NULL;
     for (int i = 0; ok && i < count; i++) {
         long bytes;
@@ -47,5 +49,5 @@ static int run(int argc, char **argv)
 
 const cli_command cli_tokenize = {
     "tokenize", "--train bert|bpe --out DIR FILE...", "make a vocabulary from text", run,
-    "bert makes vocab.txt (WordPiece, lower case), bpe makes vocab.json and merges.txt (byte level, as OPT's)."
+    "bert makes vocab.txt (WordPiece), bpe makes vocab.json and merges.txt (byte level, as OPT)."
 };

@@ -1,13 +1,17 @@
 /* captions.c - captioning: what is written about each picture, and how much of it is so.
  *
- * On pictures of the synthetic world the truth is known, and a caption is read for "COLOUR SHAPE" pairs: `objects` is the
- * share of captions that name exactly the picture's objects, each in its colour and as often as it is there.      */
+ * On pictures of the synthetic world the truth is known, and a caption is read for "COLOUR SHAPE" pairs:
+ * `objects` is the share of captions that name exactly the picture's objects, each in its colour and as
+ * often as it is there.                                                                                    */
 #include "eval/internal.h"
 #include <stdio.h>
 #include <string.h>
 
 enum { MOST_WORDS = 64, MOST_PAIRS = 32 };
-typedef struct vocabulary { const char *colour[MOST_WORDS], *shape[MOST_WORDS]; int colours, shapes; } vocabulary;
+typedef struct vocabulary {
+    const char *colour[MOST_WORDS], *shape[MOST_WORDS];
+    int colours, shapes;
+} vocabulary;
 
 static int place_of(const char *const *words, int n, const char *word, size_t length)
 {
@@ -96,8 +100,9 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
             objects += r->object_count > 0 && same_objects(&v, r, texts[i].text);
             number += r->object_count > 0 && read_pairs(&v, texts[i].text, pairs) == r->object_count;
             exact += same_text(r, texts[i].text);
-            json_array_append_new(results, json_pack("{s:I, s:s, s:s, s:s?}", "image_id", (json_int_t)r->image_id, "image",
-                                  r->image, "caption", texts[i].text, "truth", r->caption_count ? r->captions[0] : NULL));
+            json_array_append_new(results, json_pack("{s:I, s:s, s:s, s:s?}",
+                "image_id", (json_int_t)r->image_id, "image", r->image, "caption", texts[i].text,
+                "truth", r->caption_count ? r->captions[0] : NULL));
         }
         eval_text_free(texts, n);
     }

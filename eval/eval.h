@@ -5,22 +5,23 @@
 #include "data/data.h"
 #pragma GCC visibility push(default)
 
-/* ---- a model file in use: pictures in, words out -------------------------------------------------------------- */
+/* ---- a model file in use: pictures in, words out ----------------------------------------------------- */
 typedef struct eval_session { blip2_model model; tokenizer *bert, *llm; tape *t; bool sealed; } eval_session;
 bool eval_open(eval_session *s, const char *path, error *e);
 void eval_close(eval_session *s);
-bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);       /* NULL where the file has none */
+bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
 bool eval_can_caption(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
-bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e); /* (n,N,E) of the vision tower */
-typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;   /* ids: length of them */
-/* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture. questions: what
- * the Q-Former reads too where the model is made so (question_in_qformer), NULL for a caption.                     */
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const char *const *questions,
-                const blip2_generate *o, eval_text *to);           /* to: (n x o->returns); eval_text_free */
+bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
+typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;   /* ids (length) */
+/* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture.
+ * questions: what the Q-Former reads too where the model is made so (question_in_qformer), NULL for a
+ * caption. to (n x o->returns): eval_text_free.                                                            */
+void eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
+                const char *const *questions, const blip2_generate *o, eval_text *to);
 void eval_text_free(eval_text *texts, long n);
 
-/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---------------- */
+/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---- */
 typedef struct eval_retrieval {
     long images, texts;
     real *itc;                         /* (images,texts) max over queries of the cosine */
@@ -31,12 +32,14 @@ typedef struct eval_retrieval {
 eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
                              blip2_text texts, long k);
 /* The share of rows that have a column of their own id among their k best. */
-double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id, long k);
+double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id,
+                   long k);
 
-/* ---- evaluate: protocols over a split --------------------------------------------------------------------------- */
+/* ---- evaluate: protocols over a split ---------------------------------------------------------------- */
 enum { EVAL_BATCH = 256 };
 typedef struct eval_config {
-    char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE], output_dir[CONFIG_TEXT_SIZE];
+    char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE];
+    char output_dir[CONFIG_TEXT_SIZE];
     config_list tasks;                 /* captions, vqa, retrieval */
     bool controls;                     /* vqa beside a blind and a shuffled row */
     long limit, retrieval_pictures, k_test, batch, beams, max_len, answer_length;
@@ -44,6 +47,6 @@ typedef struct eval_config {
 } eval_config;
 eval_config eval_config_default(void);
 config_table eval_config_table(eval_config *c);    /* for config_read: sections model, datasets, run */
-char *eval_run(const eval_config *c, error *e);    /* the figures as one JSON object; mem_free it; NULL: failed */
+char *eval_run(const eval_config *c, error *e);    /* figures as JSON, mem_free them; NULL: failed */
 #pragma GCC visibility pop
 #endif

@@ -14,7 +14,7 @@ typedef struct eval_data {
 bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
 bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
-bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e);      /* output_dir/file */
+bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e);  /* to output_dir */
 /* Row i of features moved to row (i + n/2) % n: every picture is another's. */
 real *eval_shuffled(const eval_data *d);           /* mem_free it; NULL: memory is out */
 #endif

@@ -1,4 +1,5 @@
-/* protocol.c - `evaluate`: a model over a split, by the protocols asked for; figures and results go to the output folder. */
+/* protocol.c - `evaluate`: a model over a split, by the protocols asked for; figures and results go to the
+ * output folder.                                                                                           */
 #include "eval/internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -12,11 +13,14 @@ static const config_key keys[] = {
     { "datasets.root", CONFIG_TEXT, FIELD(root), 0, 0, NULL, "folder of the data set" },
     { "datasets.list", CONFIG_TEXT, FIELD(list), 0, 0, NULL, "its list of pictures, one JSON object a line" },
     { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
-    { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL, "vqa: also blind and with shuffled pictures" },
+    { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL,
+      "vqa: also blind and with shuffled pictures" },
     { "run.limit", CONFIG_INT, FIELD(limit), 0, 1e9, NULL, "only so many pictures; 0: all" },
-    { "run.retrieval_pictures", CONFIG_INT, FIELD(retrieval_pictures), 0, 1e6, NULL, "candidates of retrieval; 0: all" },
+    { "run.retrieval_pictures", CONFIG_INT, FIELD(retrieval_pictures), 0, 1e6, NULL,
+      "candidates of retrieval; 0: all" },
     { "run.k_test", CONFIG_INT, FIELD(k_test), 0, 1e6, NULL, "how many of the best ITM ranks again" },
-    { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL, "pictures or questions at a time" },
+    { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL,
+      "pictures or questions at a time" },
     { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
     { "run.max_len", CONFIG_INT, FIELD(max_len), 1, 4096, NULL, "longest caption in tokens" },
     { "run.answer_len", CONFIG_INT, FIELD(answer_length), 1, 4096, NULL, "longest answer in tokens" },
@@ -25,8 +29,9 @@ static const config_key keys[] = {
 
 eval_config eval_config_default(void)
 {
-    return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true, .k_test = 16,
-                          .batch = 32, .beams = 1, .max_len = 40, .answer_length = 10, .output_dir = "out/eval" };
+    return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
+                          .k_test = 16, .batch = 32, .beams = 1, .max_len = 40, .answer_length = 10,
+                          .output_dir = "out/eval" };
 }
 
 config_table eval_config_table(eval_config *c)
@@ -36,7 +41,8 @@ config_table eval_config_table(eval_config *c)
 
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e)
 {
-    char *path = mem_text("%s/%s", c->output_dir, file), *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    char *path = mem_text("%s/%s", c->output_dir, file);
+    char *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     file_out *f = path && text ? file_create(path, e) : NULL;
     bool ok = f != NULL || (!(path && text) && error_set(e, "out of memory for %s", file));
     if (f) {
@@ -76,21 +82,24 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
         long n = d->n - first < c->batch ? d->n - first : c->batch;
         for (long i = 0; i < n; i++)
             ok &= (paths[i] = mem_text("%s/%s", c->root, d->records.items[first + i].image)) != NULL;
-        ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e) : error_set(e, "out of memory");
+        ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e)
+                : error_set(e, "out of memory");
         for (long i = 0; i < n; i++)
             mem_free((char *)paths[i]);
     }
     return ok;
 }
 
-static bool one_task(eval_session *s, const eval_config *c, const eval_data *d, const char *task, json_t *metrics, error *e)
+static bool one_task(eval_session *s, const eval_config *c, const eval_data *d, const char *task,
+                     json_t *metrics, error *e)
 {
     static const char *const known[] = { "captions", "vqa", "retrieval" };
     if (!strcmp(task, "retrieval"))
         return eval_retrieval_run(s, c, d, metrics, e);
     if (strcmp(task, "captions") && strcmp(task, "vqa")) {
         const char *like = nearest(task, known, 3);
-        return error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task), like ? ", did you mean " : "", like ? like : "",
+        return error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task),
+                           like ? ", did you mean " : "", like ? like : "",
                            like ? "?" : "; expected captions, vqa or retrieval");
     }
     if (!eval_can_caption(s, c->model, e))
@@ -103,8 +112,8 @@ char *eval_run(const eval_config *given, error *e)
     eval_config c = *given;
     eval_session s;
     eval_data d = { 0 };
-    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = 1, .returns = 1,
-                                   .length_penalty = 1, .repetition_penalty = 1 };
+    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = 1,
+                                   .returns = 1, .length_penalty = 1, .repetition_penalty = 1 };
     if (mkdir(c.output_dir, 0777) && errno != EEXIST) {
         error_set(e, "%s: cannot make this folder: %s", QUOTE(c.output_dir), strerror(errno));
         return NULL;

@@ -1,5 +1,6 @@
-/* retrieve.c - retrieval over a test split: each picture with its first caption; pictures whose captions read the same
- * count as right for each other. Recall by ITC alone and after re-ranking the best k by ITM, beside chance.        */
+/* retrieve.c - retrieval over a test split: each picture with its first caption; pictures whose captions
+ * read the same count as right for each other. Recall by ITC alone and after re-ranking the best k by ITM,
+ * beside chance.                                                                                           */
 #include "eval/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,8 @@ static long *ids_of(const eval_data *d, const char *const *texts)
     return id;
 }
 
-/* What a random order gives: the mean over rows of the chance that one of the row's `m` columns is among k of n. */
+/* What a random order gives: the mean over rows of the chance that one of the row's `m` columns is among k
+ * of n.                                                                                                    */
 static double chance(long n, const long *id, long k)
 {
     double sum = 0;
@@ -32,15 +34,17 @@ static double chance(long n, const long *id, long k)
 
 static json_t *recalls(const real *i2t, const real *t2i, long n, const long *id)
 {
-    return json_pack("{s:f, s:f, s:f, s:f}", "i2t_r1", eval_recall(i2t, n, n, id, id, 1), "i2t_r5", eval_recall(i2t, n, n, id, id, 5),
-                     "t2i_r1", eval_recall(t2i, n, n, id, id, 1), "t2i_r5", eval_recall(t2i, n, n, id, id, 5));
+    return json_pack("{s:f, s:f, s:f, s:f}", "i2t_r1", eval_recall(i2t, n, n, id, id, 1),
+                     "i2t_r5", eval_recall(i2t, n, n, id, id, 5), "t2i_r1", eval_recall(t2i, n, n, id, id, 1),
+                     "t2i_r5", eval_recall(t2i, n, n, id, id, 5));
 }
 
-static bool run(eval_session *s, const eval_config *c, const eval_data *d, const char *const *texts, const long *id,
-                json_t *metrics, error *e)
+static bool run(eval_session *s, const eval_config *c, const eval_data *d, const char *const *texts,
+                const long *id, json_t *metrics, error *e)
 {
     token_batch batch = { 0 };
-    if (!tokenizer_batch(s->bert, d->n, texts, &(tokenizer_options){ .max = s->model.config.max_text, .literal = true }, &batch, e))
+    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
+    if (!tokenizer_batch(s->bert, d->n, texts, &words, &batch, e))
         return false;
     ag_mark mark = ag_here(s->t);
     long k = c->k_test < d->n ? c->k_test : d->n;
@@ -50,7 +54,8 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     for (long i = 0; i < d->n; i++)
         for (long j = 0; j < d->n; j++)
             turned[j * d->n + i] = r.itc[i * d->n + j];
-    json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test", (json_int_t)k,
+    json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test",
+                          (json_int_t)k,
                           "itc", recalls(r.itc, turned, d->n, id), "itm", recalls(r.i2t, r.t2i, d->n, id),
                           "chance", "i2t_r1", chance(d->n, id, 1), "i2t_r5", chance(d->n, id, 5));
     json_object_set_new(metrics, "retrieval", m);
@@ -62,14 +67,16 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
     if (!s->model.config.stage1 || !s->bert)
-        return error_set(e, "%s: cannot retrieve: it has no stage-1 heads; use the model that stage 1 wrote", QUOTE(c->model));
+        return error_set(e, "%s: cannot retrieve: it has no stage-1 heads; use the model that stage 1 wrote",
+                         QUOTE(c->model));
     eval_data some = *d;
     some.n = c->retrieval_pictures && c->retrieval_pictures < d->n ? c->retrieval_pictures : d->n;
     const char **texts = mem_new((size_t)some.n * sizeof *texts);
     for (long i = 0; texts && i < some.n; i++)
         texts[i] = d->records.items[i].caption_count ? d->records.items[i].captions[0] : "";
     long *id = texts ? ids_of(&some, texts) : NULL;
-    bool ok = id ? run(s, c, &some, texts, id, metrics, e) : error_set(e, "out of memory for %ld captions", some.n);
+    bool ok = id ? run(s, c, &some, texts, id, metrics, e)
+                 : error_set(e, "out of memory for %ld captions", some.n);
     mem_free(texts);
     mem_free(id);
     return ok;

@@ -57,10 +57,11 @@ void eval_close(eval_session *s)
 bool eval_can_caption(const eval_session *s, const char *path, error *e)
 {
     const blip2_config *c = &s->model.config;
-    if (c->vision.kind == BLIP2_VIT_NONE || !c->qformer.queries || c->llm == BLIP2_LLM_NONE || !s->llm)
-        return error_set(e, "%s: cannot write text: it has %s", QUOTE(path), c->vision.kind == BLIP2_VIT_NONE ? "no vision tower"
-                         : !c->qformer.queries ? "no Q-Former" : c->llm == BLIP2_LLM_NONE ? "no language model (stage 2 adds one)"
-                         : "no tokenizer of the language model");
+    const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower" : !c->qformer.queries ? "Q-Former"
+                     : c->llm == BLIP2_LLM_NONE ? "language model (stage 2 adds one)"
+                     : !s->llm ? "tokenizer of the language model" : NULL;
+    if (lack)
+        return error_set(e, "%s: cannot write text: it has no %s", QUOTE(path), lack);
     return true;
 }
 
@@ -72,7 +73,8 @@ long eval_tokens(const blip2_config *c)
 
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e)
 {
-    long S = s->model.config.vision.image_size, each = eval_tokens(&s->model.config) * s->model.config.vision.width;
+    long S = s->model.config.vision.image_size;
+    long each = eval_tokens(&s->model.config) * s->model.config.vision.width;
     bool failed = false;
     ag_mark mark = ag_here(s->t);
     tensor *x = ag_new(s->t, DIMS(n, 3, S, S));            /* (n,3,S,S) */
@@ -108,7 +110,8 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
     for (long i = 0; i < n; i++) {
         const char *text = prompts && prompts[i] ? prompts[i] : "";
         lists[i] = (token_list){ 0 };
-        if (!tokenizer_encode(s->llm, text, (long)strlen(text), &(tokenizer_options){ .bare = true, .literal = true }, &lists[i], &e))
+        if (!tokenizer_encode(s->llm, text, (long)strlen(text),
+                              &(tokenizer_options){ .bare = true, .literal = true }, &lists[i], &e))
             ag_fail("generate", "%s", e.text);
         T = lists[i].n + 1 > T ? lists[i].n + 1 : T;
     }
@@ -144,10 +147,11 @@ static char *words_of(const eval_session *s, const blip2_sequence *q)
 static blip2_text questions_of(eval_session *s, long n, const char *const *questions)
 {
     token_batch batch = { 0 };
+    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
     error e;
     if (!questions || !s->model.config.question_in_qformer || !s->bert)
         return (blip2_text){ 0 };
-    if (!tokenizer_batch(s->bert, n, questions, &(tokenizer_options){ .max = s->model.config.max_text, .literal = true }, &batch, &e))
+    if (!tokenizer_batch(s->bert, n, questions, &words, &batch, &e))
         ag_fail("generate", "%s", e.text);
     unsigned char *mask = ag_alloc(s->t, n * batch.T);
     memcpy(mask, batch.mask, (size_t)(n * batch.T));
@@ -156,8 +160,8 @@ static blip2_text questions_of(eval_session *s, long n, const char *const *quest
     return text;
 }
 
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts, const char *const *questions,
-                const blip2_generate *o, eval_text *to)
+void eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
+                const char *const *questions, const blip2_generate *o, eval_text *to)
 {
     ag_mark mark = ag_here(s->t);
     const blip2_config *c = &s->model.config;

@@ -1,6 +1,6 @@
-/* vqa.c - questions: the decoded string must equal the answer, letter by letter; there is no list of answers to choose from.
- * Beside the model stand two controls: blind (the language model without any picture) and shuffled (another picture's
- * soft prompt). What they reach is what needs no seeing.                                                          */
+/* vqa.c - questions: the decoded string must equal the answer, letter by letter; there is no list of answers
+ * to choose from. Beside the model stand two controls: blind (the language model without any picture) and
+ * shuffled (another picture's soft prompt). What they reach is what needs no seeing.                       */
 #include "eval/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +21,8 @@ static tally *tally_of(tally *all, int *n, const char *type)
     return &all[(*n)++];
 }
 
-static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features, const asked *list, long n,
-                eval_text *to, error *e)
+static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
+                const asked *list, long n, eval_text *to, error *e)
 {
     const char *prompts[EVAL_BATCH], *questions[EVAL_BATCH];
     long each = d->N * d->E;
@@ -47,8 +47,8 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
 }
 
 /* One row of the table; `results` gets every answer where it is not NULL. */
-static bool row(eval_session *s, const eval_config *c, const eval_data *d, const real *features, const asked *list, long n,
-                json_t *to, json_t *results, error *e)
+static bool row(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
+                const asked *list, long n, json_t *to, json_t *results, error *e)
 {
     tally tallies[MOST_TYPES];
     int types = 0;
@@ -66,8 +66,10 @@ static bool row(eval_session *s, const eval_config *c, const eval_data *d, const
             k->right += hit;
             right += hit;
             if (results)
-                json_array_append_new(results, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "question_id", (json_int_t)(first + i),
-                    "image_id", (json_int_t)d->records.items[a->picture].image_id, "type", a->q->type, "question",
+                json_array_append_new(results, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "question_id",
+                                                         (json_int_t)(first + i),
+                    "image_id", (json_int_t)d->records.items[a->picture].image_id, "type", a->q->type,
+                    "question",
                     a->q->question, "answer", texts[i].text, "truth", a->q->answer));
         }
         eval_text_free(texts, many);
