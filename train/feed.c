@@ -108,6 +108,7 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
 {
     const blip2_config *m = &c->model;
     size_t prompt = strlen(m->prompt);
+    const tokenizer_options limit = { .max = m->max_text, .literal = true };
     const char *gap = prompt && m->prompt[prompt - 1] != ' ' ? " " : "";
     bool ok = true;
     for (long k = 0; ok && k < (r->caption_count ? r->caption_count : 1); k++) {
@@ -118,8 +119,7 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
                                         c->context_weight, e) : error_set(e, "out of memory");
             mem_free(text);
         } else
-            ok = sequences_text(&f->texts, words, &(tokenizer_options){ .max = m->max_text, .literal = true }, caption,
-                                (long)strlen(caption), 1, e);
+            ok = sequences_text(&f->texts, words, &limit, caption, (long)strlen(caption), 1, e);
         ok = ok && sequences_end(&f->texts, e);
     }
     return ok;
@@ -129,6 +129,7 @@ static bool add_questions(feed *f, const train_config *c, const tokenizer *bert,
                           const record *r, error *e)
 {
     const blip2_config *m = &c->model;
+    const tokenizer_options limit = { .max = m->max_text, .literal = true };
     bool ok = true;
     for (long k = 0; ok && k < r->question_count; k++) {
         const record_question *q = &r->questions[k];
@@ -140,8 +141,8 @@ static bool add_questions(feed *f, const train_config *c, const tokenizer *bert,
         mem_free(text);
         ok = ok && sequences_end(&f->texts, e);
         if (ok && m->question_in_qformer)
-            ok = sequences_text(&f->asked, bert, &(tokenizer_options){ .max = m->max_text, .literal = true }, q->question,
-                                (long)strlen(q->question), 1, e) && sequences_end(&f->asked, e);
+            ok = sequences_text(&f->asked, bert, &limit, q->question, (long)strlen(q->question), 1, e)
+                 && sequences_end(&f->asked, e);
     }
     return ok;
 }
