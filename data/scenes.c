@@ -44,18 +44,21 @@ static bool asked_before(const struct question *q, const struct question *others
     return false;
 }
 
-/* Up to questions_per_type different ones of one type; with one alone, a coin says whether yes or no. */
+/* Up to questions_per_type different ones of one type. Yes and no take turns until one is wanting, so that
+ * there are as many of both; with one question alone, a coin says which. */
 static int some_questions(const struct recipe *k, const struct scene *s, enum question_type type, keyed *r,
                           struct question *to)
 {
     long wanted = k->o->questions_per_type;
     int n = 0, coin = wanted == 1 ? data_below(r, 2) : 0;
-    for (int nth = 0; nth < wanted; nth++)
-        for (int again = 0; again < 8; again++)
-            if (data_question(&to[n], &k->world, s, type, nth + coin, r) && !asked_before(&to[n], to, n)) {
-                n++;
-                break;
-            }
+    for (int nth = 0; nth < wanted; nth++) {
+        bool found = false;
+        for (int again = 0; again < 8 && !found; again++)
+            found = data_question(&to[n], &k->world, s, type, nth + coin, r) && !asked_before(&to[n], to, n);
+        n += found;
+        if (!found && type == YES_NO)
+            break;
+    }
     return n;
 }
 

@@ -232,12 +232,10 @@ START_TEST(every_answer_follows_from_the_objects)
 }
 END_TEST
 
-START_TEST(half_of_the_yes_no_answers_are_yes_and_the_rest_is_not_easy)
+static void check_balance(const char *folder)
 {
-    scenes_options o = small_world();
-    make(&o, "w");
     for (int s = 0; s < 4; s++) {
-        struct notes notes = read_split("w", splits[s]);
+        struct notes notes = read_split(folder, splits[s]);
         int yes = 0, no = 0, near = 0, pairs = 0;
         for (long i = 0; i < notes.n; i++) {
             size_t j;
@@ -262,6 +260,16 @@ START_TEST(half_of_the_yes_no_answers_are_yes_and_the_rest_is_not_easy)
         ck_assert_int_ge(yes, notes.n);
         ck_assert_msg(s || near > pairs/4, "colour and shape are both there in %d of %d", near, pairs);
     }
+}
+
+START_TEST(half_of_the_yes_no_answers_are_yes_and_the_rest_is_not_easy)
+{
+    scenes_options o = small_world();
+    make(&o, "w");
+    check_balance("w");
+    o.questions_per_type = 4;
+    make(&o, "many");
+    check_balance("many");
 }
 END_TEST
 
