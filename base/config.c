@@ -2,10 +2,7 @@
  *
  * libyaml's event interface alone is used (its document interface is quadratic in depth). What YAML allows
  * and a configuration does not need is refused: anchors, aliases, tags, several documents, keys twice. */
-#include "base/base.h"
-#include <ctype.h>
-#include <errno.h>
-#include <math.h>
+#include "base/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,129 +96,6 @@ static const char *suggest(const config_table *tables, int count, const char *pa
     return like ? to : NULL;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------- */
-static bool is_word(const char *text, const char *const *words)
-{
-    for (; *words; words++)
-        if (!strcmp(text, *words))
-            return true;
-    return false;
-}
-
-/* Whole token, decimal, finite: no octal, no hexadecimal, no nan or inf. */
-static bool number(const char *text, double *value)
-{
-    const char *p = text + (*text == '-' || *text == '+');
-    char *end;
-    if (!isdigit((unsigned char)p[0]) && !(p[0] == '.' && isdigit((unsigned char)p[1])))
-        return false;
-    if (p[0] == '0' && (isdigit((unsigned char)p[1]) || p[1] == 'x' || p[1] == 'X' || p[1] == 'o'))
-        return false;
-    errno = 0;
-    *value = strtod(text, &end);
-    return !*end && !errno && isfinite(*value);
-}
-
-static bool choose(const char *choices, const char *text, int *index)
-{
-    size_t n = strlen(text);
-    int i = 0;
-    for (const char *p = choices; *p; i++) {
-        size_t length = strcspn(p, " ");
-        if (length == n && !strncmp(p, text, n)) {
-            *index = i;
-            return true;
-        }
-        p += length + (p[length] == ' ');
-    }
-    return false;
-}
-
-static void wrong(char *why, size_t size, const config_key *k, const char *what, const char *text)
-{
-    if (k->least == 0 && k->most == 0)
-        snprintf(why, size, "expected %s, found \"%s\"", what, QUOTE(text));
-    else
-        snprintf(why, size, "expected %s from %.10g to %.10g, found \"%s\"", what, k->least, k->most,
-                 QUOTE(text));
-}
-
-/* UTF-8 without control characters but tab and newline: what config_print can write so that it reads back the
- * same. */
-static bool clean(const char *text)
-{
-    for (int n; *text; text += n) {
-        n = *text == '\n' || *text == '\t' ? 1 : text_printable(text);
-        if (!n)
-            return false;
-    }
-    return true;
-}
-
-static bool take_number(const config_key *k, void *target, const char *text)
-{
-    double x;
-    if (!number(text, &x)
-        || (k->least == 0 && k->most == 0 ? fabs(x) > 1e15 : !(x >= k->least && x <= k->most)))
-        return false;
-    if (k->type == CONFIG_REAL)
-        *(double *)target = x;
-    else if (fabs(x) < 9e15 && !strpbrk(text, ".eE"))
-        *(long *)target = (long)x;
-    else
-        return false;
-    return true;
-}
-
-/* Puts one scalar where it belongs; false: `why` says what was expected. */
-static bool take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size)
-{
-    static const char *const yes[] = { "true", "True", "TRUE", NULL }, *const no[] = { "false", "False",
-                                                                                       "FALSE", NULL };
-    if (!clean(text)) {
-        snprintf(why, size, "expected UTF-8 without control characters, found \"%s\"", QUOTE(text));
-        return false;
-    }
-    switch (k->type) {
-    case CONFIG_BOOL:
-        if (!quoted && (is_word(text, yes) || is_word(text, no))) {
-            *(bool *)target = is_word(text, yes);
-            return true;
-        }
-        wrong(why, size, k, "true or false", text);
-        return false;
-    case CONFIG_INT:
-    case CONFIG_REAL:
-        if (!quoted && take_number(k, target, text))
-            return true;
-        wrong(why, size, k, k->type == CONFIG_INT ? "a whole number" : "a number", text);
-        return false;
-    case CONFIG_CHOICE:
-        if (choose(k->choices, text, target))
-            return true;
-        snprintf(why, size, "expected one of: %s; found \"%s\"", k->choices, QUOTE(text));
-        return false;
-    case CONFIG_TEXT:
-        if (strlen(text) < CONFIG_TEXT_SIZE) {
-            strcpy(target, !quoted && (!strcmp(text, "null") || !strcmp(text, "~")) ? "" : text);
-            return true;
-        }
-        snprintf(why, size, "expected a text of at most %d bytes, found %zu", CONFIG_TEXT_SIZE - 1,
-                 strlen(text));
-        return false;
-    default: {
-        config_list *list = target;
-        if (list->count < CONFIG_LIST_MOST && strlen(text) < CONFIG_TEXT_SIZE) {
-            strcpy(list->item[list->count++], text);
-            return true;
-        }
-        snprintf(why, size, "expected at most %d texts of at most %d bytes", CONFIG_LIST_MOST,
-                 CONFIG_TEXT_SIZE - 1);
-        return false;
-    }
-    }
-}
-
 /* ---- events ----------------------------------------------------------------------------------------- */
 typedef struct walk { yaml_parser_t parser; reader *r; long events; int depth; bool stop; } walk;
 
@@ -309,7 +183,7 @@ static void read_list(walk *w, const config_key *k, const char *path, config_lis
         bool end = item.type == YAML_SEQUENCE_END_EVENT;
         yaml_mark_t at = item.start_mark;
         if (item.type == YAML_SCALAR_EVENT) {
-            if (!take(k, list, (char *)item.data.scalar.value, true, why, sizeof why))
+            if (!config_take(k, list, (char *)item.data.scalar.value, true, why, sizeof why))
                 problem(w->r, &at, "%s: %s", path, why);
         } else if (!end) {
             problem(w->r, &at, "%s: expected a list of texts", path);
@@ -349,7 +223,7 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     } else if (k->type == CONFIG_LIST && event->type == YAML_SEQUENCE_START_EVENT)
         read_list(w, k, path, target);
     else if (scalar && k->type != CONFIG_LIST) {
-        if (!take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why, sizeof why))
+        if (!config_take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why, sizeof why))
             problem(r, &at, "%s: %s", path, why);
     } else {
         problem(r, &at, "%s: expected %s, found %s", path,
@@ -472,13 +346,13 @@ bool config_override(const char *assignment, const config_table *tables, int cou
     }
     const char *text = equals + 1;
     if (k->type != CONFIG_LIST)
-        return take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);
+        return config_take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);
     config_list *list = target;
     for (list->count = 0; *text;) {                        /* a,b,c */
         char item[CONFIG_TEXT_SIZE];
         size_t n = strcspn(text, ",");
         snprintf(item, sizeof item, "%.*s", (int)n, text);
-        if (n >= sizeof item || !take(k, list, item, true, why, sizeof why))
+        if (n >= sizeof item || !config_take(k, list, item, true, why, sizeof why))
             return error_usage(e, "%s: expected at most %d short texts, parted by commas", path,
                                CONFIG_LIST_MOST);
         text += n + (text[n] == ',');

@@ -1,8 +1,11 @@
-/* internal.h - what the HDF5 files of this folder share: driver, seal, and the lock around the library. */
+/* internal.h - what the files of this folder share: of configurations, and of HDF5 files the driver, the seal, the lock. */
 #ifndef BASE_INTERNAL_H
 #define BASE_INTERNAL_H
 #include "base/base.h"
 #include <hdf5.h>
+
+/* Puts one scalar where it belongs; false: `why` says what was expected (config_value.c). */
+bool config_take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size);
 
 /* Where our file driver reads and writes (h5_driver.c). */
 typedef struct h5_io {
