@@ -11,25 +11,25 @@
 
 static const config_key keys[] = {
     { "vit.kind", CONFIG_CHOICE, FIELD(vision.kind), 0, 0, "none clip eva", "family of the vision tower" },
-    INT("vit.image_size", vision.image_size, 1, 4096, "side of a picture in pixels"),
-    INT("vit.patch", vision.patch, 1, 256, "side of a patch"),
-    INT("vit.width", vision.width, 1, 65536, "width of a token"),
-    INT("vit.depth", vision.depth, 1, 256, "blocks that are run"),
-    INT("vit.heads", vision.heads, 1, 256, "attention heads"),
-    INT("vit.hidden", vision.hidden, 1, 262144, "width of the MLP"),
+    INT("vit.image_size", vision.image_size, 0, 4096, "side of a picture in pixels"),
+    INT("vit.patch", vision.patch, 0, 256, "side of a patch"),
+    INT("vit.width", vision.width, 0, 65536, "width of a token"),
+    INT("vit.depth", vision.depth, 0, 256, "blocks that are run"),
+    INT("vit.heads", vision.heads, 0, 256, "attention heads"),
+    INT("vit.hidden", vision.hidden, 0, 262144, "width of the MLP"),
     REALN("vit.init_std", vision.init_std, 0, 10, "start of matrices, from scratch"),
     REALN("vit.position_std", vision.position_std, 0, 10, "start of positions; 0: 2-D sinusoids x 0.3"),
     INT("qformer.num_query_token", qformer.queries, 0, 4096, "learned queries; 0: no Q-Former"),
-    INT("qformer.width", qformer.width, 1, 65536, "hidden width"),
-    INT("qformer.encoder_width", qformer.memory_width, 1, 65536,
+    INT("qformer.width", qformer.width, 0, 65536, "hidden width"),
+    INT("qformer.encoder_width", qformer.memory_width, 0, 65536,
         "width of image features; with a vision tower: its own"),
-    INT("qformer.layers", qformer.layers, 1, 256, "layers"),
-    INT("qformer.heads", qformer.heads, 1, 256, "attention heads"),
-    INT("qformer.hidden", qformer.hidden, 1, 262144, "width of the feed-forwards"),
-    INT("qformer.cross_attention_freq", qformer.cross_attention_freq, 1, 256,
+    INT("qformer.layers", qformer.layers, 0, 256, "layers"),
+    INT("qformer.heads", qformer.heads, 0, 256, "attention heads"),
+    INT("qformer.hidden", qformer.hidden, 0, 262144, "width of the feed-forwards"),
+    INT("qformer.cross_attention_freq", qformer.cross_attention_freq, 0, 256,
         "layers 0, f, 2f, ... look at the picture"),
-    INT("qformer.vocab", qformer.vocab, 1, 4194304, "text tokens, [DEC] included"),
-    INT("qformer.positions", qformer.positions, 1, 65536, "longest text"),
+    INT("qformer.vocab", qformer.vocab, 0, 4194304, "text tokens, [DEC] included"),
+    INT("qformer.positions", qformer.positions, 0, 65536, "longest text"),
     REALN("qformer.dropout", qformer.dropout, 0, 0.99, "of hidden states and attention"),
     REALN("qformer.eps", qformer.eps, 0, 1, "of its layer norms"),
     REALN("qformer.init_std", qformer.init_std, 0, 10, "start of matrices, from scratch"),
@@ -44,12 +44,12 @@ static const config_key keys[] = {
     REALN("label_smoothing", label_smoothing, 0, 0.99, "of ITC and ITG"),
     REALN("ln_vision_eps", ln_vision_eps, 1e-12, 1, "1e-5 in LAVIS, 1e-6 in Hugging Face"),
     { "llm", CONFIG_CHOICE, FIELD(llm), 0, 0, "none opt", "the language model" },
-    INT("opt.vocab", opt.vocab, 1, 4194304, "tokens"),
-    INT("opt.width", opt.width, 1, 65536, "hidden width"),
-    INT("opt.layers", opt.layers, 1, 256, "layers"),
-    INT("opt.heads", opt.heads, 1, 256, "attention heads"),
-    INT("opt.hidden", opt.hidden, 1, 262144, "width of the feed-forwards"),
-    INT("opt.positions", opt.positions, 1, 1048576, "longest sequence, visual prompt included"),
+    INT("opt.vocab", opt.vocab, 0, 4194304, "tokens"),
+    INT("opt.width", opt.width, 0, 65536, "hidden width"),
+    INT("opt.layers", opt.layers, 0, 256, "layers"),
+    INT("opt.heads", opt.heads, 0, 256, "attention heads"),
+    INT("opt.hidden", opt.hidden, 0, 262144, "width of the feed-forwards"),
+    INT("opt.positions", opt.positions, 0, 1048576, "longest sequence, visual prompt included"),
     REALN("opt.dropout", opt.dropout, 0, 0.99, "while training"),
     REALN("opt.init_std", opt.init_std, 0, 10, "start of matrices and embeddings, from scratch"),
     INT("opt.bos", opt.bos, 0, 4194303, "token in front of every text"),
@@ -80,9 +80,32 @@ char *blip2_question(const blip2_config *c, const char *question)
     return mem_text("%.*s%s%s", (int)(hole - c->question_prompt), c->question_prompt, question, hole + 2);
 }
 
+/* A part that the model has needs sizes; one that it does not have may keep 0. */
+static void check_sizes(const char *file, const blip2_config *c, error *e)
+{
+    const blip2_vit_config *v = &c->vision;
+    const blip2_qformer_config *q = &c->qformer;
+    const blip2_opt_config *o = &c->opt;
+    bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0, opt = c->llm == BLIP2_LLM_OPT;
+    const struct { const char *key; long size; bool needed; } sizes[] = {
+        { "vit.image_size", v->image_size, vit }, { "vit.patch", v->patch, vit }, { "vit.width", v->width, vit },
+        { "vit.depth", v->depth, vit }, { "vit.heads", v->heads, vit }, { "vit.hidden", v->hidden, vit },
+        { "qformer.width", q->width, qformer }, { "qformer.encoder_width", q->memory_width, qformer && !vit },
+        { "qformer.layers", q->layers, qformer }, { "qformer.heads", q->heads, qformer },
+        { "qformer.hidden", q->hidden, qformer },
+        { "qformer.cross_attention_freq", q->cross_attention_freq, qformer },
+        { "qformer.vocab", q->vocab, qformer && q->text }, { "qformer.positions", q->positions, qformer && q->text },
+        { "opt.vocab", o->vocab, opt }, { "opt.width", o->width, opt }, { "opt.layers", o->layers, opt },
+        { "opt.heads", o->heads, opt }, { "opt.hidden", o->hidden, opt }, { "opt.positions", o->positions, opt },
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].needed && sizes[i].size < 1)
+            error_line(e, "%s: %s: expected at least 1, found %ld", file, sizes[i].key, sizes[i].size);
+}
+
 static void divides(const char *file, const char *part, const char *by, long whole, long share, error *e)
 {
-    if (share < 1 || whole % share)
+    if (share > 0 && whole % share)
         error_line(e, "%s: %s: expected a multiple of %s (%ld), found %ld", file, part, by, share, whole);
 }
 
@@ -90,6 +113,7 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
 {
     const char *f = QUOTE(file);
     e->lines = 0;
+    check_sizes(f, c, e);
     if (c->vision.kind != BLIP2_VIT_NONE) {
         divides(f, "vit.image_size", "vit.patch", c->vision.image_size, c->vision.patch, e);
         divides(f, "vit.width", "vit.heads", c->vision.width, c->vision.heads, e);

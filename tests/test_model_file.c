@@ -344,6 +344,26 @@ START_TEST(attributes_that_are_wrong_are_refused)
 }
 END_TEST
 
+START_TEST(parts_that_a_model_does_not_have_need_no_sizes)
+{
+    blip2_config c = tiny_config();
+    nn_store *other = nn_store_new(3);
+    blip2_model m, back;
+    bool sealed;
+    c.opt = (blip2_opt_config){ .vocab = 0 };
+    blip2_model_init(&m, other, &c);
+    ck_assert(nn_build(other, false, &e));
+    ck_assert(blip2_save(&m, IN_FOLDER("m.h5"), "", NULL, 0, &e));
+    ck_assert_msg(blip2_open(&back, IN_FOLDER("m.h5"), &sealed, &e), "%s", e.text);
+    same_models(other, back.store);
+    blip2_close(&back);
+    nn_store_free(other);
+    c.qformer.layers = 0;
+    ck_assert(!blip2_config_check("c.yaml", &c, &e));
+    ck_assert_str_eq(e.text, "c.yaml: qformer.layers: expected at least 1, found 0");
+}
+END_TEST
+
 START_TEST(a_table_of_positions_of_another_grid_is_resized)
 {
     blip2_config c = small();
@@ -381,6 +401,7 @@ Suite *suite_model_file(void)
     tcase_add_test(c, equal_models_are_equal_files);
     tcase_add_test(c, checkpoints_carry_the_moments_and_load_as_models);
     tcase_add_test(c, a_tower_is_taken_from_another_model);
+    tcase_add_test(c, parts_that_a_model_does_not_have_need_no_sizes);
     tcase_add_test(c, a_table_of_positions_of_another_grid_is_resized);
     tcase_add_test(d, an_edited_file_opens_without_its_seal);
     tcase_add_test(d, missing_parameters_are_named_all_together);
