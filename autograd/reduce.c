@@ -48,23 +48,34 @@ static void add_up_split(long n, long step, long width, const real *x, double *t
     }
 }
 
-/* A thread owns some columns of some y[o]; where these are few, it owns one block of their sums. */
+/* Some columns of one y[o]: those that begin at `first`. */
+static void put_sums(long width, double factor, const double *total, real beta, real *y)
+{
+    for (long c = 0; c < width; c++) {
+        real sum = (real)(factor * total[c]);
+        y[c] = beta == 0 ? sum : y[c] + sum;
+    }
+}
+
+/* A thread owns some columns of some y[o]; where these are few, it owns one block of their sums. The two loops are apart
+ * because a region inside a region that is not parallel would make new threads each time.                      */
 void sum_axis_cpu(long O, long n, long I, double factor, const real *x, real beta, real *y)
 {
     long across = (I + WIDE - 1) / WIDE, units = O * across;
     bool large = O * n * I > AG_PARALLEL_MIN, split = large && units < PARTS;
-    #pragma omp parallel for if (large && !split)
+    double total[WIDE];
+    for (long u = 0; split && u < units; u++) {
+        long o = u / across, first = u % across * WIDE, width = I - first < WIDE ? I - first : WIDE;
+        add_up_split(n, I, width, x + o*n*I + first, total);
+        put_sums(width, factor, total, beta, y + o*I + first);
+    }
+    if (split)
+        return;
+    #pragma omp parallel for if (large) private(total)
     for (long u = 0; u < units; u++) {
         long o = u / across, first = u % across * WIDE, width = I - first < WIDE ? I - first : WIDE;
-        double total[WIDE];
-        if (split)
-            add_up_split(n, I, width, x + o*n*I + first, total);
-        else
-            add_up(n, I, width, x + o*n*I + first, total);
-        for (long c = 0; c < width; c++) {
-            real sum = (real)(factor * total[c]), *to = y + o*I + first + c;
-            *to = beta == 0 ? sum : *to + sum;
-        }
+        add_up(n, I, width, x + o*n*I + first, total);
+        put_sums(width, factor, total, beta, y + o*I + first);
     }
 }
 
