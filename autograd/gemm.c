@@ -63,6 +63,8 @@ static void tile(const product *p, long tm, long tn, long i)
 void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real *A, long lda,
              const real *B, long ldb, double beta, real *C, long ldc)
 {
+    if (M <= 0 || N <= 0)
+        return;
     const product p = { ta, tb, M, N, K, lda, ldb, ldc, alpha, beta, A, B, C };
     double work = 2.0 * (double)M * (double)N * (double)K;
     long tm = edge(M, 256), tn = edge(N, 384), tiles;
@@ -73,8 +75,6 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
         long *longer = tm >= tn ? &tm : &tn;
         *longer = (*longer / 2 + 15) / 16 * 16;
     }
-    if (tiles <= 0)
-        return;
     if (work < 4e5 || omp_in_parallel()) {  /* OpenBLAS itself stays on one thread in both cases */
         for (long i = 0; i < tiles; i++)
             tile(&p, tm, tn, i);
