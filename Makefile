@@ -76,7 +76,7 @@ golden: bin/golden bin/golden-f64    ## compare with reference values: make gold
 	@bin/golden-f64 $(DIR)
 	@bin/golden $(DIR)
 
-demo: all                            ## train a small BLIP-2 from nothing and show what it learned (about 10 minutes)
+demo: all                            ## train a small BLIP-2 from nothing and show what it learned (about 5 minutes)
 	@sh tools/demo.sh
 
 demo-compare: all                    ## stage 2 from stage 1 against stage 2 from scratch, at equal steps

@@ -229,9 +229,5 @@ typedef struct ag_check {
     char trouble[256];                 /* a failed property, empty if none */
 } ag_check;
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed);
-/* The same for anything that builds a tensor from leaves that live elsewhere (a store): one random direction
- * a leaf, or every element. The largest error as above; t is reset for every build. */
-double ag_gradcheck(tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, int n, tensor *const *leaves,
-                    bool every_element, uint64_t seed, int *worst_leaf);
 #pragma GCC visibility pop
 #endif

@@ -192,45 +192,6 @@ static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, l
     return largest > 0 ? worst / largest : INFINITY;  /* a gradient that is zero everywhere shows nothing */
 }
 
-/* ---- anything built from leaves that live elsewhere ------------------------------------------------- */
-struct whole { tape *t; tensor *(*make)(tape *, void *); void *ctx; const real *cotangent; };
-
-static double whole_value(void *ctx)
-{
-    struct whole *w = ctx;
-    ag_reset(w->t);
-    bool was = ag_record_on(w->t, false);
-    tensor *y = w->make(w->t, w->ctx);
-    ag_record_on(w->t, was);
-    return dot(y->size, y->data, w->cotangent);
-}
-
-double ag_gradcheck(tape *t, tensor *(*make)(tape *t, void *ctx), void *ctx, int n, tensor *const *leaves,
-                    bool every_element, uint64_t seed, int *worst_leaf)
-{
-    ag_reset(t);
-    tensor *y = make(t, ctx);
-    real *cotangent = mem_new((size_t)y->size * sizeof *cotangent);
-    if (!cotangent)
-        ag_fail("gradcheck", "out of memory for %ld numbers", y->size);
-    for (long i = 0; i < y->size; i++)
-        cotangent[i] = y->size == 1 ? 1 : (real)ag_normal(ag_mix(seed, 2), (uint64_t)i);
-    struct whole w = { t, make, ctx, cotangent };
-    ag_backward_from(t, 1, &y, (const real *const[]){ cotangent });
-    double worst = 0;
-    for (int i = 0; i < n; i++) {
-        const real *g = ag_grad(leaves[i]);
-        double d = worst_of(whole_value, &w, leaves[i]->data, g, leaves[i]->size,
-                            every_element ? leaves[i]->size : 0, every_element ? 0 : 1,
-                            ag_mix(seed, 50 + (uint64_t)i));
-        if (worst_leaf && (d > worst || i == 0))
-            *worst_leaf = i;
-        worst = fmax(worst, d);
-    }
-    mem_free(cotangent);
-    return worst;
-}
-
 /* ---- properties ------------------------------------------------------------------------------------- */
 static void trouble(ag_probe *p, const char *what, const char *of)
 {
