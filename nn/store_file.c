@@ -58,11 +58,13 @@ static void find_unknown(const nn_store *s, h5 *f, const char *const *others, er
     h5_list_free(names, count);
 }
 
-/* Another shape may be one that `fit` can take; it is asked when the data are read. */
-static bool may_fit(h5 *f, const char *name, nn_fit fit, h5_shape *shape)
+/* Another shape may be one that `fit` can take, if it has as many axes and the same width; it is asked when the data
+ * are read.                                                                                                     */
+static bool may_fit(h5 *f, const char *name, nn_fit fit, const tensor *x, h5_shape *shape)
 {
     error e;
-    return fit && h5_find(f, name, shape, &e) && shape->type == H5_REALS;
+    return fit && x->ndim > 1 && h5_find(f, name, shape, &e) && shape->type == H5_REALS && shape->ndim == x->ndim
+        && shape->dim[x->ndim - 1] == x->dim[x->ndim - 1];
 }
 
 static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, error *e)
@@ -78,7 +80,8 @@ static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const
             continue;
         met++;
         nn_dataset(p->name, name);
-        if (!h5_expect(f, name, H5_REALS, p->value->ndim, p->value->dim, &one) && !may_fit(f, name, fit, &shape))
+        const tensor *x = p->value;
+        if (!h5_expect(f, name, H5_REALS, x->ndim, x->dim, &one) && !may_fit(f, name, fit, x, &shape))
             error_line(e, "%s", one.text);
     }
     if (!met)
@@ -108,7 +111,7 @@ static bool read_one(h5 *f, const nn_entry *p, nn_fit fit, void *ctx, error *e)
     nn_dataset(p->name, name);
     if (h5_read(f, name, H5_REALS, x->ndim, x->dim, x->data, e))
         return true;
-    if (!may_fit(f, name, fit, &shape))
+    if (!may_fit(f, name, fit, x, &shape))
         return false;
     real *data = mem_new((size_t)shape.size * sizeof *data);
     if (!data)
