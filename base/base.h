@@ -37,7 +37,8 @@ bool error_line(error *e, const char *format, ...) __attribute__((format(printf,
 bool error_head(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
                                         /* puts the headline before the lines collected so far; false */
 bool error_close(error *e, error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
-                                        /* true if no line was collected; a single one becomes the error, without headline */
+                                        /* true if no line was collected; a single one becomes the error,
+                                         * without headline */
 
 /* A name from a file, safe to print: control characters and broken UTF-8 as \xNN, cut at 200 bytes. */
 #define QUOTE(s) error_quote((char[BASE_QUOTE]){ 0 }, (s))

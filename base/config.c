@@ -223,7 +223,8 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     } else if (k->type == CONFIG_LIST && event->type == YAML_SEQUENCE_START_EVENT)
         read_list(w, k, path, target);
     else if (scalar && k->type != CONFIG_LIST) {
-        if (!config_take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why, sizeof why))
+        if (!config_take(k, target, text, event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, why,
+                         sizeof why))
             problem(r, &at, "%s: %s", path, why);
     } else {
         problem(r, &at, "%s: expected %s, found %s", path,

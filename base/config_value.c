@@ -1,4 +1,4 @@
-/* config_value.c - one value of a configuration: what a text may say as a number, a choice, a list's item (base.h). */
+/* config_value.c - one value of a configuration: what a text may say as a number, a choice, an item. */
 #include "base/internal.h"
 #include <ctype.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* file.c - reading regular files, and writing files whole or not at all (base.h).
  *
- * Output goes to NAME.tmp.PID in the folder of NAME: write, fsync, rename, fsync of the folder. A reader sees the old
- * file or the new one, never a part; a process that is killed leaves its temporary file, which the next writer of the
- * same name, or file_sweep, removes. Every call of the system passes through one of the try_ functions, where a test
- * can make the n-th one fail.                                                                                  */
+ * Output goes to NAME.tmp.PID in the folder of NAME: write, fsync, rename, fsync of the folder. A reader sees
+ * the old file or the new one, never a part; a process that is killed leaves its temporary file, which the
+ * next writer of the same name, or file_sweep, removes. Every call of the system passes through one of the
+ * try_ functions, where a test can make the n-th one fail. */
 #include "base/base.h"
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ struct file_out {
     char path[PATH_MAX], temporary[PATH_MAX + 32];
 };
 
-/* ---- the system, with a place for tests to break it ---------------------------------------------------------- */
+/* ---- the system, with a place for tests to break it ---------------------------------------------------- */
 static _Atomic long calls, fail_at;
 static _Atomic int fail_number;
 static _Atomic bool fail_on;
@@ -93,7 +93,7 @@ static int try_rename(const char *from, const char *to)
     return status;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 int file_open(const char *path, long *bytes, error *e)
 {
     struct stat about;
@@ -148,7 +148,7 @@ void *file_load(const char *path, long limit, long *bytes, error *e)
     return all;
 }
 
-/* ---- stale temporary files ------------------------------------------------------------------------------------- */
+/* ---- stale temporary files ----------------------------------------------------------------------------- */
 /* Is `entry` PREFIX.tmp.PID (any PREFIX if NULL) of a process that is gone? */
 static bool stale(const char *entry, const char *prefix)
 {
@@ -187,7 +187,7 @@ long file_sweep(const char *folder)
     return sweep(folder, NULL);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 /* Splits path: the folder into to (PATH_MAX), the name is returned. */
 static const char *split(const char *path, char *to)
 {
@@ -199,7 +199,8 @@ static const char *split(const char *path, char *to)
     return slash ? slash + 1 : path;
 }
 
-/* The place of the output: a link is followed to the file that is to be replaced, which must be a regular one. */
+/* The place of the output: a link is followed to the file that is to be replaced, which must be a regular
+ * one. */
 static bool place(file_out *f, const char *path, error *e)
 {
     struct stat about;
@@ -325,7 +326,8 @@ bool file_finish(file_out *f, error *e)
         unlink(f->temporary);
         error_set(e, "%s: cannot be written; %s", QUOTE(f->path), strerror(f->failed));
     } else if (!sync_folder(f->path)) {
-        ok = error_set(e, "%s: is written, but its folder cannot be flushed; %s", QUOTE(f->path), strerror(errno));
+        ok = error_set(e, "%s: is written, but its folder cannot be flushed; %s", QUOTE(f->path),
+                       strerror(errno));
     }
     mem_free(f);
     return ok;

@@ -1,8 +1,9 @@
 /* h5.c - reading named arrays out of HDF5 files whose content is not trusted (base.h).
  *
- * Nothing is read before it is known to be what is asked for: exact names, hard links, plain storage, few filters, the
- * expected shape, sizes by checked arithmetic and within the file. The data of contiguous datasets, which is what
- * h5_create writes, does not pass through HDF5: it is read here and compared with its digest.                    */
+ * Nothing is read before it is known to be what is asked for: exact names, hard links, plain storage, few
+ * filters, the expected shape, sizes by checked arithmetic and within the file. The data of contiguous
+ * datasets, which is what h5_create writes, does not pass through HDF5: it is read here and compared with its
+ * digest. */
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
 #include <errno.h>
@@ -21,7 +22,7 @@ struct h5 {
 };
 enum { NAME_LIMIT = 1024, BLOCK = 1 << 14, DEFLATE_RATIO = 1032 };
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 static bool open_checked(h5 *f, const char *path, error *e)
 {
     long bytes;
@@ -93,7 +94,7 @@ hid_t h5_handle(const h5 *f)
     return f->file;
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------------------- */
 h5_kind h5_look(h5 *f, const char *name)
 {
     char part[NAME_LIMIT + 1];
@@ -128,7 +129,7 @@ h5_kind h5_has(h5 *f, const char *name)
     return kind;
 }
 
-/* ---- what a dataset is ----------------------------------------------------------------------------------------------- */
+/* ---- what a dataset is --------------------------------------------------------------------------------- */
 typedef struct array {                 /* an open dataset that passed every check */
     hid_t id, type;
     h5_shape shape;
@@ -155,7 +156,8 @@ static bool check_type(h5 *f, const char *name, array *a, error *e)
     bool positive = H5Tget_sign(a->type) == H5T_SGN_NONE;
     if (!plain || (positive && width == 8))
         return wrong(f, name, e, "type; expected float, int or uint8, found another");
-    a->shape.type = width == 8 || (positive && width == 4) ? H5_LONGS : positive && width == 1 ? H5_BYTES : H5_INTS;
+    bool wide = width == 8 || (positive && width == 4);
+    a->shape.type = wide ? H5_LONGS : positive && width == 1 ? H5_BYTES : H5_INTS;
     return true;
 }
 
@@ -177,7 +179,8 @@ static bool check_space(h5 *f, const char *name, array *a, error *e)
             return wrong(f, name, e, "shape; too large to be true");
         a->shape.dim[i] = (long)dim[i];
     }
-    if (__builtin_mul_overflow((uint64_t)a->shape.size, (uint64_t)a->shape.width, &a->bytes) || a->bytes > LONG_MAX / 8)
+    if (__builtin_mul_overflow((uint64_t)a->shape.size, (uint64_t)a->shape.width, &a->bytes)
+        || a->bytes > LONG_MAX / 8)
         return wrong(f, name, e, "shape; too large to be true");
     return true;
 }
@@ -200,13 +203,14 @@ static bool check_filters(hid_t created, bool *deflated)
 static bool check_storage(h5 *f, const char *name, array *a, error *e)
 {
     hid_t created = H5Dget_create_plist(a->id);
-    bool deflated = false, filters = check_filters(created, &deflated), outside = H5Pget_external_count(created) != 0;
+    bool deflated = false, filters = check_filters(created, &deflated);
+    bool outside = H5Pget_external_count(created) != 0;
     H5D_layout_t layout = H5Pget_layout(created);
     H5Pclose(created);
     if (outside || (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED))
-        return wrong(f, name, e, "storage; expected contiguous or chunked in this file, found external, virtual or compact");
+        return wrong(f, name, e, "storage; neither contiguous nor chunked, or in another file");
     if (!filters)
-        return wrong(f, name, e, "storage; expected no filter but deflate, shuffle and fletcher32, found another");
+        return wrong(f, name, e, "storage; a filter that is not deflate, shuffle or fletcher32");
     a->contiguous = layout == H5D_CONTIGUOUS;
     uint64_t stored = H5Dget_storage_size(a->id);
     uint64_t most = deflated && stored < UINT64_MAX / DEFLATE_RATIO ? stored * DEFLATE_RATIO : stored;
@@ -226,9 +230,11 @@ static bool array_open(h5 *f, const char *name, array *a, error *e)
 {
     *a = (array){ .id = -1, .type = -1 };
     h5_kind kind = h5_look(f, name);
-    if (kind != H5_DATASET)
-        return wrong(f, name, e, kind == H5_NOTHING ? "missing" : kind == H5_GROUP ? "expected a dataset, found a group"
-                     : "expected a dataset, found a link or another object");
+    if (kind != H5_DATASET) {
+        const char *found = kind == H5_GROUP ? "expected a dataset, found a group"
+            : "expected a dataset, found a link or another object";
+        return wrong(f, name, e, kind == H5_NOTHING ? "missing" : found);
+    }
     a->id = H5Dopen2(f->file, name, H5P_DEFAULT);
     if (a->id < 0)
         return h5_failed(e, f->path, name, "cannot be opened");
@@ -251,7 +257,7 @@ bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e)
     return ok;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 static hid_t memory_type(h5_type as)
 {
     return as == H5_REALS ? (sizeof(real) == 4 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE)
@@ -349,7 +355,8 @@ static bool same_type(h5 *f, const char *name, h5_type found, h5_type as, error 
     static const char *const names[] = { "float", "int", "int", "uint8" };
     bool ints = found != H5_REALS && (as == H5_INTS || as == H5_LONGS);
     return found == as || ints
-        || error_set(e, "%s: %s: type; expected %s, found %s", QUOTE(f->path), QUOTE(name), names[as], names[found]);
+        || error_set(e, "%s: %s: type; expected %s, found %s", QUOTE(f->path), QUOTE(name), names[as],
+                     names[found]);
 }
 
 /* Reads into `to`, or only looks whether it could where that is NULL. */

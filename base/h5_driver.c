@@ -1,9 +1,10 @@
-/* h5_driver.c - HDF5's way to our files: a virtual file driver (H5FDpublic.h), the lock, the library's messages.
+/* h5_driver.c - HDF5's way to our files: a virtual file driver, the library's lock and messages.
  *
- * Why not the library's own driver: (1) it reports a full disk in the middle of H5Fclose, which leaves the file half
- * closed and crashes at exit. Ours takes every write and remembers the failure (file.c); HDF5 closes in peace and the
- * temporary file is thrown away. (2) When reading, what is asked for beyond HDF5's part of the file is refused. (3) It
- * offers no metadata accumulator, in which damaged files crashed the library.                                     */
+ * Why not the library's own driver: (1) it reports a full disk in the middle of H5Fclose, which leaves the
+ * file half closed and crashes at exit. Ours takes every write and remembers the failure (file.c); HDF5
+ * closes in peace and the temporary file is thrown away. (2) When reading, what is asked for beyond HDF5's
+ * part of the file is refused. (3) It offers no metadata accumulator, in which damaged files crashed the
+ * library. */
 #include "base/internal.h"
 #include <pthread.h>
 #include <string.h>
@@ -74,7 +75,8 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
     return 0;
 }
 
-static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t at, size_t size, const void *from)
+static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t at, size_t size,
+                           const void *from)
 {
     (void)type, (void)transfer;
     driver *d = (driver *)file;
@@ -137,9 +139,9 @@ bool h5_superblock_end(int fd, long bytes, uint64_t *end)
     return start == 0;
 }
 
-/* ---- the library's lock and messages ------------------------------------------------------------------------------ */
+/* ---- the library's lock and messages ------------------------------------------------------------------- */
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-static struct { H5E_auto2_t print; void *data; } host;     /* the host program's printer of messages, kept for it */
+static struct { H5E_auto2_t print; void *data; } host;     /* the host program's printer of messages */
 
 void h5_lock(void)
 {

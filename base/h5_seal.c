@@ -1,8 +1,9 @@
-/* h5_seal.c - digests behind HDF5's end of file: a changed byte is found before HDF5 parses it or a number is used.
+/* h5_seal.c - digests behind HDF5's end of file: a changed byte is found before it is parsed or used.
  *
- * The seal is a row of little-endian 64-bit words: BEGIN, version 1, bytes of HDF5's part, XXH3-64 of the metadata (all
- * bytes that belong to no dataset's data, in order), number of datasets, then offset, bytes and XXH3-64 of the data
- * of each, ascending; XXH3-64 of all words so far; number of bytes of the seal; END. HDF5 ignores what stands there. */
+ * The seal is a row of little-endian 64-bit words: BEGIN, version 1, bytes of HDF5's part, XXH3-64 of the
+ * metadata (all bytes that belong to no dataset's data, in order), number of datasets, then offset, bytes and
+ * XXH3-64 of the data of each, ascending; XXH3-64 of all words so far; number of bytes of the seal; END. HDF5
+ * ignores what stands there. */
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
 #include <endian.h>
@@ -41,7 +42,7 @@ bool h5_seal_add(h5_seal *s, h5_span span)
     return true;
 }
 
-/* ---- the metadata: what lies between the spans ------------------------------------------------------------------- */
+/* ---- the metadata: what lies between the spans --------------------------------------------------------- */
 typedef struct source { int fd; file_out *out; } source;   /* reading, or reading back */
 
 static bool digest_gap(XXH3_state_t *x, source from, uint64_t at, uint64_t to)
@@ -49,7 +50,8 @@ static bool digest_gap(XXH3_state_t *x, source from, uint64_t at, uint64_t to)
     char block[BLOCK];
     while (at < to) {
         long n = to - at < BLOCK ? (long)(to - at) : BLOCK;
-        bool ok = from.out ? file_read_back(from.out, (long)at, block, n) : file_read_at(from.fd, (long)at, block, n);
+        bool ok = from.out ? file_read_back(from.out, (long)at, block, n)
+            : file_read_at(from.fd, (long)at, block, n);
         if (!ok)
             return false;
         XXH3_64bits_update(x, block, (size_t)n);
@@ -74,7 +76,7 @@ static bool digest_metadata(const h5_seal *s, source from, uint64_t *digest)
     return true;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 static int by_offset(const void *a, const void *b)
 {
     uint64_t x = ((const h5_span *)a)->offset, y = ((const h5_span *)b)->offset;
@@ -103,7 +105,7 @@ bool h5_seal_write(h5_seal *s, file_out *out)
     return true;
 }
 
-/* ---- checking ------------------------------------------------------------------------------------------------------ */
+/* ---- checking ------------------------------------------------------------------------------------------ */
 /* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged. */
 static uint64_t *load(int fd, uint64_t end, uint64_t bytes)
 {
@@ -143,7 +145,8 @@ bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *seale
     if (!h5_superblock_end(fd, bytes, &s->end))
         return error_set(e, "%s: not an HDF5 file that can be read here", QUOTE(path));
     if (s->end > (uint64_t)bytes)
-        return error_set(e, "%s: truncated; expected %llu bytes, found %ld", QUOTE(path), (unsigned long long)s->end, bytes);
+        return error_set(e, "%s: truncated; expected %llu bytes, found %ld", QUOTE(path),
+                         (unsigned long long)s->end, bytes);
     *sealed = s->end < (uint64_t)bytes;
     if (!*sealed)
         return true;

@@ -1,12 +1,12 @@
 /* h5_walk.c - lists of names and attributes of HDF5 files that are not trusted (base.h).
  *
- * Groups may hold each other, so the walk is bounded in depth and in the number of names it looks at.            */
+ * Groups may hold each other, so the walk is bounded in depth and in the number of names it looks at. */
 #include "base/internal.h"
 #include <string.h>
 
 enum { NAMES = 100000, DEPTH = 32, TEXT_LIMIT = 16 << 20 };
 
-/* ---- lists ---------------------------------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------------------------- */
 typedef struct names { char **at; long count, room; bool full; } names;
 
 static bool append(names *list, char *name)
@@ -46,7 +46,7 @@ typedef struct search { h5 *f; names found; long seen; error *e; } search;
 
 static bool walk(search *s, hid_t group, const char *path, int depth);
 
-/* One name of a group: what is below it, or itself; links that are not hard count as themselves and fail when read. */
+/* One name of a group: what is below it, or itself; other links than hard ones fail when they are read. */
 static bool enter(search *s, hid_t group, const char *path, const char *name, int depth)
 {
     H5L_info_t info;
@@ -72,8 +72,8 @@ static bool walk(search *s, hid_t group, const char *path, int depth)
     if (!ok)
         h5_failed(s->e, h5_path(s->f), path, "cannot be listed");
     else if (here.full || depth > DEPTH || (s->seen += here.count) > NAMES)
-        ok = error_set(s->e, "%s: %s: too many names or too deep; at most %d names and %d levels", QUOTE(h5_path(s->f)),
-                       QUOTE(path), NAMES, DEPTH);
+        ok = error_set(s->e, "%s: %s: too many names or too deep; at most %d names and %d levels",
+                       QUOTE(h5_path(s->f)), QUOTE(path), NAMES, DEPTH);
     for (long i = 0; ok && i < here.count; i++)
         ok = enter(s, group, path, here.at[i], depth);
     h5_list_free(here.at, here.count);
@@ -85,7 +85,8 @@ char **h5_list(h5 *f, const char *group, long *count, error *e)
     search s = { .f = f, .e = e };
     h5_lock();
     hid_t id = h5_look(f, group) == H5_GROUP ? H5Gopen2(h5_handle(f), *group ? group : "/", H5P_DEFAULT) : -1;
-    bool ok = id >= 0 ? walk(&s, id, group, 0) : error_set(e, "%s: %s: no such group", QUOTE(h5_path(f)), QUOTE(group));
+    bool ok = id >= 0 ? walk(&s, id, group, 0)
+        : error_set(e, "%s: %s: no such group", QUOTE(h5_path(f)), QUOTE(group));
     H5Gclose(id);
     h5_unlock();
     if (ok && !s.found.at && !(s.found.at = mem_new(sizeof(char *))))
@@ -98,7 +99,7 @@ char **h5_list(h5 *f, const char *group, long *count, error *e)
     return s.found.at;
 }
 
-/* ---- attributes ------------------------------------------------------------------------------------------------------- */
+/* ---- attributes ---------------------------------------------------------------------------------------- */
 /* Opens an attribute of one element; -1: missing or another shape. */
 static hid_t attribute_open(h5 *f, const char *object, const char *name)
 {
@@ -138,8 +139,8 @@ static char *fixed_text(hid_t attribute, hid_t type)
 
 static bool no_attribute(h5 *f, const char *object, const char *name, const char *expected, error *e)
 {
-    return error_set(e, "%s: %s%sattribute %s: missing or of another type; expected %s", QUOTE(h5_path(f)), QUOTE(object),
-                     *object ? ": " : "", name, expected);
+    return error_set(e, "%s: %s%sattribute %s: missing or of another type; expected %s", QUOTE(h5_path(f)),
+                     QUOTE(object), *object ? ": " : "", name, expected);
 }
 
 char *h5_text(h5 *f, const char *object, const char *attribute, error *e)

@@ -1,8 +1,8 @@
-/* h5_write.c - writing named arrays (base.h): HDF5 lays the file out, the data are written here and digested on the way.
+/* h5_write.c - writing named arrays (base.h): HDF5 lays the file out, the data are written and digested here.
  *
- * Equal content gives equal files: no times, no addresses that depend on anything but the order of the calls. A
- * dataset's space is allocated when it is made and never filled by HDF5, so its place is known and a model larger
- * than memory can be written tensor by tensor.                                                                   */
+ * Equal content gives equal files: no times, no addresses that depend on anything but the order of the calls.
+ * A dataset's space is allocated when it is made and never filled by HDF5, so its place is known and a model
+ * larger than memory can be written tensor by tensor. */
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
 #include <string.h>
@@ -32,7 +32,7 @@ static bool good(const h5_out *f)
     return !f->failed && file_good(f->file);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 static bool open_output(h5_out *f, const char *path, error *e)
 {
     if (!(f->path = mem_text("%s", path)))
@@ -80,7 +80,7 @@ h5_out *h5_create(const char *path, error *e)
     return f;
 }
 
-/* ---- datasets ------------------------------------------------------------------------------------------------------------- */
+/* ---- datasets ------------------------------------------------------------------------------------------ */
 /* Makes the groups that name stands in. */
 static bool make_groups(h5_out *f, const char *name)
 {
@@ -101,7 +101,7 @@ static bool make_groups(h5_out *f, const char *name)
     return true;
 }
 
-/* A contiguous dataset whose space is allocated and never filled; its place in the file, HADDR_UNDEF: failed. */
+/* A contiguous dataset whose space is allocated and never filled; its place, HADDR_UNDEF: failed. */
 static haddr_t make_dataset(h5_out *f, const char *name, hid_t type, int ndim, const long *dim)
 {
     hsize_t extent[H5_DIMS];
@@ -132,7 +132,7 @@ static bool fits_float(const void *data, long n)
     return fits;
 }
 
-/* Writes n elements of `width` bytes at a place of the file, reals as floats if they are to be narrowed; their digest. */
+/* Writes n elements of `width` bytes at a place, reals as floats if they are to be narrowed; their digest. */
 static uint64_t put(h5_out *f, haddr_t at, long n, const void *data, long width, bool narrow)
 {
     XXH3_state_t digest;
@@ -152,14 +152,16 @@ static uint64_t put(h5_out *f, haddr_t at, long n, const void *data, long width,
     return XXH3_64bits_digest(&digest);
 }
 
-static void write_locked(h5_out *f, const char *name, h5_type type, int ndim, const long *dim, const void *data)
+static void write_locked(h5_out *f, const char *name, h5_type type, int ndim, const long *dim,
+                         const void *data)
 {
     long n = 1;
     for (int i = 0; i < ndim; i++)
         n *= dim[i];
     bool narrow = type == H5_REALS && sizeof(real) > sizeof(float) && fits_float(data, n);
-    hid_t stored = type == H5_INTS ? H5T_STD_I32LE : type == H5_LONGS ? H5T_STD_I64LE : type == H5_BYTES ? H5T_STD_U8LE
-        : narrow || sizeof(real) == sizeof(float) ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
+    bool single = narrow || sizeof(real) == sizeof(float);
+    hid_t stored = type == H5_INTS ? H5T_STD_I32LE : type == H5_LONGS ? H5T_STD_I64LE
+        : type == H5_BYTES ? H5T_STD_U8LE : single ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
     if (!make_groups(f, name))
         return;
     haddr_t at = make_dataset(f, name, stored, ndim, dim);
@@ -189,7 +191,7 @@ void h5_link(h5_out *f, const char *name, const char *of)
     h5_unlock();
 }
 
-/* ---- attributes of the root ------------------------------------------------------------------------------------------------- */
+/* ---- attributes of the root ---------------------------------------------------------------------------- */
 static void write_attribute(h5_out *f, const char *name, hid_t type, const void *value)
 {
     hid_t space = H5Screate(H5S_SCALAR);
@@ -221,7 +223,7 @@ void h5_write_number(h5_out *f, const char *attribute, long value)
     h5_unlock();
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------------------- */
+/* ---- closing ------------------------------------------------------------------------------------------- */
 bool h5_finish(h5_out *f, error *e)
 {
     h5_lock();

@@ -1,4 +1,4 @@
-/* internal.h - what the files of this folder share: of configurations, and of HDF5 files the driver, the seal, the lock. */
+/* internal.h - what files of this folder share: values of configurations; HDF5's driver, seal and lock. */
 #ifndef BASE_INTERNAL_H
 #define BASE_INTERNAL_H
 #include "base/base.h"
@@ -11,10 +11,10 @@ bool config_take(const config_key *k, void *target, const char *text, bool quote
 typedef struct h5_io {
     int fd;                            /* reading */
     file_out *out;                     /* writing; NULL when reading */
-    uint64_t end;                      /* reading: bytes of HDF5's part; writing: set when HDF5 closes the file */
+    uint64_t end;  /* reading: bytes of HDF5's part; writing: set when HDF5 closes the file */
 } h5_io;
 hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
-bool h5_superblock_end(int fd, long bytes, uint64_t *end);     /* the end of file that the superblock states */
+bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end of file that the superblock states */
 
 /* The seal behind HDF5's end of file (h5_seal.c). */
 typedef struct h5_span { uint64_t offset, bytes, digest; } h5_span;

@@ -88,15 +88,18 @@ static void check_sizes(const char *file, const blip2_config *c, error *e)
     const blip2_opt_config *o = &c->opt;
     bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0, opt = c->llm == BLIP2_LLM_OPT;
     const struct { const char *key; long size; bool needed; } sizes[] = {
-        { "vit.image_size", v->image_size, vit }, { "vit.patch", v->patch, vit }, { "vit.width", v->width, vit },
-        { "vit.depth", v->depth, vit }, { "vit.heads", v->heads, vit }, { "vit.hidden", v->hidden, vit },
+        { "vit.image_size", v->image_size, vit }, { "vit.patch", v->patch, vit },
+        { "vit.width", v->width, vit }, { "vit.depth", v->depth, vit },
+        { "vit.heads", v->heads, vit }, { "vit.hidden", v->hidden, vit },
         { "qformer.width", q->width, qformer }, { "qformer.encoder_width", q->memory_width, qformer && !vit },
         { "qformer.layers", q->layers, qformer }, { "qformer.heads", q->heads, qformer },
         { "qformer.hidden", q->hidden, qformer },
         { "qformer.cross_attention_freq", q->cross_attention_freq, qformer },
-        { "qformer.vocab", q->vocab, qformer && q->text }, { "qformer.positions", q->positions, qformer && q->text },
+        { "qformer.vocab", q->vocab, qformer && q->text },
+        { "qformer.positions", q->positions, qformer && q->text },
         { "opt.vocab", o->vocab, opt }, { "opt.width", o->width, opt }, { "opt.layers", o->layers, opt },
-        { "opt.heads", o->heads, opt }, { "opt.hidden", o->hidden, opt }, { "opt.positions", o->positions, opt },
+        { "opt.heads", o->heads, opt }, { "opt.hidden", o->hidden, opt },
+        { "opt.positions", o->positions, opt },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].needed && sizes[i].size < 1)

@@ -1,7 +1,8 @@
 /* store_file.c - a store's parameters and AdamW's moments to and from an HDF5 file, by name (nn.h).
  *
- * Loading looks at everything before it reads anything, so that all that is missing, misshapen or unknown is said in one
- * go. A tied parameter is one dataset with two names; where a file has two datasets, they must hold the same.     */
+ * Loading looks at everything before it reads anything, so that all that is missing, misshapen or unknown is
+ * said in one go. A tied parameter is one dataset with two names; where a file has two datasets, they must
+ * hold the same. */
 #include "nn/nn.h"
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +35,7 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out)
     }
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------ */
+/* ---- looking ------------------------------------------------------------------------------------------- */
 /* Datasets that no parameter has the name of, and that do not stand under one of `others`. */
 static void find_unknown(const nn_store *s, h5 *f, const char *const *others, error *list)
 {
@@ -53,7 +54,8 @@ static void find_unknown(const nn_store *s, h5 *f, const char *const *others, er
         for (int k = 0; others && others[k]; k++)
             known |= nn_has_prefix(name, others[k]);
         if (!known)
-            error_line(list, "%s: %s: unexpected; the model has no such parameter", QUOTE(h5_path(f)), QUOTE(names[i]));
+            error_line(list, "%s: %s: unexpected; the model has no such parameter", QUOTE(h5_path(f)),
+                       QUOTE(names[i]));
     }
     h5_list_free(names, count);
 }
@@ -67,7 +69,8 @@ static bool may_fit(h5 *f, const char *name, nn_fit fit, const tensor *x, h5_sha
         && shape->dim[x->ndim - 1] == x->dim[x->ndim - 1];
 }
 
-static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, error *e)
+static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit,
+                 error *e)
 {
     char name[NN_NAME];
     error one;
@@ -88,8 +91,8 @@ static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const
         error_line(e, "%s: the model has no parameters under \"%s\"", QUOTE(h5_path(f)), QUOTE(prefix));
     if (!*prefix)
         find_unknown(s, f, others, e);
-    return error_close(e, ERROR_RUN, "%s: does not fit the model: %d parameters are missing, unexpected or of another shape",
-                       QUOTE(h5_path(f)), e->lines);
+    return error_close(e, ERROR_RUN, "%s: does not fit the model: %d parameters missing, unexpected or of "
+                       "another shape", QUOTE(h5_path(f)), e->lines);
 }
 
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e)
@@ -97,7 +100,7 @@ bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *o
     return look(s, f, prefix, others, NULL, e);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 static bool out_of_memory(h5 *f, const char *name, error *e)
 {
     return error_set(e, "%s: %s: memory is out", QUOTE(h5_path(f)), QUOTE(name));
@@ -139,19 +142,21 @@ static bool same_numbers(h5 *f, const nn_entry *p, error *e)
         return out_of_memory(f, name, e);
     bool ok = h5_read(f, name, H5_REALS, x->ndim, x->dim, other, e);
     if (ok && memcmp(other, x->data, (size_t)x->size * sizeof *other))
-        ok = error_set(e, "%s: %s: is tied to %s; expected the same numbers, found others", QUOTE(h5_path(f)), QUOTE(name),
-                       QUOTE(of));
+        ok = error_set(e, "%s: %s: is tied to %s; expected the same numbers, found others",
+                       QUOTE(h5_path(f)), QUOTE(name), QUOTE(of));
     mem_free(other);
     return ok;
 }
 
-bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx, error *e)
+bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx,
+             error *e)
 {
     if (!look(s, f, prefix, others, fit, e))
         return false;
     for (long i = 0; i < s->count; i++) {
         const nn_entry *p = &s->entries[i];
-        if (nn_has_prefix(p->name, prefix) && !(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
+        if (nn_has_prefix(p->name, prefix)
+            && !(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
             return false;
     }
     return true;
@@ -174,10 +179,11 @@ bool nn_load_common(nn_store *s, h5 *f, error *e)
     }
     if (!met)
         return error_set(e, "%s: holds no parameter of this model", QUOTE(h5_path(f)));
-    return error_close(e, ERROR_RUN, "%s: %d parameters cannot be taken from it", QUOTE(h5_path(f)), e->lines);
+    return error_close(e, ERROR_RUN, "%s: %d parameters cannot be taken from it", QUOTE(h5_path(f)),
+                       e->lines);
 }
 
-/* ---- AdamW's moments ------------------------------------------------------------------------------------------------ */
+/* ---- AdamW's moments ----------------------------------------------------------------------------------- */
 static bool moments(const nn_store *s, h5_out *to, h5 *from, error *e)
 {
     char name[NN_NAME], full[NN_NAME + 16];

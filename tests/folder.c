@@ -10,7 +10,8 @@ static char root[256];
 
 void folder_begin(void)
 {
-    const char *asked = getenv("TMPDIR"), *where = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";    /* fsync is free there */
+    const char *asked = getenv("TMPDIR");          /* else memory, where fsync is free */
+    const char *where = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
     snprintf(root, sizeof root, "%s/blip2-test-XXXXXX", asked && strlen(asked) < 200 ? asked : where);
     ck_assert_ptr_nonnull(mkdtemp(root));
 }

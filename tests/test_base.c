@@ -9,13 +9,14 @@
 
 static error e;
 
-/* ---- errors --------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------------- */
 START_TEST(names_from_files_are_safe_to_print)
 {
     ck_assert_str_eq(QUOTE("caf\xc3\xa9 \xf0\x9f\x90\xb1"), "caf\xc3\xa9 \xf0\x9f\x90\xb1");
     ck_assert_str_eq(QUOTE("a\nb\x1b[31m\x7f"), "a\\x0ab\\x1b[31m\\x7f");
     ck_assert_str_eq(QUOTE("\xff \xc3( \xc2\x85"), "\\xff \\xc3( \\xc2\\x85");
-    ck_assert_str_eq(QUOTE("\xc0\x80 \xe0\x80\x80 \xed\xa0\x80"), "\\xc0\\x80 \\xe0\\x80\\x80 \\xed\\xa0\\x80");
+    ck_assert_str_eq(QUOTE("\xc0\x80 \xe0\x80\x80 \xed\xa0\x80"),
+                     "\\xc0\\x80 \\xe0\\x80\\x80 \\xed\\xa0\\x80");
     char name[400];
     memset(name, 'a', 399);
     name[399] = 0;
@@ -51,7 +52,7 @@ START_TEST(problems_become_one_line_or_a_list_with_a_headline)
 }
 END_TEST
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------------------------- */
 static bool write_text(const char *path, const char *text)
 {
     file_out *f = file_create(path, &e);
@@ -114,7 +115,7 @@ START_TEST(any_failing_call_leaves_the_old_file_and_no_temporary)
             holds(path, strstr(e.text, "is written, but") ? "new" : "old");
             ck_assert(write_text(path, "old"));
         }
-    ck_assert_int_eq(failed, 6 * 6);               /* open, write, fsync, rename, and open and fsync of the folder */
+    ck_assert_int_eq(failed, 6 * 6);  /* open, write, fsync, rename, and open and fsync of the folder */
 }
 END_TEST
 
@@ -136,7 +137,7 @@ END_TEST
 START_TEST(temporaries_of_dead_processes_are_removed)
 {
     char name[64];
-    close(open(IN_FOLDER("a.tmp.999999999"), O_CREAT | O_WRONLY, 0600));       /* larger than any process number */
+    close(open(IN_FOLDER("a.tmp.999999999"), O_CREAT | O_WRONLY, 0600));  /* larger than any process number */
     close(open(IN_FOLDER("b.tmp.999999999"), O_CREAT | O_WRONLY, 0600));
     sprintf(name, "a.tmp.%ld", (long)getppid());
     close(open(IN_FOLDER(name), O_CREAT | O_WRONLY, 0600));

@@ -1,4 +1,5 @@
-/* test_config.c - configurations are read strictly: what is not meant is refused, all of it in one go, with its place. */
+/* test_config.c - configurations are read strictly: what is not meant is refused, all of it in one go,
+ * with its place. */
 #include "tests/tests.h"
 #include <math.h>
 #include <stdio.h>
@@ -49,8 +50,9 @@ static void refused(const char *text, const char *what)
     ck_assert_msg(strstr(e.text, what) != NULL, "of \"%.200s\" was said: %s", text, e.text);
 }
 
-static const char good[] = "model:\n  size: 336\n  freeze: true\n  text:\n    shade: blue\nrun:\n  task: stage1   # a note\n"
-                           "  init_lr: 1e-4\n  sets: [coco, \"visual genome\"]\nnote: \"two\\nlines\"\n";
+static const char good[] = "model:\n  size: 336\n  freeze: true\n  text:\n    shade: blue\n"
+                           "run:\n  task: stage1   # a note\n  init_lr: 1e-4\n"
+                           "  sets: [coco, \"visual genome\"]\nnote: \"two\\nlines\"\n";
 
 static void is_good(void)
 {
@@ -132,9 +134,12 @@ END_TEST
 
 START_TEST(numbers_are_whole_tokens_in_range)
 {
-    static const char *const bad[] = { "abc", "[1, 2]", "{a: 1}", "\"10\"", "10x", "1.2.3", "1e999", ".nan", ".inf", "nan", "inf",
-        "0x10", "010", "1_000", "999999999999999999999999999999", "", "~", "null", "1e-9999", "1 2", "--1", "+", ".", "e5", "1e" };
-    static const char *const names[] = { "model:\n  size: ", "run:\n  init_lr: ", "run:\n  plain: ", "run:\n  seed: " };
+    static const char *const bad[] = {
+        "abc", "[1, 2]", "{a: 1}", "\"10\"", "10x", "1.2.3", "1e999", ".nan", ".inf", "nan", "inf", "0x10",
+        "010", "1_000", "999999999999999999999999999999", "", "~", "null", "1e-9999", "1 2", "--1", "+", ".",
+        "e5", "1e" };
+    static const char *const names[] = { "model:\n  size: ", "run:\n  init_lr: ", "run:\n  plain: ",
+                                         "run:\n  seed: " };
     char text[200];
     for (int n = 0; n < 4; n++)
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -146,16 +151,19 @@ START_TEST(numbers_are_whole_tokens_in_range)
     refused("model:\n  size: 1e2\n", "expected a whole number");
     refused("model:\n  size: 2.0\n", "expected a whole number");
     refused("run:\n  init_lr: -1e-9\n", "from 0 to 1");
-    ck_assert(take("run:\n  plain: -.5\n  init_lr: 1.\n  seed: -7\n") && s.plain == -0.5 && s.lr == 1 && s.seed == -7);
+    ck_assert(take("run:\n  plain: -.5\n  init_lr: 1.\n  seed: -7\n") && s.plain == -0.5 && s.lr == 1
+              && s.seed == -7);
 }
 END_TEST
 
 START_TEST(other_values_are_taken_only_as_their_type)
 {
-    refused("model:\n  freeze: maybe\n", "cfg.yaml:2:11: model.freeze: expected true or false, found \"maybe\"");
+    refused("model:\n  freeze: maybe\n",
+            "cfg.yaml:2:11: model.freeze: expected true or false, found \"maybe\"");
     refused("model:\n  freeze: 2\n", "true or false");
     refused("model:\n  freeze: \"true\"\n", "true or false");
-    refused("model:\n  text:\n    shade: pink\n", "cfg.yaml:3:12: model.text.shade: expected one of: red green blue; found \"pink\"");
+    refused("model:\n  text:\n    shade: pink\n",
+            "cfg.yaml:3:12: model.text.shade: expected one of: red green blue; found \"pink\"");
     refused("model:\n  text:\n    shade: red green\n", "expected one of");
     refused("run:\n  task: [a, b]\n", "run.task: expected one value, found a list");
     refused("run:\n  task: {a: b}\n", "expected one value, found a section");
@@ -220,7 +228,8 @@ END_TEST
 
 START_TEST(all_problems_are_reported_together)
 {
-    refused("model:\n  size: x\n  freeze: 3\nrun:\n  sede: 1\n", "cfg.yaml: 3 problems\n  cfg.yaml:2:9: model.size: ");
+    refused("model:\n  size: x\n  freeze: 3\nrun:\n  sede: 1\n",
+            "cfg.yaml: 3 problems\n  cfg.yaml:2:9: model.size: ");
     ck_assert_ptr_nonnull(strstr(e.text, "\n  cfg.yaml:3:11: model.freeze: "));
     ck_assert_ptr_nonnull(strstr(e.text, "\n  cfg.yaml:5:3: run.sede: unknown key, did you mean run.seed?"));
     refused("model:\n  size: x\n", "cfg.yaml:2:9: model.size: ");
@@ -230,7 +239,8 @@ END_TEST
 
 START_TEST(command_line_values_pass_the_same_checks)
 {
-    static const char *const bad[] = { "run.seed=x", "run.seed=", "run.sede=1", "seed=1", "run.seed", "=1", "run=1", "model.size=0",
+    static const char *const bad[] = {
+        "run.seed=x", "run.seed=", "run.sede=1", "seed=1", "run.seed", "=1", "run=1", "model.size=0",
         "model.freeze=yes!", "model.text.shade=pink", "run.init_lr=nan", "run.init_lr=1e-4x", "note=\xff" };
     ck_assert(take(good));
     config_table t = table(&s);
@@ -262,8 +272,10 @@ START_TEST(what_is_printed_reads_back_the_same)
             config_table from = table(&s), to = table(&back);
             char *text = config_print(&from, 1, help);
             memset(&back, 0, sizeof back);
-            ck_assert_msg(config_read_text("printed", text, strlen(text), &to, 1, &e), "%s\n%s", e.text, text);
-            ck_assert(back.plain == s.plain && back.lr == s.lr && back.size == s.size && back.shade == s.shade);
+            ck_assert_msg(config_read_text("printed", text, strlen(text), &to, 1, &e), "%s\n%s", e.text,
+                          text);
+            ck_assert(back.plain == s.plain && back.lr == s.lr && back.size == s.size
+                      && back.shade == s.shade);
             ck_assert_str_eq(back.note, s.note);
             ck_assert_str_eq(back.task, "");
             ck_assert(back.sets.count == 2 && !strcmp(back.sets.item[1], "visual genome"));

@@ -1,5 +1,5 @@
-/* test_golden.c - the runner of reference values sees every change of them: each output of each small case is moved in a
- * copy, and the runner must name exactly that dataset.                                                            */
+/* test_golden.c - the runner of reference values sees every change of them: each output of each small case is
+ * moved in a copy, and the runner must name exactly that dataset. */
 #include "tests/tests.h"
 #include <hdf5.h>
 #include <math.h>
@@ -22,7 +22,8 @@ static int run(const char *path)
     ssize_t n = readlink("/proc/self/exe", command, 1000);
     ck_assert_int_gt((int)n, 0);
     slash = strrchr(command, '/');
-    snprintf(slash, sizeof command - (size_t)(slash - command), "/golden%s %s 2>&1", sizeof(real) == 8 ? "-f64" : "", path);
+    const char *build = sizeof(real) == 8 ? "-f64" : "";
+    snprintf(slash, sizeof command - (size_t)(slash - command), "/golden%s %s 2>&1", build, path);
     FILE *f = popen(command, "r");
     ck_assert_ptr_nonnull(f);
     said[fread(said, 1, sizeof said - 1, f)] = 0;
@@ -59,7 +60,7 @@ static const char *copy(const char *name, char to[512])
     return to;
 }
 
-/* Moves one value of a dataset: an integer by 1, a number by `by` of the largest (at least by `by` where that is 0). */
+/* Moves one value of a dataset: an integer by 1, a number by `by` of the largest, by `by` where that is 0. */
 static void move(const char *path, const char *name, double by)
 {
     hid_t f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), d = H5Dopen2(f, name, H5P_DEFAULT);
@@ -83,7 +84,8 @@ START_TEST(the_small_cases_pass)
     ck_assert_msg(run("tests/golden/data") == 0, "%s", said);
     for (int i = 0; i < CASES; i++)
         ck_assert(is_said(cases[i]));
-    ck_assert_msg(is_said(" passed, 0 failed") && is_said("words.jsonl") && is_said("bytes.jsonl"), "%s", said);
+    ck_assert_msg(is_said(" passed, 0 failed") && is_said("words.jsonl") && is_said("bytes.jsonl"), "%s",
+                  said);
 }
 END_TEST
 
@@ -119,9 +121,11 @@ START_TEST(a_changed_id_is_named_with_its_line)
 {
     ck_assert(mkdir(IN_FOLDER("tiny"), 0777) == 0);
     put("tiny/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
-    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n{\"text\": \"\", \"ids\": [2, 3], \"decoded\": \"\"}\n");
+    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
+        "{\"text\": \"\", \"ids\": [2, 3], \"decoded\": \"\"}\n");
     ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 0, "%s", said);
-    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n{\"text\": \"red\", \"ids\": [2, 1, 3], \"more\": 1}\n");
+    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
+        "{\"text\": \"red\", \"ids\": [2, 1, 3], \"more\": 1}\n");
     ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 1, "%s", said);
     ck_assert_msg(is_said("line 2: ids: other ids") && is_said("line 2: more: was not compared"), "%s", said);
     ck_assert_msg(!is_said("line 1"), "%s", said);
@@ -154,8 +158,8 @@ START_TEST(a_gradient_that_the_reference_does_not_have_is_named)
     char path[512];
     remove_link(copy("a_bert_layer", path), "out/cross_text_only/grads/cross/output/dense/weight");
     ck_assert_int_eq(run(path), 1);
-    ck_assert_msg(is_said("\n    out/cross_text_only/grads/cross/output/dense/weight: has a gradient here and none")
-                  && problems() == 1, "%s", said);
+    ck_assert_msg(is_said("\n    out/cross_text_only/grads/cross/output/dense/weight: has a gradient here "
+                          "and none") && problems() == 1, "%s", said);
 }
 END_TEST
 

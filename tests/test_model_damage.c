@@ -1,4 +1,4 @@
-/* test_model_damage.c - a model file that was cut, changed or not written to its end is refused, or loads the same. */
+/* test_model_damage.c - a model file that was cut, changed or not finished is refused, or loads the same. */
 #include "tests/tests.h"
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +7,8 @@
 static error e;
 static nn_store *store;
 static blip2_model model;
-static const blip2_part parts[] = { { "bert/vocab.txt", "[PAD]\n[CLS]\n", 12 }, { "llm/merges.txt", "a b\n", 4 } };
+static const blip2_part parts[] = { { "bert/vocab.txt", "[PAD]\n[CLS]\n", 12 },
+                                    { "llm/merges.txt", "a b\n", 4 } };
 enum { PARTS = sizeof parts / sizeof *parts };
 
 static void begin(void)

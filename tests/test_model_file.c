@@ -1,4 +1,4 @@
-/* test_model_file.c - a model is one file: it comes back to the bit, and whatever is wrong with a file is refused by name. */
+/* test_model_file.c - a model is one file: it comes back to the bit, and what is wrong is refused by name. */
 #include "tests/tests.h"
 #include <hdf5.h>
 #include <stdio.h>
@@ -12,16 +12,16 @@ static blip2_model model;
 static blip2_config small(void)
 {
     blip2_config c = blip2_config_default();
-    c.vision = (blip2_vit_config){ BLIP2_VIT_CLIP, .image_size = 8, .patch = 4, .width = 8, .depth = 1, .heads = 2, .hidden = 12,
-                                   .init_std = 0.1, .position_std = 0.1 };
-    c.qformer = (blip2_qformer_config){ .width = 8, .layers = 2, .heads = 2, .hidden = 12, .queries = 3, .vocab = 11, .positions = 9,
-                                        .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12, .init_std = 0.1,
-                                        .query_std = 0.3, .output_scale = 0.5, .text = true, .head = true };
+    c.vision = (blip2_vit_config){ BLIP2_VIT_CLIP, .image_size = 8, .patch = 4, .width = 8, .depth = 1,
+        .heads = 2, .hidden = 12, .init_std = 0.1, .position_std = 0.1 };
+    c.qformer = (blip2_qformer_config){ .width = 8, .layers = 2, .heads = 2, .hidden = 12, .queries = 3,
+        .vocab = 11, .positions = 9, .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12, .init_std = 0.1,
+        .query_std = 0.3, .output_scale = 0.5, .text = true, .head = true };
     c.embed = 5;
     c.max_text = 9;
     c.llm = BLIP2_LLM_OPT;
-    c.opt = (blip2_opt_config){ .vocab = 13, .width = 6, .layers = 1, .heads = 2, .hidden = 10, .positions = 16, .dropout = 0.1,
-                                .init_std = 0.1, .bos = 2, .eos = 4, .pad = 1 };
+    c.opt = (blip2_opt_config){ .vocab = 13, .width = 6, .layers = 1, .heads = 2, .hidden = 10,
+        .positions = 16, .dropout = 0.1, .init_std = 0.1, .bos = 2, .eos = 4, .pad = 1 };
     strcpy(c.prompt, "a photo of");
     c.cls = 1, c.sep = 2, c.dec = 10;
     return c;
@@ -34,7 +34,7 @@ static void begin(void)
     store = nn_store_new(7);
     blip2_model_init(&model, store, &c);
     ck_assert(nn_build(store, true, &e));
-    for (long i = 0; i < store->trainable; i++) {          /* numbers that no float holds, in the double build */
+    for (long i = 0; i < store->trainable; i++) {  /* numbers that no float holds, in the double build */
         store->values[i] = (real)(store->values[i] * 1.0000000001);
         store->m[i] = (real)i / 3;
         store->v[i] = (real)1 / (real)(i + 7);
@@ -47,7 +47,8 @@ static void end(void)
     folder_end();
 }
 
-static const blip2_part parts[] = { { "bert/vocab.txt", "[PAD]\n[CLS]\n", 12 }, { "llm/merges.txt", "a b\n", 4 },
+static const blip2_part parts[] = { { "bert/vocab.txt", "[PAD]\n[CLS]\n", 12 },
+                                    { "llm/merges.txt", "a b\n", 4 },
                                     { "llm/vocab.json", "{\"a\": 0}", 8 } };
 
 static void save(const char *path)
@@ -62,7 +63,8 @@ static void same_models(const nn_store *a, const nn_store *b)
     for (long i = 0; i < a->count; i++) {
         const tensor *x = a->entries[i].value, *y = nn_find(b, a->entries[i].name);
         ck_assert_msg(y && y->size == x->size, "%s", a->entries[i].name);
-        ck_assert_msg(!memcmp(x->data, y->data, (size_t)x->size * sizeof(real)), "%s differs", a->entries[i].name);
+        ck_assert_msg(!memcmp(x->data, y->data, (size_t)x->size * sizeof(real)), "%s differs",
+                      a->entries[i].name);
     }
 }
 
@@ -84,13 +86,16 @@ END_TEST
 
 START_TEST(names_and_attributes_are_those_of_the_format)
 {
-    static const char *const names[] = { "query_tokens", "temp", "ln_vision/weight", "opt_proj/bias", "vision_proj/weight",
-        "Qformer/bert/encoder/layer/0/attention/self/query/weight", "Qformer/cls/predictions/decoder/weight" };
+    static const char *const names[] = {
+        "query_tokens", "temp", "ln_vision/weight", "opt_proj/bias", "vision_proj/weight",
+        "Qformer/bert/encoder/layer/0/attention/self/query/weight",
+        "Qformer/cls/predictions/decoder/weight" };
     save(IN_FOLDER("m.h5"));
     h5 *f = h5_open(IN_FOLDER("m.h5"), &e);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         ck_assert_msg(h5_has(f, names[i]) == H5_DATASET, "%s", names[i]);
-    ck_assert(h5_same(f, "Qformer/cls/predictions/decoder/weight", "Qformer/bert/embeddings/word_embeddings/weight"));
+    ck_assert(h5_same(f, "Qformer/cls/predictions/decoder/weight",
+                      "Qformer/bert/embeddings/word_embeddings/weight"));
     char *format = h5_text(f, "", "format", &e), *source = h5_text(f, "", "source", &e);
     ck_assert_str_eq(format, "blip2");
     ck_assert_str_eq(source, "made by a test");
@@ -124,7 +129,8 @@ START_TEST(equal_models_are_equal_files)
     long n, m;
     save(IN_FOLDER("a.h5"));
     save(IN_FOLDER("b.h5"));
-    char *a = file_load(IN_FOLDER("a.h5"), 1 << 24, &n, &e), *b = file_load(IN_FOLDER("b.h5"), 1 << 24, &m, &e);
+    char *a = file_load(IN_FOLDER("a.h5"), 1 << 24, &n, &e);
+    char *b = file_load(IN_FOLDER("b.h5"), 1 << 24, &m, &e);
     ck_assert_int_eq(n, m);
     ck_assert_mem_eq(a, b, (size_t)n);
     mem_free(a);
@@ -180,7 +186,7 @@ START_TEST(a_tower_is_taken_from_another_model)
 }
 END_TEST
 
-/* ---- what is wrong with a file ------------------------------------------------------------------------------------------ */
+/* ---- what is wrong with a file ------------------------------------------------------------------------- */
 static hid_t edit(void)
 {
     save(IN_FOLDER("m.h5"));
@@ -215,7 +221,10 @@ static bool opens(hid_t f)
     return ok;
 }
 
-#define REFUSED(f, what) do { ck_assert(!opens(f)); ck_assert_msg(strstr(e.text, what) != NULL, "%s", e.text); } while (0)
+#define REFUSED(f, what) do { \
+    ck_assert(!opens(f)); \
+    ck_assert_msg(strstr(e.text, what) != NULL, "%s", e.text); \
+} while (0)
 
 START_TEST(an_edited_file_opens_without_its_seal)
 {
@@ -323,7 +332,8 @@ START_TEST(attributes_that_are_wrong_are_refused)
     REFUSED(f, "format");
     f = edit();
     H5Adelete(f, "format_version");
-    hid_t space = H5Screate(H5S_SCALAR), a = H5Acreate2(f, "format_version", H5T_NATIVE_INT, space, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t a = H5Acreate2(f, "format_version", H5T_NATIVE_INT, space, H5P_DEFAULT, H5P_DEFAULT);
     H5Awrite(a, H5T_NATIVE_INT, (int[]){ 2 });
     H5Aclose(a);
     H5Sclose(space);

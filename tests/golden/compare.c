@@ -1,9 +1,10 @@
 /* compare.c - our numbers beside the reference's (golden.h).
  *
- * Bounds. Double: 1e-9 of the dataset's largest value; 5e-7 where the reference itself rounded to float (score_*,
- * sequences_scores*), so that a change by 1e-6 is seen there too. Float: min(2e-4, max(10 f32_rel, 5e-6)) of the
- * largest value, f32_rel being what the same reference loses in float. Where the largest value is below 1e-12
- * (gradients that are zero by symmetry): 1e-12 absolutely, in float 10 times what the reference leaves there.    */
+ * Bounds. Double: 1e-9 of the dataset's largest value; 5e-7 where the reference itself rounded to float
+ * (score_*, sequences_scores*), so that a change by 1e-6 is seen there too. Float: min(2e-4, max(10 f32_rel,
+ * 5e-6)) of the largest value, f32_rel being what the same reference loses in float. Where the largest value
+ * is below 1e-12 (gradients that are zero by symmetry): 1e-12 absolutely, in float 10 times what the
+ * reference leaves there. */
 #include "tests/golden/internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +66,8 @@ static void compare(golden *g, const char *name, const real *ours, const real *t
     golden_result(g, name, n, worst / scale, tolerance);
     if (g->failures > before && before < SHOWN) {
         size_t used = strlen(g->failed[before]);
-        snprintf(g->failed[before] + used, sizeof *g->failed - used, " of the largest value %.6g; at %ld: ours %.9g, theirs %.9g",
+        snprintf(g->failed[before] + used, sizeof *g->failed - used,
+                 " of the largest value %.6g; at %ld: ours %.9g, theirs %.9g",
                  largest, at, (double)ours[at], (double)theirs[at]);
     }
 }
@@ -109,7 +111,8 @@ void golden_compare_heads(golden *g, const char *name, const tensor *ours, long 
     for (long b = 0; b < B; b++)
         for (long h = 0; h < heads; h++)
             for (long i = 0; i < T; i++)
-                memcpy(y + ((b * heads + h) * T + i) * d, x + ((b * T + i) * heads + h) * d, (size_t)d * sizeof *x);
+                memcpy(y + ((b * heads + h) * T + i) * d, x + ((b * T + i) * heads + h) * d,
+                       (size_t)d * sizeof *x);
     golden_compare_reals(g, name, y, ours->size);
     mem_free(x);
 }
@@ -134,11 +137,12 @@ void golden_compare_ints(golden *g, const char *name, const int *ours, long n)
         }
     g->values += n;
     if (different)
-        golden_fail(g, "%s: %ld of %ld integers differ; at %ld: ours %d, theirs %d", name, different, n, at, ours[at], theirs[at]);
+        golden_fail(g, "%s: %ld of %ld integers differ; at %ld: ours %d, theirs %d", name, different, n, at,
+                    ours[at], theirs[at]);
     mem_free(theirs);
 }
 
-/* ---- parameters and their gradients --------------------------------------------------------------------------------------- */
+/* ---- parameters and their gradients -------------------------------------------------------------------- */
 static bool has_gradient(const tensor *x)
 {
     if (!x->needs_grad || !x->grad || x->grad_fresh)
@@ -150,7 +154,8 @@ static bool has_gradient(const tensor *x)
 }
 
 /* Is there a dataset for this parameter under one of its other names? */
-static bool under_another_name(golden *g, const char *base, const nn_store *s, const char *prefix, const nn_entry *p)
+static bool under_another_name(golden *g, const char *base, const nn_store *s, const char *prefix,
+                               const nn_entry *p)
 {
     char name[600];
     for (long i = 0; i < s->count; i++)
@@ -170,7 +175,8 @@ void golden_compare_grads(golden *g, const char *base, nn_store *s, const char *
             real *zero = has_gradient(x) ? NULL : mem_new((size_t)x->size * sizeof *zero);
             golden_compare_reals(g, name, zero ? zero : x->grad, x->size);
             mem_free(zero);
-        } else if (!selected && !p->alias_of && has_gradient(x) && !under_another_name(g, base, s, prefix, p)) {
+        } else if (!selected && !p->alias_of && has_gradient(x)
+                   && !under_another_name(g, base, s, prefix, p)) {
             golden_fail(g, "%s: has a gradient here and none in the reference", name);
         }
     }

@@ -19,7 +19,7 @@ json_t *golden_config(const golden *g)
     return g->config;
 }
 
-/* ---- outcomes ------------------------------------------------------------------------------------------------------- */
+/* ---- outcomes ------------------------------------------------------------------------------------------ */
 void golden_fail(golden *g, const char *format, ...)
 {
     va_list args;
@@ -51,7 +51,7 @@ void golden_result(golden *g, const char *name, long values, double off, double 
         golden_fail(g, "%s: differs by %.1e, tolerance %.1e", name, off, tolerance);
 }
 
-/* ---- what the file holds --------------------------------------------------------------------------------------------- */
+/* ---- what the file holds ------------------------------------------------------------------------------- */
 static const json_t *config_value(const golden *g, const char *key)
 {
     const json_t *v = g->config;
@@ -68,7 +68,9 @@ static const json_t *config_value(const golden *g, const char *key)
 long golden_int(const golden *g, const char *key, long otherwise)
 {
     const json_t *v = config_value(g, key);
-    return json_is_boolean(v) ? json_is_true(v) : json_is_integer(v) ? (long)json_integer_value(v) : otherwise;
+    if (json_is_boolean(v))
+        return json_is_true(v);
+    return json_is_integer(v) ? (long)json_integer_value(v) : otherwise;
 }
 
 double golden_real(const golden *g, const char *key, double otherwise)
@@ -152,13 +154,14 @@ void golden_load(golden *g, nn_store *s, const char *prefix)
     error e;
     for (long i = 0; i < s->count; i++) {
         const nn_entry *p = &s->entries[i];
-        if (!p->alias_of && !h5_read(g->file, golden_dataset(name, "weights", prefix, p->name), H5_REALS, p->value->ndim,
-                                     p->value->dim, p->value->data, &e))
+        const tensor *x = p->value;
+        golden_dataset(name, "weights", prefix, p->name);
+        if (!p->alias_of && !h5_read(g->file, name, H5_REALS, x->ndim, x->dim, x->data, &e))
             ag_fail("golden", "%s", e.text);
     }
 }
 
-/* ---- running a case ----------------------------------------------------------------------------------------------------------- */
+/* ---- running a case ------------------------------------------------------------------------------------ */
 #define GOLDEN_ROW(kind) { #kind, golden_##kind },
 static const struct { const char *name; golden_handler handler; } kinds[] = { GOLDEN_KINDS(GOLDEN_ROW) };
 
@@ -228,8 +231,8 @@ static void report(const golden *g, const char *shown, long counts[3])
     counts[g->failures ? 1 : g->skipped ? 2 : 0]++;
 }
 
-void golden_run(const char *shown, const char *path, const char *group, const char *outputs, golden_handler handler,
-                long counts[3])
+void golden_run(const char *shown, const char *path, const char *group, const char *outputs,
+                golden_handler handler, long counts[3])
 {
     golden *g = mem_new(sizeof *g);
     error e;

@@ -65,8 +65,8 @@ blip2_text golden_opt_prompt(tape *t, const char *words, long B);
 blip2_text golden_opt_text(golden *g, tape *t, const char *name, bool newline, long most, bool pad_left);
 
 /* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
-#define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) X(optim) X(lr) \
-    X(t5) X(t5_instruct) X(dist2)
+#define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) \
+    X(optim) X(lr) X(t5) X(t5_instruct) X(dist2)
 /* And the cases of other folders: hf/NAME, tokenizers/NAME.jsonl, a group of images.h5, metrics/NAME.json,
  * formats/NAME. */
 #define GOLDEN_OTHERS(X) X(hf) X(tokenizer) X(image) X(metric) X(format)

@@ -11,7 +11,7 @@ struct golden {
     char **outputs;                    /* datasets that must be compared */
     bool *seen;
     long count, values;
-    double worst, tolerance;           /* of the comparison that came nearest to its bound, or passed it furthest */
+    double worst, tolerance;  /* of the comparison that came nearest to its bound, or passed it furthest */
     int failures;
     char failed[SHOWN][400];
     bool skipped;

@@ -1,8 +1,8 @@
 /* main.c - finds the cases under a folder by their form, runs each, and closes with how many passed.
  *
- * A case is a .h5 with an attribute `kind`; a folder with config.json and expected.h5; a .jsonl; a group of images.h5; an
- * expected_*.json or retrieval.json; a file under a folder named formats. Nothing else is known of the folder, so
- * others of the same form, with other sizes, run unchanged.                                                        */
+ * A case is a .h5 with an attribute `kind`; a folder with config.json and expected.h5; a .jsonl; a group of
+ * images.h5; an expected_*.json or retrieval.json; a file under a folder named formats. Nothing else is known
+ * of the folder, so others of the same form, with other sizes, run unchanged. */
 #include "tests/golden/golden.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 
 enum { DEPTH = 8, PATH = 4096 };
-typedef struct search { size_t base; long counts[3]; } search;        /* base: length of what is not shown of a path */
+typedef struct search {
+    size_t base;                       /* length of what is not shown of a path */
+    long counts[3];
+} search;
 
 static bool ends(const char *s, const char *with)
 {
@@ -127,7 +130,8 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     search s = { .base = S_ISDIR(about.st_mode) ? strlen(path) + !ends(path, "/") : 0 };
     const char *slash = strrchr(path, '/');
-    printf("%-48s %9s  %8s  %8s\n", sizeof(real) == 8 ? "case (double)" : "case (float)", "values", "worst", "tolerance");
+    printf("%-48s %9s  %8s  %8s\n", sizeof(real) == 8 ? "case (double)" : "case (float)", "values", "worst",
+           "tolerance");
     walk(&s, path, slash ? slash + 1 : path, false, 0);
     if (!s.counts[0] && !s.counts[1] && !s.counts[2])
         printf("golden: no case of a known form under %s\n", path);
