@@ -10,7 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const cases[] = { "a_bert_layer", "c_stage1_infer", "h_lr_schedules" };
+static const char *const cases[] = {
+    "a_bert_layer", "c_stage1_infer", "g_gen_stage1", "f_posembed", "h_lr_schedules" };
 enum { CASES = sizeof cases / sizeof *cases };
 static char said[1 << 20];
 static error e;
