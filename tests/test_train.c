@@ -245,6 +245,23 @@ START_TEST(the_order_depends_on_seed_and_epoch_and_not_on_where_a_run_begins)
 }
 END_TEST
 
+START_TEST(all_orders_are_equally_likely)
+{
+    enum { SEEDS = 30000 };
+    long met[3][3] = { 0 };                                /* (first, second) */
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        sampler s;
+        ck_assert(sampler_new(&s, seed, 3, NULL, &e));
+        met[sampler_at(&s, 0, 0)][sampler_at(&s, 0, 1)]++;
+        sampler_free(&s);
+    }
+    for (int a = 0; a < 3; a++)
+        for (int b = 0; b < 3; b++)
+            if (a != b)                                    /* 5000 each, standard deviation 65 */
+                ck_assert_int_le(labs(met[a][b] - SEEDS / 6), 300);
+}
+END_TEST
+
 /* ---- one step: a small language model ---------------------------------------------------------------- */
 enum { B = 8, T = 6 };
 static blip2_model m;
@@ -325,6 +342,23 @@ START_TEST(two_parts_of_four_are_one_batch_of_eight)
     for (long i = 0; i < store->trainable; i++)
         ck_assert_double_eq_tol((double)kept[i], (double)store->values[i], TINY_ROUNDING);
     free(kept);
+    ag_tape_free(t);
+}
+END_TEST
+
+START_TEST(dropout_is_another_in_each_step_and_the_same_in_each_run)
+{
+    double losses[4];
+    make_model();
+    for (int k = 0; k < 4; k++) {
+        train_stepper s = stepper(1);
+        train_losses l;
+        s.adamw.lr = 0;                                    /* the weights stay */
+        s.step = k % 2;
+        ck_assert(train_step(&s, forward, NULL, &l, &e));
+        losses[k] = l.value[0];
+    }
+    ck_assert(losses[0] != losses[1] && losses[0] == losses[2] && losses[1] == losses[3]);
     ag_tape_free(t);
 }
 END_TEST
@@ -431,6 +465,8 @@ Suite *suite_train(void)
     tcase_add_loop_test(c, an_epoch_shows_every_sample_once, 0, 2);
     tcase_add_test(c, a_family_stays_side_by_side);
     tcase_add_test(c, the_order_depends_on_seed_and_epoch_and_not_on_where_a_run_begins);
+    tcase_add_test(c, all_orders_are_equally_likely);
+    tcase_add_test(c, dropout_is_another_in_each_step_and_the_same_in_each_run);
     tcase_add_test(c, two_parts_of_four_are_one_batch_of_eight);
     tcase_add_test(c, a_gradient_longer_than_the_limit_is_cut_to_it);
     tcase_add_test(c, a_number_that_is_not_finite_stops_the_step_and_is_named);

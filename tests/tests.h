@@ -4,9 +4,11 @@
 #include "blip2/blip2.h"
 #include <check.h>
 
-#define SUITES(X) X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(dropout) X(attention) X(arithmetic) \
-    X(losses) X(text) X(vocabulary) X(image) X(scenes) X(data) X(nn) X(qformer) X(stage1) X(stage1_edges) \
-    X(gradients) X(vit) X(opt) X(stage2) X(search) X(generate) X(model_file) X(model_damage) X(train) X(retrieval) X(golden) X(cli)
+#define SUITES(X) \
+    X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(dropout) X(attention) \
+    X(arithmetic) X(losses) X(text) X(vocabulary) X(image) X(scenes) X(data) X(nn) X(qformer) \
+    X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(stage2) X(search) X(generate) X(model_file) \
+    X(model_damage) X(train) X(runs) X(retrieval) X(golden) X(cli)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
@@ -25,7 +27,7 @@ blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shorte
                      uint64_t seed);
 blip2_opt_config tiny_opt_config(void);        /* 2 layers, width 16, 23 tokens, 24 positions */
 void tiny_settle(const blip2_opt *m);          /* before a gradient check: ReLU is never at its corner */
-void tiny_opt_text(long B, long T, int *ids, unsigned char *mask);     /* right-padded: T, T - 2, T - 1, ... */
+void tiny_opt_text(long B, long T, int *ids, unsigned char *mask); /* right-padded: T, T - 2, T - 1, ... */
 tensor *tiny_normal(tape *t, uint64_t seed, int ndim, const long *dim);        /* a constant, N(0,1) */
 double tiny_distance(const tensor *a, const tensor *b);     /* largest difference; NaN if one is NaN */
 void tiny_shake(nn_store *s);          /* what starts constant (norms, biases) is moved by a tenth */
