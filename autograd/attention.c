@@ -212,7 +212,8 @@ enum { MASK = 1, ONE_MASK = 2, ROW_MASK = 4, CAUSAL = 8, WITH_BIAS = 16, PAST = 
 static const int with[] = {
     0, MASK, CAUSAL, WITH_BIAS, PAST, ROWS, DROP, ONE, SCALE | PROBS, MASK | CAUSAL | PAST,
     WITH_BIAS | ROWS | DROP, PAST | ROWS | DROP | MASK, ONE_MASK | PAST | PROBS, ROW_MASK,
-    SCALE | CAUSAL | WITH_BIAS, TWINS, TWINS | ROWS | PAST, BIG | MASK | DROP, BIG | ROWS | PAST | WITH_BIAS,
+    SCALE | CAUSAL | WITH_BIAS, TWINS, TWINS | ROWS | PAST, BIG | MASK | DROP,
+    BIG | ROWS | PAST | WITH_BIAS, BIG | TWINS | ROWS,
 };
 
 static tensor *example(ag_probe *p, int variant)
@@ -222,7 +223,7 @@ static tensor *example(ag_probe *p, int variant)
     int on = with[variant];
     long B = on & ONE ? 1 : on & BIG ? 6 : on & ROWS ? 4 : 3, M = on & ROWS && !(on & TWINS) ? 3 : B;
     long H = on & ONE ? 1 : 2, D = on & ONE ? 1 : on & BIG ? 64 : 6;
-    long Tq = on & ONE ? 1 : on & BIG ? 30 : 3, Tk = on & ONE ? 2 : on & BIG ? 40 : on & TWINS ? 3 : 5;
+    long Tq = on & ONE ? 1 : on & BIG ? 30 : 3, Tk = on & TWINS ? Tq : on & ONE ? 2 : on & BIG ? 40 : 5;
     long Tp = on & PAST ? 2 : 0, S = Tp + Tk;
     tensor *q = ag_input(p, "q", DIMS(B, Tq, D)), *k = q, *v = q, *probs;
     if (!(on & TWINS)) {

@@ -42,6 +42,20 @@ START_TEST(softmax_neither_overflows_nor_hides_a_nan)
 }
 END_TEST
 
+START_TEST(softmax_finds_the_largest_wherever_it_stands)
+{
+    enum { C = 37 };
+    tape *t = ag_tape_new();
+    real *x = ag_alloc_real(t, C * C);
+    for (long i = 0; i < C * C; i++)
+        x[i] = i / C == i % C ? 2000 : (real)(i % 7);
+    const real *y = ag_softmax(t, ag_copy_in(t, DIMS(C, C), x))->data;
+    for (long i = 0; i < C * C; i++)
+        ck_assert(y[i] == (i / C == i % C));
+    ag_tape_free(t);
+}
+END_TEST
+
 START_TEST(log_softmax_is_the_logarithm_of_softmax)
 {
     tape *t = ag_tape_new();
@@ -179,23 +193,28 @@ START_TEST(recording_and_probabilities_change_no_bit)
 }
 END_TEST
 
-/* Values of one column find out what was dropped: v is the identity, so y is P~, and P~ / P is 0 or 1 / q. */
-START_TEST(dropout_of_probabilities_drops_and_scales)
+/* v is the identity in both heads, so y is P~, and P~ / P is 0 or 1 / q. */
+START_TEST(dropout_of_probabilities_drops_and_scales_each_head_apart)
 {
+    enum { S = 40, D = 2 * S };
     tape *t = training(3, 1, 0, NULL);
-    tensor *q = tiny_normal(t, 1, DIMS(2, 33, 40)), *k = tiny_normal(t, 2, DIMS(2, 40, 40));
-    tensor *v = ag_new(t, DIMS(2, 40, 40)), *probs;
+    tensor *q = tiny_normal(t, 1, DIMS(2, 33, D)), *k = tiny_normal(t, 2, DIMS(2, S, D));
+    tensor *v = ag_new(t, DIMS(2, S, D)), *probs;
     memset(v->data, 0, (size_t)v->size * sizeof(real));
-    for (long i = 0; i < 80; i++)
-        v->data[i*40 + i % 40] = 1;
-    const tensor *y = ag_attention(t, q, k, v, &(ag_attn){ .heads = 1, .drop = { 0.5, 1 }, .probs = &probs });
-    long kept = 0, odd = 0;
-    for (long i = 0; i < y->size; i++) {
-        kept += y->data[i] != 0;
-        odd += y->data[i] != 0 && fabs((double)y->data[i] - 2 * (double)probs->data[i]) > rounding;
+    for (long j = 0; j < 2 * S; j++)
+        v->data[j*D + j % S] = v->data[j*D + S + j % S] = 1;
+    const tensor *y = ag_attention(t, q, k, v, &(ag_attn){ .heads = 2, .drop = { 0.5, 1 }, .probs = &probs });
+    long kept = 0, odd = 0, alike = 0;
+    for (long i = 0; i < 2 * 33 * D; i++) {
+        long b = i / (33*D), row = i / D % 33, h = i / S % 2, j = i % S;
+        double p = (double)probs->data[((b*2 + h)*33 + row)*S + j], dropped = (double)y->data[i];
+        kept += dropped != 0;
+        odd += dropped != 0 && fabs(dropped - 2 * p) > rounding;
+        alike += h == 0 && (dropped != 0) == (y->data[i + S] != 0);
     }
     ck_assert_int_eq(odd, 0);
-    ck_assert_double_eq_tol((double)kept / (double)y->size, 0.5, 0.04);
+    ck_assert_double_eq_tol((double)kept / (double)y->size, 0.5, 0.03);
+    ck_assert_double_eq_tol(2 * (double)alike / (double)y->size, 0.5, 0.04);
     ag_tape_free(t);
 }
 END_TEST
@@ -307,12 +326,13 @@ Suite *suite_attention(void)
     TCase *c = tcase_create("attention");
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_test(c, softmax_neither_overflows_nor_hides_a_nan);
+    tcase_add_test(c, softmax_finds_the_largest_wherever_it_stands);
     tcase_add_test(c, log_softmax_is_the_logarithm_of_softmax);
     tcase_add_loop_test(c, attention_is_the_plain_formula_under_every_option, 0, 64);
     tcase_add_test(c, what_may_not_be_seen_has_probability_exactly_0);
     tcase_add_test(c, a_cache_filled_token_by_token_gives_the_causal_pass);
     tcase_add_test(c, recording_and_probabilities_change_no_bit);
-    tcase_add_test(c, dropout_of_probabilities_drops_and_scales);
+    tcase_add_test(c, dropout_of_probabilities_drops_and_scales_each_head_apart);
     tcase_add_test(c, attention_under_dropout_depends_on_no_length_and_no_neighbour);
     tcase_add_test(c, shared_memory_is_copied_memory);
     tcase_add_loop_test(c, a_wrong_call_names_the_shapes, 0, 13);
