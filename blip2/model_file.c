@@ -93,7 +93,8 @@ static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const rea
     if (from->ndim != to->ndim || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1
         || a < 1)
         return false;
-    blip2_resize_positions(c->vision.kind, a, b, C, data, to->data);
+    if (data)
+        blip2_resize_positions(c->vision.kind, a, b, C, data, to->data);
     return true;
 }
 

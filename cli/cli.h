@@ -31,5 +31,6 @@ void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
 void cli_print_help(const char *command, const cli_option *options, int count);
 const cli_command *cli_find(const char *name);
+const char *cli_core_set_aside(void);              /* OPENBLAS_CORETYPE that was taken back, or NULL */
 void cli_json_text(const char *s);                 /* a JSON string on stdout, quoted */
 #endif

@@ -96,7 +96,6 @@ static int make_scenes(const char *folder, const scenes_options *o, bool force, 
     double start = clock_seconds();
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    signal(SIGXFSZ, SIG_IGN);
     if (!scenes_make(o, folder, force, progress, common, &e)) {
         int code = cli_fail(&e);
         return stopped ? 128 + stopped : code;

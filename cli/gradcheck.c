@@ -27,6 +27,17 @@ static void print(const ag_check *c, long seeds, bool json)
     fflush(stdout);
 }
 
+static int unknown(const ag_op *const *ops, int count, const char *word)
+{
+    const char *names[256], *like;
+    int n = 0;
+    for (; n < count + blip2_example_count() && n < 256; n++)
+        names[n] = name_of(ops, count, n);
+    like = nearest(word, names, n);
+    return cli_usage("gradcheck", "unknown operation, module or loss \"%s\"%s%s%s", QUOTE(word),
+                     like ? ", did you mean " : "", like ? like : "", like ? "?" : "");
+}
+
 static int run(int argc, char **argv)
 {
     long seeds = 2;
@@ -39,11 +50,11 @@ static int run(int argc, char **argv)
         return cli_usage("gradcheck", "differences need double precision: run blip2-f64 gradcheck");
     const ag_op *const *ops = ag_ops(&count);
     const char *which = argc > 1 ? argv[1] : "all";
-    if (!common.json)
-        printf("%-24s %8s %6s %10s %10s  %s\n", "what", "variants", "seeds", "worst", "tolerance", "at");
     for (int i = 0; i < count + blip2_example_count(); i++) {
         if (strcmp(which, "all") && strcmp(which, name_of(ops, count, i)))
             continue;
+        if (!met++ && !common.json)
+            printf("%-24s %8s %6s %10s %10s  %s\n", "what", "variants", "seeds", "worst", "tolerance", "at");
         ag_check worst = { .ok = true };
         for (long s = 0; s < seeds; s++) {
             ag_check c = check(ops, count, i, (uint64_t)(common.seed + s));
@@ -52,11 +63,8 @@ static int run(int argc, char **argv)
         }
         print(&worst, seeds, common.json);
         failed += !worst.ok;
-        met++;
     }
-    if (!met)
-        return cli_usage("gradcheck", "unknown operation, module or loss \"%s\"", QUOTE(which));
-    return failed ? 1 : 0;
+    return met ? failed > 0 : unknown(ops, count, which);
 }
 
 const cli_command cli_gradcheck = {

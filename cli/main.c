@@ -1,6 +1,7 @@
 /* main.c - the table of sub-commands, help and version. Nothing else happens here. */
 #include "cli/commands.h"
 #include "autograd/autograd.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,12 @@ static void overview(void)
 
 static int version(void)
 {
+    const char *core = cli_core_set_aside();
     printf("blip2 %s, real = %s\n", VERSION, REAL == 64 ? "double" : "float");
     printf("compiler  %s, flags %s\n", __VERSION__, BUILD_FLAGS);
     printf("blas      %s\n", ag_blas());
+    if (core)
+        printf("          OPENBLAS_CORETYPE=%s is set aside; BLIP2_KEEP_CORETYPE=1 keeps it\n", core);
     printf("cpu       %s%s%s%s\n",
            __builtin_cpu_supports("avx2") ? "avx2 " : "", __builtin_cpu_supports("fma") ? "fma " : "",
            __builtin_cpu_supports("avx512f") ? "avx512f " : "",
@@ -38,52 +42,54 @@ static int version(void)
     return 0;
 }
 
-static int help(int argc, char **argv)
-{
-    if (argc < 2) {
-        overview();
-        return 0;
-    }
-    const cli_command *c = cli_find(argv[1]);
-    if (!c)
-        return cli_usage("help", "unknown command \"%s\"", QUOTE(argv[1]));
-    char *ask[] = { argv[1], "--help", NULL };
-    return c->run(2, ask);
-}
-
 static int unknown(const char *word)
 {
-    const char *names[64];
-    int n = 0;
-    for (; cli_commands[n] && n < 64; n++)
-        names[n] = cli_commands[n]->name;
     static const char *const later[] = { "convert", "export", "match", "embed", "search", "attention",
         "preprocess", "trace", "ablate", "report", "doctor", "score", "graph", "explain" };
+    const char *names[64];
+    int n = 0;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (!strcmp(word, later[i])) {
             fprintf(stderr, "blip2: error: %s: not built in this version\n", word);
             return 2;
         }
+    for (; cli_commands[n] && n < 64; n++)
+        names[n] = cli_commands[n]->name;
     const char *like = nearest(word, names, n);
     fprintf(stderr, "blip2: error: unknown command \"%s\"", QUOTE(word));
     fprintf(stderr, like ? ", did you mean %s?\n" : "; `blip2 help` lists them%s\n", like ? like : "");
     return 2;
 }
 
-/* OpenBLAS reads OPENBLAS_CORETYPE before main: where it forces AVX2 kernels on a CPU with AVX-512, start
- * over without.                                                                                            */
+static int help(int argc, char **argv)
+{
+    const cli_command *c = argc > 1 ? cli_find(argv[1]) : NULL;
+    if (argc > 1 && !c)
+        return unknown(argv[1]);
+    if (c)
+        return c->run(2, (char *[]){ argv[1], "--help", NULL });
+    overview();
+    return 0;
+}
+
+/* OpenBLAS reads OPENBLAS_CORETYPE before main: where it forces AVX2 kernels on a CPU with AVX-512, which
+ * halves the speed, start over without. `--version` and a training run's first lines say so.               */
+static const char aside[] = "BLIP2_CORETYPE_SET_ASIDE";
+
+const char *cli_core_set_aside(void) { return getenv(aside); }
+
 static void fit_kernels(char **argv)
 {
     const char *core = getenv("OPENBLAS_CORETYPE");
     if (!core || getenv("BLIP2_KEEP_CORETYPE") || !strstr(ag_blas(), "AVX2 kernels"))
         return;
-    cli_warn("OPENBLAS_CORETYPE=%s halves the speed of this CPU; starting again without it "
-             "(BLIP2_KEEP_CORETYPE=1 keeps it)", core);
+    setenv(aside, core, 1);
     unsetenv("OPENBLAS_CORETYPE");
     unsetenv("OPENBLAS_L2_SIZE");
     execv("/proc/self/exe", argv);
 }
 
+/* What fails inside a command is one line and exit 1, never an abort. */
 struct call { const cli_command *command; int argc, code; char **argv; };
 
 static void call(void *context)
@@ -92,30 +98,38 @@ static void call(void *context)
     c->code = c->command->run(c->argc, c->argv);
 }
 
-int main(int argc, char **argv)
+static int command(int argc, char **argv)
 {
-    if (argc < 2) {
-        overview();
-        return 2;
-    }
-    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "version"))
-        return version();
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-        return help(argc - 1, argv + 1);
-    fit_kernels(argv);
-    struct call c = { cli_find(argv[1]), argc - 1, 1, argv + 1 };
-    if (!c.command)
-        return unknown(argv[1]);
+    struct call c = { cli_find(argv[0]), argc, 1, argv };
     error e;
-    tape *t = ag_tape_new();           /* what fails inside is one line and exit 1, never an abort */
+    tape *t = ag_tape_new();
+    if (!c.command)
+        return unknown(argv[0]);
     if (!t || !ag_try(t, call, &c, &e)) {
         fprintf(stderr, "blip2: error: %s\n", t ? e.text : "out of memory");
         return 1;
     }
     ag_tape_free(t);
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "blip2: error: standard output: cannot write\n");
-        return 1;
-    }
     return c.code;
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    int code = 2;                                          /* no command at all */
+    fit_kernels(argv);
+    signal(SIGXFSZ, SIG_IGN);                              /* a full quota is an error like any other */
+    if (argc < 2)
+        overview();
+    else if (!strcmp(word, "--version") || !strcmp(word, "version"))
+        code = version();
+    else if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help"))
+        code = help(argc - 1, argv + 1);
+    else
+        code = command(argc - 1, argv + 1);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "blip2: error: standard output: cannot be written\n");
+        return code ? code : 1;
+    }
+    return code;
 }

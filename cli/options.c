@@ -127,9 +127,10 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
             *code = 0;
             return false;
         }
-        const char *name = word + (word[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
+        bool out = !strcmp(word, "-o");                    /* the one short option: --out */
+        const char *name = out ? "out" : word + (word[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
         size_t length = equals ? (size_t)(equals - name) : strlen(name);
-        const cli_option *o = word[1] == '-' ? find(name, length, all, n) : NULL;
+        const cli_option *o = out || word[1] == '-' ? find(name, length, all, n) : NULL;
         if (!o) {
             unknown(argv[0], name, all, n);
             return false;
@@ -194,13 +195,15 @@ void cli_print_help(const char *command, const cli_option *options, int count)
 void cli_json_text(const char *s)
 {
     putchar('"');
-    for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            printf("\\%c", *p);
-        else if (*p < 0x20)
-            printf("\\u%04x", *p);
+    for (int n; *s; s += n ? n : 1) {
+        unsigned char c = (unsigned char)*s;
+        n = text_printable(s);
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (n)
+            printf("%.*s", n, s);
         else
-            putchar(*p);
+            printf(c < 0x80 ? "\\u%04x" : "\\ufffd", c);       /* a control character; no UTF-8 */
     }
     putchar('"');
 }

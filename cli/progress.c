@@ -17,9 +17,15 @@ static void end_bar(progress *p)
 static void note(void *context, const char *text)
 {
     progress *p = context;
+    const char *core = p->told ? NULL : cli_core_set_aside();
     end_bar(p);
-    if (!p->quiet)
-        fprintf(stderr, "%s\n", text);
+    if (p->quiet)
+        return;
+    if (core)
+        cli_warn("OPENBLAS_CORETYPE=%s would halve the speed of this CPU and is set aside; "
+                 "BLIP2_KEEP_CORETYPE=1 keeps it", core);
+    p->told = true;
+    fprintf(stderr, "%s\n", text);
 }
 
 static void warn(void *context, const char *text)
@@ -72,7 +78,7 @@ static void step(void *context, const train_line *s)
 
 train_watch progress_watch(progress *p, bool quiet)
 {
-    *p = (progress){ quiet, isatty(STDERR_FILENO), false, clock_seconds() };
+    *p = (progress){ .quiet = quiet, .terminal = isatty(STDERR_FILENO), .started = clock_seconds() };
     return (train_watch){ p, note, warn, step };
 }
 

@@ -4,7 +4,10 @@
 #include "cli/cli.h"
 #include "train/train.h"
 
-typedef struct progress { bool quiet, terminal, bar; double started; } progress;   /* bar: it is drawn */
+typedef struct progress {
+    bool quiet, terminal, bar, told;   /* bar: one is drawn; told: a first line has been written */
+    double started;
+} progress;
 train_watch progress_watch(progress *p, bool quiet);       /* what it points to is p */
 void progress_end(progress *p);                            /* before the last messages */
 #endif

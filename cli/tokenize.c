@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool learn(const char *kind, long size, long min_count, char **files, int count, const char *folder,
-                  error *e)
+/* How many tokens it has; 0: failed. */
+static int learn(const char *kind, long size, long min_count, char **files, int count, const char *folder,
+                 error *e)
 {
     bool bpe = !strcmp(kind, "bpe");
     tokenizer_trainer *r = tokenizer_trainer_new(bpe ? TOKENIZER_BPE : TOKENIZER_WORDPIECE, e);
@@ -17,12 +18,10 @@ static bool learn(const char *kind, long size, long min_count, char **files, int
         mem_free(text);
     }
     tokenizer *t = ok ? tokenizer_train(r, size, min_count, e) : NULL;
-    ok = t && tokenizer_write(t, folder, e);
-    if (ok)
-        fprintf(stderr, "%s: %d tokens\n", folder, tokenizer_size(t));
+    int tokens = t && tokenizer_write(t, folder, e) ? tokenizer_size(t) : 0;
     tokenizer_free(t);
     tokenizer_trainer_free(r);
-    return ok;
+    return tokens;
 }
 
 static int run(int argc, char **argv)
@@ -34,17 +33,28 @@ static int run(int argc, char **argv)
         { "train", "bert|bpe", CLI_TEXT, &kind, 0, 0, "which kind of vocabulary to make" },
         { "size", "N", CLI_INT, &size, 100, 1000000, "tokens at most" },
         { "min-count", "N", CLI_INT, &min_count, 1, 1e9, "pairs seen less often are not joined" },
-        { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the folder that gets the vocabulary" },
+        { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the folder that gets the vocabulary; -o is the same" },
     };
     int code;
+    error e;
     if (!cli_parse(&argc, argv, options, 4, &common, &code))
         return code;
-    if (!kind || (strcmp(kind, "bert") && strcmp(kind, "bpe")))
-        return cli_usage("tokenize", "--train bert or --train bpe is needed");
+    if (!kind)
+        return cli_usage("tokenize", "encoding and --decode are not built in this version; expected --train");
+    if (strcmp(kind, "bert") && strcmp(kind, "bpe"))
+        return cli_usage("tokenize", "--train: expected bert or bpe, found \"%s\"", QUOTE(kind));
     if (!folder || argc < 2)
         return cli_usage("tokenize", "files of text and --out DIR are needed");
-    error e;
-    return learn(kind, size, min_count, argv + 1, argc - 1, folder, &e) ? 0 : cli_fail(&e);
+    int tokens = learn(kind, size, min_count, argv + 1, argc - 1, folder, &e);
+    if (!tokens)
+        return cli_fail(&e);
+    if (common.json) {
+        printf("{\"folder\":");
+        cli_json_text(folder);
+        printf(",\"tokens\":%d}\n", tokens);
+    } else if (!common.quiet)
+        printf("%s: %d tokens\n", folder, tokens);
+    return 0;
 }
 
 const cli_command cli_tokenize = {

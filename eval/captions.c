@@ -7,12 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_WORDS = 64, MOST_PAIRS = 32 };
-typedef struct vocabulary {
-    const char *colour[MOST_WORDS], *shape[MOST_WORDS];
-    int colours, shapes;
-} vocabulary;
-
 static int place_of(const char *const *words, int n, const char *word, size_t length)
 {
     for (int i = 0; i < n; i++)
@@ -23,13 +17,13 @@ static int place_of(const char *const *words, int n, const char *word, size_t le
 
 static void add_word(const char **words, int *n, const char *word)
 {
-    if (*n < MOST_WORDS && *word && place_of(words, *n, word, strlen(word)) < 0)
+    if (*n < EVAL_WORDS && *word && place_of(words, *n, word, strlen(word)) < 0)
         words[(*n)++] = word;
 }
 
-static vocabulary words_of(const record_list *l)
+eval_words eval_words_of(const record_list *l)
 {
-    vocabulary v = { 0 };
+    eval_words v = { 0 };
     for (long i = 0; i < l->count; i++)
         for (long k = 0; k < l->items[i].object_count; k++) {
             add_word(v.colour, &v.colours, l->items[i].objects[k].colour);
@@ -38,16 +32,15 @@ static vocabulary words_of(const record_list *l)
     return v;
 }
 
-/* Pairs of a colour and the shape right behind it. */
-static int read_pairs(const vocabulary *v, const char *text, int pairs[MOST_PAIRS])
+int eval_pairs(const eval_words *v, const char *text, int pairs[EVAL_PAIRS])
 {
     int n = 0, colour = -1;
     for (const char *p = text; *p;) {
         size_t length = strcspn(p, " ,.");
         if (length) {
             int shape = place_of(v->shape, v->shapes, p, length);
-            if (shape >= 0 && colour >= 0 && n < MOST_PAIRS)
-                pairs[n++] = colour * MOST_WORDS + shape;
+            if (shape >= 0 && colour >= 0 && n < EVAL_PAIRS)
+                pairs[n++] = colour * EVAL_WORDS + shape;
             colour = place_of(v->colour, v->colours, p, length);
         }
         p += length + (p[length] != 0);
@@ -55,14 +48,14 @@ static int read_pairs(const vocabulary *v, const char *text, int pairs[MOST_PAIR
     return n;
 }
 
-static bool same_objects(const vocabulary *v, const record *r, const char *text)
+bool eval_names_objects(const eval_words *v, const record *r, const char *text)
 {
-    int pairs[MOST_PAIRS], n = read_pairs(v, text, pairs);
+    int pairs[EVAL_PAIRS], n = eval_pairs(v, text, pairs);
     if (n != r->object_count)
         return false;
     for (long k = 0; k < r->object_count; k++) {
         const record_object *o = &r->objects[k];
-        int want = place_of(v->colour, v->colours, o->colour, strlen(o->colour)) * MOST_WORDS
+        int want = place_of(v->colour, v->colours, o->colour, strlen(o->colour)) * EVAL_WORDS
                  + place_of(v->shape, v->shapes, o->shape, strlen(o->shape)), i = 0;
         while (i < n && pairs[i] != want)
             i++;
@@ -83,7 +76,7 @@ static bool same_text(const record *r, const char *text)
 
 bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
-    vocabulary v = words_of(&d->records);
+    eval_words v = eval_words_of(&d->records);
     json_t *results = json_array();
     long objects = 0, exact = 0, number = 0, judged = 0;
     for (long first = 0; first < d->n; first += c->batch) {
@@ -95,13 +88,13 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
         eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts);
         for (long i = 0; i < n; i++) {
             const record *r = &d->records.items[first + i];
-            int pairs[MOST_PAIRS];
+            int pairs[EVAL_PAIRS];
             judged += r->object_count > 0;
-            objects += r->object_count > 0 && same_objects(&v, r, texts[i].text);
-            number += r->object_count > 0 && read_pairs(&v, texts[i].text, pairs) == r->object_count;
+            objects += r->object_count > 0 && eval_names_objects(&v, r, texts[i].text);
+            number += r->object_count > 0 && eval_pairs(&v, texts[i].text, pairs) == r->object_count;
             exact += same_text(r, texts[i].text);
-            json_array_append_new(results, json_pack("{s:I, s:s, s:s, s:s?}",
-                "image_id", (json_int_t)r->image_id, "image", r->image, "caption", texts[i].text,
+            json_array_append_new(results, json_pack("{s:o, s:s, s:s, s:s?}",
+                "image_id", eval_image_id(r), "image", r->image, "caption", texts[i].text,
                 "truth", r->caption_count ? r->captions[0] : NULL));
         }
         eval_text_free(texts, n);

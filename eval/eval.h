@@ -11,6 +11,7 @@ bool eval_open(eval_session *s, const char *path, error *e);
 void eval_close(eval_session *s);
 bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
 bool eval_can_caption(const eval_session *s, const char *path, error *e);
+bool eval_can_retrieve(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
 typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;   /* ids (length) */

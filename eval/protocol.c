@@ -1,11 +1,9 @@
 /* protocol.c - `evaluate`: a model over a split, by the protocols asked for; figures and results go to the
  * output folder.                                                                                           */
 #include "eval/internal.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define FIELD(f) offsetof(eval_config, f)
 static const config_key keys[] = {
@@ -37,6 +35,11 @@ eval_config eval_config_default(void)
 config_table eval_config_table(eval_config *c)
 {
     return (config_table){ "", keys, (int)(sizeof keys / sizeof *keys), c };
+}
+
+json_t *eval_image_id(const record *r)
+{
+    return r->id ? json_string(r->id) : json_integer((json_int_t)r->image_id);
 }
 
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e)
@@ -71,6 +74,8 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
     mem_free(path);
     if (!ok || records_missing(c->root, &d->records, e))
         return false;
+    if (!d->records.count)
+        return error_set(e, "%s/%s: no pictures in it", QUOTE(c->root), QUOTE(c->list));
     d->n = c->limit && c->limit < d->records.count ? c->limit : d->records.count;
     d->N = eval_tokens(&s->model.config);
     d->E = s->model.config.vision.width;
@@ -90,21 +95,45 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
     return ok;
 }
 
-static bool one_task(eval_session *s, const eval_config *c, const eval_data *d, const char *task,
-                     json_t *metrics, error *e)
+typedef bool (*protocol)(eval_session *, const eval_config *, const eval_data *, json_t *, error *);
+static const char *const names[] = { "captions", "vqa", "retrieval" };
+static const protocol protocols[] = { eval_captions, eval_vqa, eval_retrieval_run };
+enum { PROTOCOLS = 3 };
+
+/* Its number, -1: there is none of that name. */
+static int find(const char *task, error *e)
 {
-    static const char *const known[] = { "captions", "vqa", "retrieval" };
-    if (!strcmp(task, "retrieval"))
-        return eval_retrieval_run(s, c, d, metrics, e);
-    if (strcmp(task, "captions") && strcmp(task, "vqa")) {
-        const char *like = nearest(task, known, 3);
-        return error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task),
-                           like ? ", did you mean " : "", like ? like : "",
-                           like ? "?" : "; expected captions, vqa or retrieval");
-    }
-    if (!eval_can_caption(s, c->model, e))
-        return false;
-    return *task == 'c' ? eval_captions(s, c, d, metrics, e) : eval_vqa(s, c, d, metrics, e);
+    for (int i = 0; i < PROTOCOLS; i++)
+        if (!strcmp(task, names[i]))
+            return i;
+    const char *like = nearest(task, names, PROTOCOLS);
+    error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task), like ? ", did you mean " : "",
+                like ? like : "", like ? "?" : "; expected captions, vqa or retrieval");
+    return -1;
+}
+
+/* Can this model do what is asked for? */
+static bool check(const eval_session *s, const eval_config *c, error *e)
+{
+    for (int i = 0; i < c->tasks.count; i++)
+        if (!(strcmp(c->tasks.item[i], "retrieval") ? eval_can_caption(s, c->model, e)
+                                                    : eval_can_retrieve(s, c->model, e)))
+            return false;
+    return true;
+}
+
+static char *run(eval_session *s, const eval_config *c, eval_data *d, json_t *metrics, error *e)
+{
+    bool ok = open_data(s, c, d, e) && file_make_folders(c->output_dir, e);
+    for (int i = 0; ok && i < c->tasks.count; i++)
+        ok = protocols[find(c->tasks.item[i], e)](s, c, d, metrics, e);
+    if (!ok || !eval_save(c, "metrics.json", metrics, e))
+        return NULL;
+    char *dump = json_dumps(metrics, JSON_REAL_PRECISION(6)), *text = dump ? mem_text("%s", dump) : NULL;
+    free(dump);
+    if (!text)
+        error_set(e, "out of memory for the figures");
+    return text;
 }
 
 char *eval_run(const eval_config *given, error *e)
@@ -114,23 +143,17 @@ char *eval_run(const eval_config *given, error *e)
     eval_data d = { 0 };
     c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = 1,
                                    .returns = 1, .length_penalty = 1, .repetition_penalty = 1 };
-    if (mkdir(c.output_dir, 0777) && errno != EEXIST) {
-        error_set(e, "%s: cannot make this folder: %s", QUOTE(c.output_dir), strerror(errno));
-        return NULL;
-    }
+    for (int i = 0; i < c.tasks.count; i++)
+        if (find(c.tasks.item[i], e) < 0)
+            return NULL;
     if (!eval_open(&s, c.model, e))
         return NULL;
     json_t *metrics = json_pack("{s:s, s:s}", "model", c.model, "list", c.list);
-    bool ok = open_data(&s, &c, &d, e);
-    for (int i = 0; ok && i < c.tasks.count; i++)
-        ok = one_task(&s, &c, &d, c.tasks.item[i], metrics, e);
-    ok = ok && eval_save(&c, "metrics.json", metrics, e);
     char *text = NULL;
-    if (ok) {
-        char *dump = json_dumps(metrics, JSON_REAL_PRECISION(6));
-        text = dump ? mem_text("%s", dump) : NULL;
-        free(dump);
-    }
+    if (!metrics)
+        error_set(e, "%s, %s: expected names in UTF-8", QUOTE(c.model), QUOTE(c.list));
+    else if (check(&s, &c, e))
+        text = run(&s, &c, &d, metrics, e);
     json_decref(metrics);
     record_list_free(&d.records);
     mem_free(d.features);

@@ -15,9 +15,7 @@ static long *ids_of(const eval_data *d, const char *const *texts)
     return id;
 }
 
-/* What a random order gives: the mean over rows of the chance that one of the row's `m` columns is among k
- * of n.                                                                                                    */
-static double chance(long n, const long *id, long k)
+double eval_chance(long n, const long *id, long k)
 {
     double sum = 0;
     for (long i = 0; i < n; i++) {
@@ -57,7 +55,7 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test",
                           (json_int_t)k,
                           "itc", recalls(r.itc, turned, d->n, id), "itm", recalls(r.i2t, r.t2i, d->n, id),
-                          "chance", "i2t_r1", chance(d->n, id, 1), "i2t_r5", chance(d->n, id, 5));
+                          "chance", "i2t_r1", eval_chance(d->n, id, 1), "i2t_r5", eval_chance(d->n, id, 5));
     json_object_set_new(metrics, "retrieval", m);
     ag_rewind(s->t, mark);
     token_batch_free(&batch);
@@ -66,9 +64,6 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
 
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
-    if (!s->model.config.stage1 || !s->bert)
-        return error_set(e, "%s: cannot retrieve: it has no stage-1 heads; use the model that stage 1 wrote",
-                         QUOTE(c->model));
     eval_data some = *d;
     some.n = c->retrieval_pictures && c->retrieval_pictures < d->n ? c->retrieval_pictures : d->n;
     const char **texts = mem_new((size_t)some.n * sizeof *texts);

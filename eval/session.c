@@ -65,6 +65,13 @@ bool eval_can_caption(const eval_session *s, const char *path, error *e)
     return true;
 }
 
+bool eval_can_retrieve(const eval_session *s, const char *path, error *e)
+{
+    return (s->model.config.stage1 && s->model.config.vision.kind != BLIP2_VIT_NONE && s->bert)
+           || error_set(e, "%s: cannot retrieve: it has no stage-1 heads; expected a model of stage 1",
+                        QUOTE(path));
+}
+
 long eval_tokens(const blip2_config *c)
 {
     long side = c->vision.patch ? c->vision.image_size / c->vision.patch : 0;

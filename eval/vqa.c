@@ -2,23 +2,35 @@
  * to choose from. Beside the model stand two controls: blind (the language model without any picture) and
  * shuffled (another picture's soft prompt). What they reach is what needs no seeing.                       */
 #include "eval/internal.h"
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TYPES = 32 };
-typedef struct tally { const char *type; long asked, right; } tally;
 typedef struct asked { long picture; const record_question *q; } asked;
 
-static tally *tally_of(tally *all, int *n, const char *type)
+void eval_tally_add(eval_tally *t, const char *type, bool right)
 {
-    for (int i = 0; i < *n; i++)
-        if (!strcmp(all[i].type, type))
-            return &all[i];
-    if (*n == MOST_TYPES)
-        return &all[MOST_TYPES - 1];
-    all[*n] = (tally){ .type = type };
-    return &all[(*n)++];
+    int i = 0;
+    if (!*type)
+        type = "other";
+    while (i < t->count && strcmp(t->row[i].type, type))
+        i++;
+    if (i == EVAL_TYPES)                                   /* more types than rows: the last ones share one */
+        t->row[--i].type = "other";
+    if (i == t->count)
+        t->row[t->count++].type = type;
+    t->row[i].asked++;
+    t->row[i].right += right;
+    t->asked++;
+    t->right += right;
+}
+
+json_t *eval_tally_shares(const eval_tally *t)
+{
+    json_t *to = json_object();
+    for (int i = 0; i < t->count; i++)
+        json_object_set_new(to, t->row[i].type, json_real((double)t->row[i].right / (double)t->row[i].asked));
+    json_object_set_new(to, "all", json_real(t->asked ? (double)t->right / (double)t->asked : 0));
+    json_object_set_new(to, "questions", json_integer(t->asked));
+    return to;
 }
 
 static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
@@ -46,40 +58,33 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
     return ok || error_set(e, "out of memory for %ld questions", n);
 }
 
-/* One row of the table; `results` gets every answer where it is not NULL. */
-static bool row(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
-                const asked *list, long n, json_t *to, json_t *results, error *e)
+static json_t *result_of(const eval_data *d, const asked *a, long number, const char *answer)
 {
-    tally tallies[MOST_TYPES];
-    int types = 0;
-    long right = 0;
+    const record *r = &d->records.items[a->picture];
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s}", "question_id", (json_int_t)number,
+                     "image_id", eval_image_id(r), "type", a->q->type, "question", a->q->question,
+                     "answer", answer, "truth", a->q->answer);
+}
+
+/* One row of the table, NULL: failed; `results` gets every answer where it is not NULL. */
+static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
+                   const asked *list, long n, json_t *results, error *e)
+{
+    eval_tally tally = { 0 };
     for (long first = 0; first < n; first += c->batch) {
         long many = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
         if (!ask(s, c, d, features, list + first, many, texts, e))
-            return false;
+            return NULL;
         for (long i = 0; i < many; i++) {
             const asked *a = &list[first + i];
-            tally *k = tally_of(tallies, &types, a->q->type);
-            bool hit = !strcmp(texts[i].text, a->q->answer);
-            k->asked++;
-            k->right += hit;
-            right += hit;
+            eval_tally_add(&tally, a->q->type, !strcmp(texts[i].text, a->q->answer));
             if (results)
-                json_array_append_new(results, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "question_id",
-                                                         (json_int_t)(first + i),
-                    "image_id", (json_int_t)d->records.items[a->picture].image_id, "type", a->q->type,
-                    "question",
-                    a->q->question, "answer", texts[i].text, "truth", a->q->answer));
+                json_array_append_new(results, result_of(d, a, first + i, texts[i].text));
         }
         eval_text_free(texts, many);
     }
-    for (int i = 0; i < types; i++)
-        json_object_set_new(to, *tallies[i].type ? tallies[i].type : "other",
-                            json_real((double)tallies[i].right / (double)tallies[i].asked));
-    json_object_set_new(to, "all", json_real(n ? (double)right / (double)n : 0));
-    json_object_set_new(to, "questions", json_integer(n));
-    return true;
+    return eval_tally_shares(&tally);
 }
 
 static asked *collect(const eval_data *d, long *n)
@@ -104,9 +109,8 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     json_t *m = json_object(), *results = json_array();
     bool ok = (list && (!c->controls || other)) || error_set(e, "out of memory for %ld questions", n);
     for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
-        json_t *to = json_object();
-        ok = row(s, c, d, features[k], list, n, to, k ? NULL : results, e);
-        json_object_set_new(m, names[k], to);
+        json_t *to = row(s, c, d, features[k], list, n, k ? NULL : results, e);
+        ok = to && !json_object_set_new(m, names[k], to);
     }
     ok = ok && eval_save(c, "vqa.json", results, e);
     json_object_set_new(metrics, "vqa", m);

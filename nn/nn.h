@@ -69,7 +69,7 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_
 /* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen
  * are reported together, with "" also datasets that the store does not know. `others`: groups that hold
  * something else. fit, if not NULL, may take a dataset of another shape (it returns false where it does
- * not). A failed load may have read a part.                                                                */
+ * not; data NULL: would it?). A failed load may have read a part.                                          */
 typedef bool (*nn_fit)(void *ctx, tensor *to, const h5_shape *from, const real *data);
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx,
              error *e);

@@ -60,17 +60,15 @@ static void find_unknown(const nn_store *s, h5 *f, const char *const *others, er
     h5_list_free(names, count);
 }
 
-/* Another shape may be one that `fit` can take, if it has as many axes and the same width; it is asked when the data
- * are read.                                                                                                     */
-static bool may_fit(h5 *f, const char *name, nn_fit fit, const tensor *x, h5_shape *shape)
+/* Is it there in another shape that `fit` takes? */
+static bool may_fit(h5 *f, const char *name, nn_fit fit, void *ctx, tensor *x, h5_shape *shape)
 {
     error e;
-    return fit && x->ndim > 1 && h5_find(f, name, shape, &e) && shape->type == H5_REALS && shape->ndim == x->ndim
-        && shape->dim[x->ndim - 1] == x->dim[x->ndim - 1];
+    return fit && h5_find(f, name, shape, &e) && shape->type == H5_REALS && fit(ctx, x, shape, NULL);
 }
 
 static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit,
-                 error *e)
+                 void *ctx, error *e)
 {
     char name[NN_NAME];
     error one;
@@ -83,8 +81,8 @@ static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const
             continue;
         met++;
         nn_dataset(p->name, name);
-        const tensor *x = p->value;
-        if (!h5_expect(f, name, H5_REALS, x->ndim, x->dim, &one) && !may_fit(f, name, fit, x, &shape))
+        tensor *x = p->value;
+        if (!h5_expect(f, name, H5_REALS, x->ndim, x->dim, &one) && !may_fit(f, name, fit, ctx, x, &shape))
             error_line(e, "%s", one.text);
     }
     if (!met)
@@ -97,7 +95,7 @@ static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const
 
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e)
 {
-    return look(s, f, prefix, others, NULL, e);
+    return look(s, f, prefix, others, NULL, NULL, e);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -114,14 +112,14 @@ static bool read_one(h5 *f, const nn_entry *p, nn_fit fit, void *ctx, error *e)
     nn_dataset(p->name, name);
     if (h5_read(f, name, H5_REALS, x->ndim, x->dim, x->data, e))
         return true;
-    if (!may_fit(f, name, fit, x, &shape))
+    if (!may_fit(f, name, fit, ctx, x, &shape))
         return false;
     real *data = mem_new((size_t)shape.size * sizeof *data);
     if (!data)
         return out_of_memory(f, name, e);
     error inner;
     bool read = h5_read(f, name, H5_REALS, shape.ndim, shape.dim, data, &inner);
-    bool ok = read && fit(ctx, x, &shape, data);           /* if not, e still says what differs */
+    bool ok = read && fit(ctx, x, &shape, data);
     mem_free(data);
     if (!read)
         *e = inner;
@@ -151,7 +149,7 @@ static bool same_numbers(h5 *f, const nn_entry *p, error *e)
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx,
              error *e)
 {
-    if (!look(s, f, prefix, others, fit, e))
+    if (!look(s, f, prefix, others, fit, ctx, e))
         return false;
     for (long i = 0; i < s->count; i++) {
         const nn_entry *p = &s->entries[i];

@@ -1,0 +1,305 @@
+/* test_eval.c - the figures of `evaluate` on hand-made data: captions read for what they name, answers
+ * tallied by type, what chance reaches; and that what a run writes is what its figures say.                */
+#include "tests/world.h"
+#include "eval/internal.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static error e;
+
+/* ---- captions ---------------------------------------------------------------------------------------- */
+static record_object red_circle[] = { { "red", "circle" } };
+static record_object two[] = { { "red", "circle" }, { "blue", "square" } };
+static record_object twins[] = { { "red", "circle" }, { "red", "circle" } };
+static record pictures[] = { { .objects = red_circle, .object_count = 1 },
+                             { .objects = two, .object_count = 2 }, { .objects = twins, .object_count = 2 } };
+static const record_list list = { .items = pictures, .count = 3 };
+
+START_TEST(a_caption_is_right_if_it_names_all_objects_and_no_other)
+{
+    static const struct { int picture; const char *text; bool right; } all[] = {
+        { 0, "a red circle", true }, { 0, "red circle.", true },
+            { 0, "there is one shape : a red circle top left", true },
+        { 0, "", false }, { 0, "a circle", false }, { 0, "a red", false }, { 0, "a red square", false },
+        { 0, "a blue circle", false }, { 0, "a red circle and a blue square", false },
+        { 0, "a circle red", false },
+        { 0, "a red red circle", true }, { 0, "a redcircle", false }, { 0, "a red circles", false },
+        { 1, "a red circle and a blue square", true }, { 1, "a blue square , a red circle", true },
+        { 1, "a red circle", false }, { 1, "a red square and a blue circle", false },
+        { 1, "a red circle and a red circle", false }, { 1, "a red circle , a blue square , a red circle",
+                                                         false },
+        { 2, "a red circle and a red circle", true }, { 2, "a red circle", false },
+        { 2, "a red circle and a blue square", false } };
+    eval_words v = eval_words_of(&list);
+    ck_assert(v.colours == 2 && v.shapes == 2);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ck_assert_msg(eval_names_objects(&v, &pictures[all[i].picture], all[i].text) == all[i].right,
+                      "%d: %s", all[i].picture, all[i].text);
+}
+END_TEST
+
+START_TEST(the_number_of_objects_is_read_whatever_they_are)
+{
+    int pairs[EVAL_PAIRS];
+    char text[EVAL_PAIRS * 20 + 100] = "";
+    eval_words v = eval_words_of(&list);
+    ck_assert_int_eq(eval_pairs(&v, "a blue circle and a red square", pairs), 2);
+    ck_assert_int_eq(eval_pairs(&v, "a green circle", pairs), 0);          /* a name that no object has */
+    ck_assert_int_eq(eval_pairs(&v, " ,. ", pairs), 0);
+    for (int i = 0; i < EVAL_PAIRS + 3; i++)
+        strcat(text, "a red circle , ");
+    ck_assert_int_eq(eval_pairs(&v, text, pairs), EVAL_PAIRS);
+}
+END_TEST
+
+/* ---- answers ----------------------------------------------------------------------------------------- */
+static double share(const json_t *o, const char *key)
+{
+    return json_is_number(json_object_get(o, key)) ? json_number_value(json_object_get(o, key)) : NAN;
+}
+
+START_TEST(answers_are_tallied_by_type)
+{
+    eval_tally t = { 0 };
+    json_t *o = eval_tally_shares(&t);
+    ck_assert(share(o, "all") == 0 && share(o, "questions") == 0 && json_object_size(o) == 2);
+    json_decref(o);
+    static const struct { const char *type; bool right; } all[] = {
+        { "colour", true }, { "count", false }, { "colour", true }, { "", true }, { "colour", false },
+            { "count", false },
+        { "colour", false } };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        eval_tally_add(&t, all[i].type, all[i].right);
+    o = eval_tally_shares(&t);
+    ck_assert(share(o, "colour") == 0.5 && share(o, "count") == 0 && share(o, "other") == 1);
+    ck_assert(fabs(share(o, "all") - 3.0 / 7) < 1e-12 && share(o, "questions") == 7);
+    json_decref(o);
+}
+END_TEST
+
+START_TEST(more_types_than_rows_share_the_last_one)
+{
+    eval_tally t = { 0 };
+    char names[EVAL_TYPES + 9][8];
+    for (int i = 0; i < EVAL_TYPES + 9; i++) {
+        snprintf(names[i], sizeof names[i], "t%d", i);
+        eval_tally_add(&t, names[i], true);
+    }
+    ck_assert(t.count == EVAL_TYPES && t.asked == EVAL_TYPES + 9 && t.right == t.asked);
+    json_t *o = eval_tally_shares(&t);
+    ck_assert(share(o, "other") == 1 && share(o, "t0") == 1 && isnan(share(o, "t40")));
+    json_decref(o);
+}
+END_TEST
+
+/* ---- chance ------------------------------------------------------------------------------------------ */
+START_TEST(chance_is_what_random_orders_reach)
+{
+    enum { N = 7, ORDERS = 40000 };
+    static const long id[N] = { 0, 1, 1, 3, 1, 5, 5 };
+    real scores[N * N];
+    for (long k = 1; k <= 5; k += 2) {
+        double sum = 0;
+        for (uint64_t o = 0; o < ORDERS / N; o++) {
+            for (long i = 0; i < N * N; i++)
+                scores[i] = (real)ag_uniform(17 + (uint64_t)k, o * N * N + (uint64_t)i);
+            sum += eval_recall(scores, N, N, id, id, k);
+        }
+        double mean = sum / (ORDERS / N);
+        ck_assert_msg(fabs(eval_chance(N, id, k) - mean) < 0.01, "k %ld: %f, expected %f", k,
+                      eval_chance(N, id, k), mean);
+    }
+    ck_assert_double_eq_tol(eval_chance(4, (const long[]){ 0, 1, 2, 3 }, 1), 0.25, 1e-15);
+    ck_assert_double_eq_tol(eval_chance(4, (const long[]){ 0, 0, 0, 0 }, 1), 1, 1e-15);
+    ck_assert_double_eq_tol(eval_chance(3, (const long[]){ 0, 1, 2 }, 9), 1, 1e-15);
+}
+END_TEST
+
+START_TEST(shuffling_gives_every_picture_another_one)
+{
+    real x[5 * 2];
+    eval_data d = { .n = 5, .N = 1, .E = 2, .features = x };
+    for (int i = 0; i < 10; i++)
+        x[i] = (real)i;
+    real *y = eval_shuffled(&d);
+    bool met[5] = { 0 };
+    for (int i = 0; i < 5; i++) {
+        int from = (int)y[2 * i] / 2;
+        ck_assert(from != i && !met[from] && y[2 * i + 1] == y[2 * i] + 1);
+        met[from] = true;
+    }
+    mem_free(y);
+}
+END_TEST
+
+/* ---- a run ------------------------------------------------------------------------------------------- */
+static void begin(void)
+{
+    folder_begin();
+    world_make();
+}
+
+static eval_config config_of(const char *model, const char *folder)
+{
+    eval_config c = eval_config_default();
+    world_text(c.model, IN_FOLDER(model));
+    world_text(c.root, IN_FOLDER("world"));
+    world_text(c.output_dir, IN_FOLDER(folder));
+    c.batch = 5;                                           /* does not divide the number of pictures */
+    c.answer_length = 6;
+    c.max_len = 8;
+    return c;
+}
+
+static json_t *parsed(const char *text)
+{
+    json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+    ck_assert_msg(o != NULL, "%s", text ? text : e.text);
+    return o;
+}
+
+static json_t *file(const char *name)
+{
+    json_t *o = json_load_file(IN_FOLDER(name), 0, NULL);
+    ck_assert_msg(o != NULL, "%s", name);
+    return o;
+}
+
+/* Share of results whose answer is the truth, of one type or of all (NULL). */
+static double share_right(const json_t *results, const char *said, const char *type)
+{
+    size_t i;
+    json_t *r;
+    double right = 0, asked = 0;
+    json_array_foreach((json_t *)results, i, r)
+        if (!type || !strcmp(json_string_value(json_object_get(r, "type")), type)) {
+            right += json_equal(json_object_get(r, said), json_object_get(r, "truth"));
+            asked++;
+        }
+    return right / asked;
+}
+
+START_TEST(figures_are_those_of_the_results)
+{
+    world_train_all(TRAIN_STAGE2);
+    eval_config c = config_of("stage2/model.h5", "a/b/answers");
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *saved = file("a/b/answers/metrics.json");
+    json_t *captions = file("a/b/answers/captions.json"), *answers = file("a/b/answers/vqa.json");
+    ck_assert_int_eq(json_array_size(captions), 16);
+    const json_t *model = json_object_get(json_object_get(figures, "vqa"), "model");
+    ck_assert_int_eq(json_array_size(answers), (size_t)share(model, "questions"));
+    static const char *const types[] = { "yes/no", "colour", "shape", "count", "position" };
+    for (int i = 0; i < 5; i++)
+        ck_assert_double_eq_tol(share(model, types[i]), share_right(answers, "answer", types[i]), 1e-5);
+    ck_assert_double_eq_tol(share(model, "all"), share_right(answers, "answer", NULL), 1e-5);
+    json_t *first = json_array_get(captions, 0), *asked = json_array_get(answers, 3);
+    ck_assert(json_is_integer(json_object_get(first, "image_id"))
+              && json_is_string(json_object_get(first, "caption")));
+    ck_assert(json_integer_value(json_object_get(asked, "question_id")) == 3);
+    ck_assert(json_is_string(json_object_get(asked, "answer"))
+              && json_is_integer(json_object_get(asked, "image_id")));
+    ck_assert(json_equal(json_object_get(saved, "captions"), json_object_get(figures, "captions")));
+    for (int k = 0; k < 2; k++)                            /* the controls are asked the same questions */
+        ck_assert(share(json_object_get(json_object_get(figures, "vqa"), k ? "blind" : "shuffled"), "questions")
+                  == share(model, "questions"));
+    json_decref(figures);
+    json_decref(saved);
+    json_decref(captions);
+    json_decref(answers);
+    mem_free(text);
+}
+END_TEST
+
+START_TEST(a_batch_changes_no_answer)
+{
+    world_train_all(TRAIN_STAGE2);
+    for (int k = 0; k < 2; k++) {
+        eval_config c = config_of("stage2/model.h5", k ? "one" : "five");
+        c.batch = k ? 1 : 5;
+        c.beams = 2;
+        c.limit = 7;
+        c.controls = false;
+        char *text = eval_run(&c, &e);
+        ck_assert_msg(text != NULL, "%s", e.text);
+        mem_free(text);
+    }
+    json_t *a = file("one/vqa.json"), *b = file("five/vqa.json"), *x = file("one/captions.json"),
+                *y = file("five/captions.json");
+    ck_assert(json_equal(a, b) && json_equal(x, y) && json_array_size(x) == 7);
+    json_decref(a);
+    json_decref(b);
+    json_decref(x);
+    json_decref(y);
+}
+END_TEST
+
+START_TEST(retrieval_stands_beside_chance)
+{
+    world_train_all(TRAIN_STAGE1);
+    eval_config c = config_of("stage1/model.h5", "found");
+    c.tasks = (config_list){ 1, { "retrieval" } };
+    c.retrieval_pictures = 12;
+    c.k_test = 4;
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *r = json_object_get(figures, "retrieval");
+    ck_assert(share(r, "pictures") == 12 && share(r, "k_test") == 4);
+    static const char *const keys[] = { "i2t_r1", "i2t_r5", "t2i_r1", "t2i_r5" };
+    for (int k = 0; k < 4; k++)
+        for (int itm = 0; itm < 2; itm++) {
+            double x = share(json_object_get(r, itm ? "itm" : "itc"), keys[k]);
+            ck_assert_msg(x >= 0 && x <= 1, "%s", keys[k]);
+        }
+    json_t *chance = json_object_get(r, "chance");
+    double r1 = share(chance, "i2t_r1"), r5 = share(chance, "i2t_r5");
+    ck_assert_msg(r1 >= 1.0 / 12 - 1e-6 && r1 < r5 && r5 < 1, "%s", text);
+    json_decref(figures);
+    mem_free(text);
+}
+END_TEST
+
+START_TEST(what_cannot_be_measured_is_told_before_anything_is_written)
+{
+    static const struct { const char *model, *task, *list, *says; int kind; } all[] = {
+        { "lm/model.h5", "caption", "test.jsonl", "unknown task \"caption\", did you mean captions?",
+          ERROR_USAGE },
+        { "lm/model.h5", "captions", "test.jsonl", "cannot write text: it has no vision tower", ERROR_RUN },
+        { "lm/model.h5", "retrieval", "test.jsonl", "cannot retrieve: it has no stage-1 heads", ERROR_RUN },
+        { "none.h5", "vqa", "test.jsonl", "none.h5: cannot be opened", ERROR_RUN } };
+    train_config lm = world_config(TRAIN_LM);
+    world_train(&lm);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        eval_config c = config_of(all[i].model, "never");
+        c.tasks.count = 1;
+        world_text(c.tasks.item[0], all[i].task);
+        world_text(c.list, all[i].list);
+        ck_assert(!eval_run(&c, &e));
+        ck_assert_msg(strstr(e.text, all[i].says) && (int)e.kind == all[i].kind, "%s", e.text);
+        ck_assert(access(IN_FOLDER("never"), F_OK) != 0);
+    }
+}
+END_TEST
+
+Suite *suite_eval(void)
+{
+    Suite *s = suite_create("eval");
+    TCase *figures = tcase_create("figures"), *runs = tcase_create("runs");
+    tcase_add_test(figures, a_caption_is_right_if_it_names_all_objects_and_no_other);
+    tcase_add_test(figures, the_number_of_objects_is_read_whatever_they_are);
+    tcase_add_test(figures, answers_are_tallied_by_type);
+    tcase_add_test(figures, more_types_than_rows_share_the_last_one);
+    tcase_add_test(figures, chance_is_what_random_orders_reach);
+    tcase_add_test(figures, shuffling_gives_every_picture_another_one);
+    suite_add_tcase(s, figures);
+    tcase_set_timeout(runs, TEST_SECONDS);
+    tcase_add_checked_fixture(runs, begin, folder_end);
+    tcase_add_test(runs, figures_are_those_of_the_results);
+    tcase_add_test(runs, a_batch_changes_no_answer);
+    tcase_add_test(runs, retrieval_stands_beside_chance);
+    tcase_add_test(runs, what_cannot_be_measured_is_told_before_anything_is_written);
+    suite_add_tcase(s, runs);
+    return s;
+}
