@@ -21,6 +21,7 @@ typedef struct cli_command {
     const char *notes;                             /* further paragraphs of its help, or NULL */
 } cli_command;
 extern const cli_command *const cli_commands[];    /* ends with NULL */
+extern const cli_command *const cli_explain_parts[];       /* of two words, "explain tape"; ends with NULL */
 
 /* Reads options into their targets; what is left (words) stands at argv[1..*words] afterwards. `--name
  * value`, `--name=value`, `--` ends options. A wrong option is reported with the nearest known one. False:
@@ -30,7 +31,7 @@ int cli_fail(const error *e);                      /* prints "blip2: error: ..."
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
 void cli_print_help(const char *command, const cli_option *options, int count);
-const cli_command *cli_find(const char *name);
+const cli_command *cli_find(const char *name);     /* "caption", "explain tape"; NULL: there is none */
 const char *cli_core_set_aside(void);              /* OPENBLAS_CORETYPE that was taken back, or NULL */
 void cli_json_text(const char *s);                 /* a JSON string on stdout, quoted */
 #endif

@@ -7,6 +7,7 @@ const cli_command *const cli_commands[] = {
     &cli_train,
     &cli_evaluate,
     &cli_inspect,
+    &cli_explain,
     &cli_dataset,
     &cli_tokenize,
     &cli_bench,

@@ -9,12 +9,18 @@
 
 #define VERSION "0.1"
 
+static const cli_command *among(const cli_command *const *list, const char *name)
+{
+    for (int i = 0; list[i]; i++)
+        if (!strcmp(list[i]->name, name))
+            return list[i];
+    return NULL;
+}
+
 const cli_command *cli_find(const char *name)
 {
-    for (int i = 0; cli_commands[i]; i++)
-        if (!strcmp(cli_commands[i]->name, name))
-            return cli_commands[i];
-    return NULL;
+    const cli_command *c = among(cli_commands, name);
+    return c ? c : among(cli_explain_parts, name);
 }
 
 static void overview(void)
@@ -45,7 +51,7 @@ static int version(void)
 static int unknown(const char *word)
 {
     static const char *const later[] = { "convert", "export", "match", "embed", "search", "attention",
-        "preprocess", "trace", "ablate", "report", "doctor", "score", "graph", "explain" };
+        "preprocess", "trace", "ablate", "report", "doctor", "score", "graph" };
     const char *names[64];
     int n = 0;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
@@ -66,6 +72,8 @@ static int help(int argc, char **argv)
     const cli_command *c = argc > 1 ? cli_find(argv[1]) : NULL;
     if (argc > 1 && !c)
         return unknown(argv[1]);
+    if (c && argc > 2)                                     /* "explain tape" */
+        return c->run(3, (char *[]){ argv[1], argv[2], "--help", NULL });
     if (c)
         return c->run(2, (char *[]){ argv[1], "--help", NULL });
     overview();
