@@ -59,6 +59,7 @@ char *mem_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 long mem_peak_bytes(void);                         /* peak resident memory of the process, from the system */
 void mem_fail_at(long nth, bool from_then_on);     /* tests: the nth allocation from now on fails; 0: none */
 long mem_count(void);                              /* tests: allocations made so far */
+long mem_live(void);                               /* tests: how many of them are not freed */
 
 /* ---- configurations ------------------------------------------------------------------------------------
  * One table of keys a struct: {key, type, offset, range, choices, help}. The same tables read YAML (an
@@ -116,11 +117,19 @@ void file_cut(file_out *f, long bytes);                        /* sets the lengt
 bool file_good(const file_out *f);                             /* nothing has failed so far */
 bool file_finish(file_out *f, error *e);                       /* frees f; false: the old file is untouched */
 void file_abandon(file_out *f);                                /* frees f and leaves no trace */
+/* *was: there was such a file; none is no error */
+bool file_rename(const char *from, const char *to, bool *was, error *e);
+/* A log: lines are with the system at once, and a line that does not fit leaves no part of itself. */
+typedef struct file_log { int fd; long end; char *path; } file_log;
+bool file_log_open(file_log *l, const char *path, long keep, error *e);    /* keep: its first bytes stay */
+bool file_log_add(file_log *l, const char *line, long bytes, error *e);
+void file_log_close(file_log *l);
 long file_sweep(const char *folder);  /* removes NAME.tmp.PID of processes that are gone; how many */
 bool file_make_folders(const char *path, error *e);  /* a folder and those above it; fine if it is there */
 /* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its
  * work. */
 void file_fail_at(long nth, int number, bool from_then_on);
+long file_count(void);                             /* tests: such calls made so far */
 
 /* ---- HDF5: named arrays in one file --------------------------------------------------------------------
  * Names are "group/group/dataset", exactly, reached by hard links only. A file that h5_create wrote is

@@ -2,9 +2,9 @@
  *
  * Output goes to NAME.tmp.PID in the folder of NAME: write, fsync, rename, fsync of the folder. A reader sees
  * the old file or the new one, never a part; a process that is killed leaves its temporary file, which the
- * next writer of the same name, or file_sweep, removes. Every call of the system passes through one of the
- * try_ functions, where a test can make the n-th one fail. */
-#include "base/base.h"
+ * next writer of the same name, or file_sweep, removes. Every call of the system passes through system.c,
+ * where a test can make the n-th one fail. */
+#include "base/internal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,82 +22,11 @@ struct file_out {
     char path[PATH_MAX], temporary[PATH_MAX + 32];
 };
 
-/* ---- the system, with a place for tests to break it ---------------------------------------------------- */
-static _Atomic long calls, fail_at;
-static _Atomic int fail_number;
-static _Atomic bool fail_on;
-
-void file_fail_at(long nth, int number, bool from_then_on)
-{
-    fail_number = number;
-    fail_on = from_then_on;
-    fail_at = nth ? calls + nth : 0;
-}
-
-static bool fails(void)
-{
-    long n = ++calls, at = fail_at;
-    return at && (n == at || (fail_on && n > at));
-}
-
-/* How much of `bytes` to ask for, -1 with errno set if the call is to fail. */
-static ssize_t allowed(size_t bytes)
-{
-    if (!fails())
-        return bytes < 1L << 30 ? (ssize_t)bytes : 1L << 30;
-    errno = fail_number;
-    return fail_number ? -1 : (ssize_t)(bytes + 1) / 2;
-}
-
-static ssize_t try_read(int fd, void *to, size_t bytes, off_t offset)
-{
-    ssize_t n = allowed(bytes);
-    return n < 0 ? n : pread(fd, to, (size_t)n, offset);
-}
-
-static ssize_t try_write(int fd, const void *from, size_t bytes, off_t offset)
-{
-    ssize_t n = allowed(bytes);
-    return n < 0 ? n : pwrite(fd, from, (size_t)n, offset);
-}
-
-static int try_open(const char *path, int flags)
-{
-    int fd;
-    do
-        fd = allowed(0) < 0 ? -1 : open(path, flags | O_CLOEXEC, 0666);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
-static int try_resize(int fd, off_t bytes)
-{
-    return allowed(0) < 0 ? -1 : ftruncate(fd, bytes);
-}
-
-static int try_sync(int fd)
-{
-    int status;
-    do
-        status = allowed(0) < 0 ? -1 : fsync(fd);
-    while (status && errno == EINTR);
-    return status;
-}
-
-static int try_rename(const char *from, const char *to)
-{
-    int status;
-    do
-        status = allowed(0) < 0 ? -1 : rename(from, to);
-    while (status && errno == EINTR);
-    return status;
-}
-
 /* ---- reading ------------------------------------------------------------------------------------------- */
 int file_open(const char *path, long *bytes, error *e)
 {
     struct stat about;
-    int fd = try_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    int fd = sys_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         error_set(e, "%s: cannot be opened; %s", QUOTE(path), strerror(errno));
         return -1;
@@ -115,7 +44,7 @@ bool file_read_at(int fd, long offset, void *to, long bytes)
 {
     char *p = to;
     while (bytes > 0) {
-        ssize_t n = try_read(fd, p, (size_t)bytes, offset);
+        ssize_t n = sys_read(fd, p, (size_t)bytes, offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -230,7 +159,7 @@ file_out *file_create(const char *path, error *e)
     }
     sweep(folder, split(f->path, folder));
     unlink(f->temporary);              /* of an earlier process that had our number */
-    f->fd = try_open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
+    f->fd = sys_open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
     if (f->fd < 0) {
         error_set(e, "%s: cannot be created; %s", QUOTE(f->temporary), strerror(errno));
         mem_free(f);
@@ -243,7 +172,7 @@ void file_write_at(file_out *f, long offset, const void *data, long bytes)
 {
     const char *p = data;
     while (bytes > 0 && !f->failed) {
-        ssize_t n = try_write(f->fd, p, (size_t)bytes, offset);
+        ssize_t n = sys_write(f->fd, p, (size_t)bytes, offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -295,7 +224,7 @@ bool file_read_back(file_out *f, long offset, void *to, long bytes)
 
 void file_cut(file_out *f, long bytes)
 {
-    if (!f->failed && try_resize(f->fd, bytes))
+    if (!f->failed && sys_resize(f->fd, bytes))
         f->failed = errno ? errno : EIO;
     f->end = bytes;
 }
@@ -305,21 +234,21 @@ static bool sync_folder(const char *path)
 {
     char folder[PATH_MAX];
     split(path, folder);
-    int fd = try_open(folder, O_RDONLY | O_DIRECTORY);
+    int fd = sys_open(folder, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return false;
-    bool ok = !try_sync(fd) || errno == EINVAL;
+    bool ok = !sys_sync(fd) || errno == EINVAL;
     close(fd);
     return ok;
 }
 
 bool file_finish(file_out *f, error *e)
 {
-    if (!f->failed && try_sync(f->fd))
+    if (!f->failed && sys_sync(f->fd))
         f->failed = errno ? errno : EIO;
     if (close(f->fd) && !f->failed)
         f->failed = errno;
-    if (!f->failed && try_rename(f->temporary, f->path))
+    if (!f->failed && sys_rename(f->temporary, f->path))
         f->failed = errno ? errno : EIO;
     bool ok = !f->failed;
     if (!ok) {
@@ -338,4 +267,13 @@ void file_abandon(file_out *f)
     close(f->fd);
     unlink(f->temporary);
     mem_free(f);
+}
+
+bool file_rename(const char *from, const char *to, bool *was, error *e)
+{
+    *was = !sys_rename(from, to);
+    if (!*was && errno != ENOENT)
+        return error_set(e, "%s: cannot be renamed; %s", QUOTE(from), strerror(errno));
+    return !*was || sync_folder(to)
+        || error_set(e, "%s: is renamed, but its folder cannot be flushed; %s", QUOTE(from), strerror(errno));
 }

@@ -1,5 +1,5 @@
 /* folders.c - making a folder for output, with those above it (base.h). */
-#include "base/base.h"
+#include "base/internal.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@ bool file_make_folders(const char *path, error *e)
         p += strspn(p, "/");
         p += strcspn(p, "/");
         snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
-        if (mkdir(part, 0777) && errno != EEXIST)
+        if (sys_folder(part) && errno != EEXIST)
             return error_set(e, "%s: cannot be made; %s", QUOTE(part), strerror(errno));
         if (stat(part, &about) || !S_ISDIR(about.st_mode))
             return error_set(e, "%s: not a folder", QUOTE(part));

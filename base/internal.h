@@ -3,6 +3,17 @@
 #define BASE_INTERNAL_H
 #include "base/base.h"
 #include <hdf5.h>
+#include <sys/types.h>
+
+/* Calls of the system, as POSIX has them; those that cannot be short are taken up again when interrupted
+ * (system.c). */
+ssize_t sys_read(int fd, void *to, size_t bytes, off_t offset);
+ssize_t sys_write(int fd, const void *from, size_t bytes, off_t offset);
+int sys_open(const char *path, int flags);
+int sys_resize(int fd, off_t bytes);
+int sys_sync(int fd);
+int sys_rename(const char *from, const char *to);
+int sys_folder(const char *path);                  /* mkdir */
 
 /* Puts one scalar where it belongs; false: `why` says what was expected (config_value.c). */
 bool config_take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size);

@@ -7,7 +7,7 @@
 #include <time.h>
 
 enum { ALIGN = 64 };
-static _Atomic long count, fail_at;                /* tests only: see mem_fail_at */
+static _Atomic long count, live, fail_at;          /* tests only: see mem_fail_at */
 static _Atomic bool fail_on;
 
 static bool fails(void)
@@ -22,8 +22,10 @@ void *mem_new(size_t bytes)
         return NULL;
     size_t whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     void *p = aligned_alloc(ALIGN, whole ? whole : ALIGN);
-    if (p)
+    if (p) {
         memset(p, 0, whole ? whole : ALIGN);
+        live++;
+    }
     return p;
 }
 
@@ -40,6 +42,8 @@ void *mem_grow(void *old, size_t old_bytes, size_t bytes)
 
 void mem_free(void *p)
 {
+    if (p)
+        live--;
     free(p);
 }
 
@@ -72,6 +76,11 @@ void mem_fail_at(long nth, bool from_then_on)
 long mem_count(void)
 {
     return count;
+}
+
+long mem_live(void)
+{
+    return live;
 }
 
 double clock_seconds(void)

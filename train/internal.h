@@ -6,10 +6,8 @@
 #include <stdio.h>
 
 /* ---- log.c: log.jsonl, one object a step ------------------------------------------------------------- */
-typedef struct run_log { FILE *file; char *path; } run_log;
-bool log_open(run_log *l, const char *folder, long keep, error *e);    /* keep: lines up to that step stay */
-bool log_write(run_log *l, const train_line *line, error *e); /* it is with the system at once */
-void log_close(run_log *l);
+bool log_open(file_log *l, const char *folder, long keep, error *e);   /* keep: lines up to that step stay */
+bool log_write(file_log *l, const train_line *line, error *e);
 
 /* ---- sampler.c --------------------------------------------------------------------------------------- */
 typedef struct sampler {

@@ -4,13 +4,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How many bytes the lines up to step `keep` take. */
-static long bytes_up_to(const char *path, long keep)
+/* How many bytes the lines up to step `keep` take; -1: the log is there and cannot be read. */
+static long bytes_up_to(const char *path, long keep, error *e)
 {
     long bytes, used = 0, step;
-    error e;
-    char *text = file_load(path, 1L << 34, &bytes, &e);
-    for (const char *line = text; line && *line; line += strcspn(line, "\n") + 1) {
+    if (access(path, F_OK))
+        return 0;
+    char *text = file_load(path, 1L << 34, &bytes, e);
+    if (!text)
+        return -1;
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
         const char *end = strchr(line, '\n');
         if (!end || sscanf(line, "{\"step\":%ld,", &step) != 1 || step > keep)
             break;
@@ -20,46 +23,51 @@ static long bytes_up_to(const char *path, long keep)
     return used;
 }
 
-bool log_open(run_log *l, const char *folder, long keep, error *e)
+bool log_open(file_log *l, const char *folder, long keep, error *e)
 {
-    *l = (run_log){ .path = mem_text("%s/log.jsonl", folder) };
-    if (!l->path)
+    *l = (file_log){ .fd = -1 };
+    char *path = mem_text("%s/log.jsonl", folder);
+    if (!path)
         return error_set(e, "out of memory");
-    if (keep && truncate(l->path, bytes_up_to(l->path, keep)))
-        keep = 0;                                          /* there is none yet */
-    l->file = fopen(l->path, keep ? "a" : "w");
-    return l->file || error_set(e, "%s: cannot be written; %m", QUOTE(l->path));
+    long bytes = keep ? bytes_up_to(path, keep, e) : 0;
+    bool ok = bytes >= 0 && file_log_open(l, path, bytes, e);
+    mem_free(path);
+    return ok;
 }
 
-void log_close(run_log *l)
+typedef struct text_line { char text[2048]; size_t used; } text_line;
+
+static void put(text_line *l, const char *format, ...)
 {
-    if (l->file)
-        fclose(l->file);
-    mem_free(l->path);
-    *l = (run_log){ 0 };
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(l->text + l->used, sizeof l->text - l->used, format, args);
+    va_end(args);
+    if (n > 0 && l->used + (size_t)n < sizeof l->text)
+        l->used += (size_t)n;
 }
 
 /* A number that JSON can hold. */
-static void put(FILE *f, const char *name, double x)
+static void put_number(text_line *l, const char *name, double x)
 {
     if (isfinite(x))
-        fprintf(f, ",\"%s\":%.9g", name, x);
+        put(l, ",\"%s\":%.9g", name, x);
     else
-        fprintf(f, ",\"%s\":null", name);
+        put(l, ",\"%s\":null", name);
 }
 
-bool log_write(run_log *l, const train_line *s, error *e)
+bool log_write(file_log *l, const train_line *s, error *e)
 {
-    FILE *f = l->file;
-    fprintf(f, "{\"step\":%ld,\"epoch\":%ld", s->step, s->epoch);
+    text_line line = { .used = 0 };
+    put(&line, "{\"step\":%ld,\"epoch\":%ld", s->step, s->epoch);
     for (int i = 0; i < s->losses->count; i++)
-        put(f, s->losses->name[i], s->losses->value[i]);
-    put(f, "grad_norm", s->losses->grad_norm);
-    put(f, "lr", s->lr);
-    put(f, "data_ms", 1e3 * s->data_seconds);
-    put(f, "step_ms", 1e3 * s->step_seconds);
-    put(f, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));
-    put(f, "rss_mb", (double)mem_peak_bytes() / (1 << 20));
-    fputs("}\n", f);
-    return (!fflush(f) && !ferror(f)) || error_set(e, "%s: cannot be written; %m", QUOTE(l->path));
+        put_number(&line, s->losses->name[i], s->losses->value[i]);
+    put_number(&line, "grad_norm", s->losses->grad_norm);
+    put_number(&line, "lr", s->lr);
+    put_number(&line, "data_ms", 1e3 * s->data_seconds);
+    put_number(&line, "step_ms", 1e3 * s->step_seconds);
+    put_number(&line, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));
+    put_number(&line, "rss_mb", (double)mem_peak_bytes() / (1 << 20));
+    put(&line, "}\n");
+    return file_log_add(l, line.text, (long)line.used, e);
 }

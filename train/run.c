@@ -127,7 +127,7 @@ static bool name_samples(run *r, error *e)
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
-static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
+static bool loop(run *r, file_log *log, const volatile int *stop, error *e)
 {
     const train_config *c = r->c;
     long first = r->stepper.step;
@@ -182,12 +182,12 @@ static bool save_config(const train_config *c, error *e)
 /* The output folder, the loop, the model. */
 static bool work(run *r, const train_options *o, error *e)
 {
-    run_log log = { 0 };
+    file_log log = { .fd = -1 };
     long first = r->stepper.step;
     bool ok = file_make_folders(r->c->output_dir, e) && (o->resume || set_checkpoint_aside(r, e))
               && save_config(r->c, e) && log_open(&log, r->c->output_dir, first, e);
     ok = ok && loop(r, &log, o->stop, e);
-    log_close(&log);
+    file_log_close(&log);
     bool stopped = r->stepper.step < r->steps;
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
