@@ -1,8 +1,7 @@
 /* caption.c - `blip2 caption` and `blip2 answer`: what a model says about pictures. */
 #include "cli/commands.h"
-#include "eval/eval.h"
+#include "cli/model.h"
 #include <stdio.h>
-#include <string.h>
 
 typedef struct asking {
     long beams, max_new_tokens, min_length;
@@ -41,30 +40,6 @@ static void print_text(const char *image, const char *question, const eval_text 
     fflush(stdout);
 }
 
-static bool open_model(eval_session *s, const char *path, error *e)
-{
-    if (!eval_open(s, path, e))
-        return false;
-    if (!s->sealed)
-        cli_warn("%s: has no digests, damage would not be seen", QUOTE(path));
-    if (eval_can_caption(s, path, e))
-        return true;
-    eval_close(s);
-    return false;
-}
-
-/* (N,E), mem_free it; NULL: failed */
-static real *features_of(eval_session *s, const char *path, error *e)
-{
-    real *x = mem_new((size_t)(eval_tokens(&s->model.config) * s->model.config.vision.width) * sizeof *x);
-    if (!x)
-        error_set(e, "%s: out of memory", QUOTE(path));
-    if (x && eval_features(s, &path, 1, x, e))
-        return x;
-    mem_free(x);
-    return NULL;
-}
-
 static int caption_run(int argc, char **argv)
 {
     asking a = { 5, 30, 1, 1, 1, NULL };
@@ -86,13 +61,13 @@ static int caption_run(int argc, char **argv)
         return cli_usage("caption", "a model and a picture are needed: caption MODEL.h5 IMG...");
     eval_session s;
     error e;
-    if (!open_model(&s, argv[1], &e))
+    if (!cli_open_model(&s, argv[1], eval_can_caption, &e))
         return cli_fail(&e);
     blip2_generate o = rules(&a);
     const char *prompt = a.prompt ? a.prompt : s.model.config.prompt;
     for (int i = 2; i < argc; i++) {
         eval_text text;
-        real *features = features_of(&s, argv[i], &e);
+        real *features = cli_features(&s, argv[i], &e);
         if (!features) {
             failed = cli_fail(&e);                         /* the other pictures still get their captions */
             continue;
@@ -124,9 +99,9 @@ static int answer_run(int argc, char **argv)
                          "answer MODEL.h5 IMG \"QUESTION\"...");
     eval_session s;
     error e;
-    if (!open_model(&s, argv[1], &e))
+    if (!cli_open_model(&s, argv[1], eval_can_caption, &e))
         return cli_fail(&e);
-    real *features = features_of(&s, argv[2], &e);
+    real *features = cli_features(&s, argv[2], &e);
     blip2_generate o = rules(&a);
     for (int i = 3; features && i < argc; i++) {
         eval_text text;

@@ -4,6 +4,7 @@
 const cli_command *const cli_commands[] = {
     &cli_caption,
     &cli_answer,
+    &cli_match,
     &cli_train,
     &cli_evaluate,
     &cli_inspect,

@@ -50,7 +50,7 @@ static int version(void)
 
 static int unknown(const char *word)
 {
-    static const char *const later[] = { "convert", "export", "match", "embed", "search", "attention",
+    static const char *const later[] = { "convert", "export", "embed", "search", "attention",
         "preprocess", "trace", "ablate", "report", "doctor", "score", "graph" };
     const char *names[64];
     int n = 0;

@@ -22,6 +22,25 @@ void eval_write(eval_session *s, const real *features, long n, const char *const
                 const char *const *questions, const blip2_generate *o, eval_text *to);
 void eval_text_free(eval_text *texts, long n);
 
+/* ---- pictures and texts compared by the heads of stage 1 ----------------------------------------------
+ * A text is read as LAVIS reads a caption, cleaned and cut at max_txt_len, or as Hugging Face does, as it
+ * stands, up to the last position. */
+typedef enum { EVAL_LAVIS, EVAL_HF } eval_reference;
+bool eval_texts(eval_session *s, const char *const *texts, long n, eval_reference reference, blip2_text *to,
+                error *e);             /* on the session's tape */
+/* features (n,N,E) of the vision tower -> (n,Q,embed), texts (n,T) -> (n,embed); normalised, on the tape */
+real *eval_image_features(const blip2_model *m, tape *t, const real *features, long n, long N);
+real *eval_text_features(const blip2_model *m, tape *t, blip2_text texts);
+/* u (n,Q,embed), w (texts,embed) -> itc (n,texts), the best query's cosine */
+void eval_similarities(tape *t, const real *u, const real *w, long n, long Q, long texts, long embed,
+                       real *itc);
+/* One picture (N,E) read together with n of the texts: logits (n,2) of "no" and "they match" */
+void eval_itm(const blip2_model *m, tape *t, const real *features, long N, blip2_text all, const int *rows,
+              long n, real *logits);
+typedef struct eval_match { double itc, itm, probability; } eval_match;    /* cosine, logit of "they match" */
+void eval_match_texts(const blip2_model *m, tape *t, const real *features, long N, blip2_text texts,
+                      eval_match *to);             /* one picture (N,E) with each text */
+
 /* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---- */
 typedef struct eval_retrieval {
     long images, texts;

@@ -9,66 +9,7 @@
 #include "eval/eval.h"
 #include <string.h>
 
-enum { GROUP = 32 };                                       /* pictures or texts in one pass */
 enum { BY_IMAGE = 1, BY_TEXT = 2 };                        /* who asks for a pair to be read */
-
-static long least(long a, long b) { return a < b ? a : b; }
-
-static blip2_text rows_of(tape *t, blip2_text all, const int *rows, long n)
-{
-    int *ids = ag_alloc(t, n * all.T * (long)sizeof *ids);
-    unsigned char *mask = ag_alloc(t, n * all.T);
-    for (long r = 0; r < n; r++) {
-        memcpy(ids + r * all.T, all.ids + rows[r] * all.T, (size_t)all.T * sizeof *ids);
-        memcpy(mask + r * all.T, all.mask + rows[r] * all.T, (size_t)all.T);
-    }
-    return (blip2_text){ n, all.T, ids, mask };
-}
-
-/* u (n,Q,embed) */
-static real *image_features(const blip2_model *m, tape *t, const real *features, long n, long N)
-{
-    long E = m->config.qformer.memory_width, row = m->config.qformer.queries * m->config.embed;
-    real *u = ag_alloc_real(t, n * row);
-    for (long i = 0; i < n; i += GROUP) {
-        ag_mark here = ag_here(t);
-        tensor *x = ag_copy_in(t, DIMS(least(GROUP, n - i), N, E), features + i * N * E);
-        tensor *queries = blip2_image_queries(m, t, x, NULL, NULL);        /* (n,Q,D) */
-        ag_read(blip2_image_features(m, t, queries), u + i * row);
-        ag_rewind(t, here);
-    }
-    return u;
-}
-
-/* w (n,embed) */
-static real *text_features(const blip2_model *m, tape *t, blip2_text all)
-{
-    real *w = ag_alloc_real(t, all.B * m->config.embed);
-    for (long i = 0; i < all.B; i += GROUP) {
-        ag_mark here = ag_here(t);
-        blip2_text some = { least(GROUP, all.B - i), all.T, all.ids + i * all.T, all.mask + i * all.T };
-        tensor *hidden = blip2_text_hidden(m, t, some);                    /* (n,T,D) */
-        ag_read(blip2_text_feature(m, t, hidden), w + i * m->config.embed);
-        ag_rewind(t, here);
-    }
-    return w;
-}
-
-static void similarities(tape *t, const real *u, const real *w, long n, long Q, long texts, long E, real *itc)
-{
-    ag_mark here = ag_here(t);
-    real *of_query = ag_alloc_real(t, Q * texts);
-    for (long i = 0; i < n; i++) {
-        ag_gemm(false, true, Q, texts, E, 1, u + i * Q * E, E, w, E, 0, of_query, texts);
-        for (long j = 0; j < texts; j++) {
-            real best = of_query[j];
-            for (long q = 1; q < Q; q++)
-                best = of_query[q * texts + j] > best ? of_query[q * texts + j] : best;
-            itc[i * texts + j] = best;
-        }
-    }
-    ag_rewind(t, here);
-}
 
 /* Marks the k best of n numbers that stand `step` apart; of equals the first. */
 static void mark_best(const real *x, unsigned char *marks, long n, long step, long k, unsigned char mark,
@@ -87,41 +28,26 @@ static void mark_best(const real *x, unsigned char *marks, long n, long step, lo
         marks[best[r] * step] |= mark;
 }
 
-/* Reads picture i with n texts and writes their scores where they were asked for. */
-static void read_group(const blip2_model *m, tape *t, const nn_kv *memory, blip2_text all, const int *texts,
-                       long n, long i, const unsigned char *asked, eval_retrieval *r)
+/* Reads picture i with every text for which it is asked, and writes their scores where they were asked for. */
+static void read_picture(const blip2_model *m, tape *t, const real *features, long N, blip2_text all, long i,
+                         const unsigned char *asked, eval_retrieval *r)
 {
-    static const int own[GROUP];                           /* every row reads the one picture there is */
     ag_mark here = ag_here(t);
-    real logits[2 * GROUP];
-    ag_read(blip2_itm_logits(m, t, memory, own, rows_of(t, all, texts, n), NULL), logits);     /* (n,2) */
-    ag_rewind(t, here);
+    int *texts = ag_alloc(t, all.B * (long)sizeof *texts);
+    long n = 0;
+    for (long j = 0; j < all.B; j++)
+        if (asked[j])
+            texts[n++] = (int)j;
+    real *logits = ag_alloc_real(t, 2 * n);                                /* (n,2) */
+    eval_itm(m, t, features, N, all, texts, n, logits);
     for (long p = 0; p < n; p++) {
         long j = texts[p];
-        real score = r->itc[i * all.B + j] + logits[2 * p + 1];
+        real score = r->itc[i * all.B + j] + logits[2*p + 1];
         if (asked[j] & BY_IMAGE)
             r->i2t[i * all.B + j] = score;
         if (asked[j] & BY_TEXT)
             r->t2i[j * r->images + i] = score;
     }
-}
-
-/* Reads picture i with every text for which it is asked. */
-static void read_picture(const blip2_model *m, tape *t, const real *features, long N, blip2_text all, long i,
-                         const unsigned char *asked, eval_retrieval *r)
-{
-    ag_mark here = ag_here(t);
-    tensor *x = ag_copy_in(t, DIMS(1, N, m->config.qformer.memory_width), features);
-    tensor *image = nn_layer_norm_forward(&m->ln_vision, t, x);            /* (1,N,E) */
-    nn_kv *memory = ag_alloc(t, m->config.qformer.layers * (long)sizeof *memory);
-    int *texts = ag_alloc(t, all.B * (long)sizeof *texts);
-    long n = 0;
-    blip2_qformer_memory(&m->qformer, t, image, memory);
-    for (long j = 0; j < all.B; j++)
-        if (asked[j])
-            texts[n++] = (int)j;
-    for (long at = 0; at < n; at += GROUP)
-        read_group(m, t, memory, all, texts + at, least(GROUP, n - at), i, asked, r);
     ag_rewind(t, here);
 }
 
@@ -136,8 +62,8 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
     r.i2t = ag_alloc_real(t, pairs);
     r.t2i = ag_alloc_real(t, pairs);
     ag_mark here = ag_here(t);
-    const real *u = image_features(m, t, features, n, N), *w = text_features(m, t, texts);
-    similarities(t, u, w, n, q->queries, texts.B, m->config.embed, r.itc);
+    const real *u = eval_image_features(m, t, features, n, N), *w = eval_text_features(m, t, texts);
+    eval_similarities(t, u, w, n, q->queries, texts.B, m->config.embed, r.itc);
     for (long p = 0; p < pairs; p++)
         r.i2t[p] = r.t2i[p] = -100;
     unsigned char *asked = ag_alloc(t, pairs);             /* (images,texts) */

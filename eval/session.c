@@ -67,9 +67,11 @@ bool eval_can_caption(const eval_session *s, const char *path, error *e)
 
 bool eval_can_retrieve(const eval_session *s, const char *path, error *e)
 {
-    return (s->model.config.stage1 && s->model.config.vision.kind != BLIP2_VIT_NONE && s->bert)
-           || error_set(e, "%s: cannot retrieve: it has no stage-1 heads; expected a model of stage 1",
-                        QUOTE(path));
+    const blip2_config *c = &s->model.config;
+    const char *lack = !c->stage1 ? "stage-1 heads; expected a model of stage 1"
+                     : c->vision.kind == BLIP2_VIT_NONE ? "vision tower"
+                     : !s->bert ? "tokenizer of the Q-Former" : NULL;
+    return !lack || error_set(e, "%s: cannot compare pictures with texts: it has no %s", QUOTE(path), lack);
 }
 
 long eval_tokens(const blip2_config *c)

@@ -49,17 +49,22 @@ static void compare_extraction(run *r, tensor *multimodal)
                    ag_slice(r->t, multimodal, 1, 0, r->m.config.qformer.queries));
 }
 
+/* Each picture with its own text, as `blip2 match` compares them. */
 static void compare_matching(run *r, tensor *logits)
 {
     golden *g = r->g;
-    long B = r->pairs.B, Q = r->projected->dim[1], E = r->projected->dim[2];
+    long B = r->pairs.B, T = r->pairs.T, N = r->features->dim[1];
+    real *itc = ag_alloc_real(r->t, B), *itm = ag_alloc_real(r->t, B);
     golden_compare(g, "out/match_itm", logits);
-    golden_compare(g, "out/compute_itm", ag_reshape(r->t, ag_slice(r->t, logits, 1, 1, 1), DIMS(B)));
-    tensor *text = blip2_text_feature(&r->m, r->t, blip2_text_hidden(&r->m, r->t, r->pairs));
-    tensor *column = ag_reshape(r->t, text, DIMS(B, E, 1));
-    tensor *of_query = ag_matmul(r->t, r->projected, column, false, false);            /* (B,Q,1) */
-    tensor *best = ag_max_axis(r->t, ag_reshape(r->t, of_query, DIMS(B, Q)), 1);
-    golden_compare(g, "out/match_itc", ag_reshape(r->t, best, DIMS(B, 1)));
+    for (long b = 0; b < B; b++) {
+        blip2_text text = { 1, T, r->pairs.ids + b * T, r->pairs.mask + b * T };
+        eval_match one;
+        eval_match_texts(&r->m, r->t, r->features->data + b * N * r->features->dim[2], N, text, &one);
+        itc[b] = (real)one.itc;
+        itm[b] = (real)one.itm;
+    }
+    golden_compare_reals(g, "out/compute_itm", itm, B);
+    golden_compare_reals(g, "out/match_itc", itc, B);
 }
 
 /* The first n texts, padded to the longest of them. */

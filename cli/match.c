@@ -1,0 +1,70 @@
+/* match.c - `blip2 match`: how well texts fit a picture, by both heads of stage 1. */
+#include "cli/commands.h"
+#include "cli/model.h"
+#include <stdio.h>
+#include <string.h>
+
+static void print_match(const char *image, const char *text, const eval_match *x, bool json)
+{
+    if (!json) {
+        printf("%8.4f  %9.4f  %11.4f  %s\n", x->itc, x->itm, x->probability, text);
+        return;
+    }
+    printf("{\"image\":");
+    cli_json_text(image);
+    printf(",\"text\":");
+    cli_json_text(text);
+    printf(",\"itc\":%.9g,\"itm\":%.9g,\"itm_probability\":%.9g}\n", x->itc, x->itm, x->probability);
+}
+
+static bool match(eval_session *s, const char *image, const char *const *texts, long n,
+                  eval_reference reference, bool json, error *e)
+{
+    blip2_text words;
+    real *features = cli_features(s, image, e);
+    if (!features || !eval_texts(s, texts, n, reference, &words, e)) {
+        mem_free(features);
+        return false;
+    }
+    eval_match *found = ag_alloc(s->t, n * (long)sizeof *found);
+    eval_match_texts(&s->model, s->t, features, eval_tokens(&s->model.config), words, found);
+    mem_free(features);
+    if (!json)
+        printf("%8s  %9s  %11s  text\n", "itc", "itm", "probability");
+    for (long i = 0; i < n; i++)
+        print_match(image, texts[i], &found[i], json);
+    return true;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *reference = "lavis";
+    cli_common common = { 0 };
+    cli_option options[] = {
+        { "reference", "lavis|hf", CLI_TEXT, &reference, 0, 0,
+          "how a text is read: cleaned and cut (lavis, the default), as it stands (hf)" },
+    };
+    int code;
+    if (!cli_parse(&argc, argv, options, 1, &common, &code))
+        return code;
+    if (argc < 4)
+        return cli_usage("match", "a model, a picture and a text are needed: match MODEL.h5 IMG \"TEXT\"...");
+    if (strcmp(reference, "lavis") && strcmp(reference, "hf"))
+        return cli_usage("match", "--reference: expected lavis or hf, found \"%s\"", QUOTE(reference));
+    eval_session s;
+    error e;
+    if (!cli_open_model(&s, argv[1], eval_can_retrieve, &e))
+        return cli_fail(&e);
+    bool ok = match(&s, argv[2], (const char *const *)argv + 3, argc - 3,
+                    strcmp(reference, "hf") ? EVAL_LAVIS : EVAL_HF, common.json, &e);
+    eval_close(&s);
+    return ok ? 0 : cli_fail(&e);
+}
+
+const cli_command cli_match = {
+    "match", "MODEL.h5 IMG \"TEXT\"...", "say how well texts fit a picture", run,
+    "itc is the cosine of the text's feature and the nearest query's, from -1 to 1, without temperature;\n"
+    "itm the logit of \"they belong together\" when queries and text are read together, and its probability.\n"
+    "A model of stage 1 is needed. With --json a line {\"image\",\"text\",\"itc\",\"itm\",\"itm_probability\"}\n"
+    "a text. lavis: lower case, .!\"()*#:;~ removed, 50 words, max_txt_len tokens; hf: up to the last position."
+};
