@@ -113,6 +113,7 @@ tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act);
 /* table (V,D), ids dim -> dim + (D) */
 tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const long *dim);
 tensor *ag_layer_norm(tape *t, tensor *x, tensor *gamma, tensor *beta, double eps);
+tensor *ag_rms_norm(tape *t, tensor *x, tensor *gamma, double eps);     /* x / sqrt(<x^2> + eps) * gamma */
 tensor *ag_softmax(tape *t, tensor *x);                                /* over the last axis */
 tensor *ag_log_softmax(tape *t, tensor *x);
 tensor *ag_l2_normalize(tape *t, tensor *x, double eps);  /* x / max(|x|, eps) over the last axis */
@@ -147,6 +148,8 @@ typedef struct ag_attn {
 /* softmax(scale q k' + bias + mask) v: q (B,Tq,D), k and v (B',Tk,D) -> (B,Tq,D). Vaswani et al. 2017, eq. 1.
  * A masked key has probability exactly 0; a row that may look at nothing gives zeros. */
 tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *options);
+/* a bias for it: table (V,H), buckets (Tq,Tk) -> (H,Tq,Tk) */
+tensor *ag_relative_bias(tape *t, tensor *table, const int *buckets, long Tq, long Tk);
 
 /* ---- operations: losses ----------------------------------------------------------------------------- */
 typedef struct ag_ce {

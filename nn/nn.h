@@ -84,12 +84,17 @@ bool nn_load_moments(nn_store *s, h5 *f, error *e);
 typedef struct nn_linear { tensor *weight, *bias; } nn_linear;         /* (N,K), (N) or NULL */
 void nn_linear_init(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);      /* bias 0 */
 void nn_linear_init_torch(nn_linear *l, nn_scope s, long outputs, long inputs);    /* both U(+-1/sqrt K) */
+void nn_linear_init_plain(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);    /* no bias */
 tensor *nn_linear_forward(const nn_linear *l, tape *t, tensor *x);
 tensor *nn_linear_act(const nn_linear *l, tape *t, tensor *x, ag_act act);
 
 typedef struct nn_layer_norm { tensor *weight, *bias; double eps; } nn_layer_norm;
 void nn_layer_norm_init(nn_layer_norm *n, nn_scope s, long width, double eps);
 tensor *nn_layer_norm_forward(const nn_layer_norm *n, tape *t, tensor *x);
+
+typedef struct nn_rms_norm { tensor *weight; double eps; } nn_rms_norm;
+void nn_rms_norm_init(nn_rms_norm *n, nn_scope s, long width, double eps);
+tensor *nn_rms_norm_forward(const nn_rms_norm *n, tape *t, tensor *x);
 
 typedef struct nn_embedding { tensor *weight; } nn_embedding;          /* (V,D) */
 void nn_embedding_init(nn_embedding *e, nn_scope s, long entries, long width, nn_init init);
