@@ -29,7 +29,16 @@ typedef struct blip2_opt_config {
     double dropout, init_std;
     long bos, eos, pad;                                    /* 2, id of the newline token (LAVIS), 1 */
 } blip2_opt_config;
-typedef enum { BLIP2_LLM_NONE, BLIP2_LLM_OPT } blip2_llm_kind;
+typedef enum { BLIP2_GELU_ERF, BLIP2_GELU_TANH } blip2_gelu;
+typedef struct blip2_t5_config {
+    long vocab, width, layers, decoder_layers, heads, head_width, hidden;  /* head_width: d_kv, heads of any width */
+    long buckets, max_distance;                            /* of relative positions: 32, 128 */
+    double dropout, eps, init_factor;                      /* 0.1, 1e-6, 1 */
+    blip2_gelu gelu;                                       /* erf in BLIP-2's files, tanh in FLAN-T5's own */
+    bool tied;                                             /* the head is the table of tokens, times width^-1/2 */
+    long start, eos, pad;                                  /* 0, 1, 0; start: what the decoder begins with */
+} blip2_t5_config;
+typedef enum { BLIP2_LLM_NONE, BLIP2_LLM_OPT, BLIP2_LLM_T5 } blip2_llm_kind;
 typedef struct blip2_config {
     blip2_vit_config vision;
     blip2_qformer_config qformer;                          /* queries 0: no Q-Former */
@@ -39,6 +48,7 @@ typedef struct blip2_config {
     bool fixed_temperature;
     blip2_llm_kind llm;
     blip2_opt_config opt;
+    blip2_t5_config t5;
     long max_text;                                         /* max_txt_len, 32 */
     char prompt[CONFIG_TEXT_SIZE];                         /* what stands before a caption: "a photo of" */
     char question_prompt[CONFIG_TEXT_SIZE];                /* "Question: {} Short answer:" */
@@ -47,6 +57,15 @@ typedef struct blip2_config {
 } blip2_config;
 blip2_config blip2_config_default(void);
 config_table blip2_config_table(const char *section, blip2_config *c);  /* for config_read and config_print */
+/* What a language model is to those who feed it; which one, the configuration says. */
+typedef struct blip2_llm {
+    const char *name, *parameters, *projection;            /* "opt", "opt_model", "opt_proj" */
+    bool encodes;                      /* an encoder reads what is given, a decoder says the rest; else one row
+                                          holds both */
+    long vocab, width, positions;      /* positions: longest row, visual prompt included; 0: of any length */
+    long start, eos, pad;              /* start: in front of every row (OPT) or of what the decoder says (T5) */
+} blip2_llm;
+blip2_llm blip2_llm_of(const blip2_config *c);             /* name "none" and zeros where there is none */
 /* in its frame, question_prompt; mem_free it */
 char *blip2_question(const blip2_config *c, const char *question);
 /* what no range of a single key can say */
@@ -159,6 +178,51 @@ tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const
                           ag_cache *cache);
 tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden);  /* tied head: (...,L) -> (...,V) */
 
+/* ---- language model: T5 (Raffel et al. 2020, in its 1.1 form), encoder and decoder, pre-norm --------- */
+typedef struct blip2_t5_block {
+    nn_rms_norm self_norm, cross_norm, norm;
+    nn_attention self, cross;                              /* cross: the decoder's look at what was encoded */
+    nn_linear gate, up, down;                              /* wi_0, wi_1, wo */
+    uint32_t site;
+} blip2_t5_block;
+typedef struct blip2_t5_stack {
+    long layers;
+    blip2_t5_block *blocks;
+    nn_rms_norm norm;
+    tensor *bias;                                          /* (buckets,H), the same in every block */
+    bool decodes;
+    uint32_t site;
+} blip2_t5_stack;
+typedef struct blip2_t5 {
+    blip2_t5_config config;
+    nn_embedding tokens;
+    blip2_t5_stack encoder, decoder;
+    tensor *head;                                          /* (V,L); tied: tokens.weight */
+} blip2_t5;
+void blip2_t5_init(blip2_t5 *m, nn_scope s, const blip2_t5_config *c);
+/* Which bucket a key `distance` behind the query (negative: before it) falls into. */
+int blip2_t5_bucket(const blip2_t5_config *c, bool decodes, long distance);
+tensor *blip2_t5_embed(const blip2_t5 *m, tape *t, const int *ids, long B, long T);        /* (B,T,L) */
+/* embeddings (B,S,L) + mask (B,S) of what is real (NULL: all) -> (B,S,L) after the final norm; probs: NULL or
+ * room for (layers) */
+tensor *blip2_t5_encode(const blip2_t5 *m, tape *t, tensor *embeddings, const unsigned char *mask,
+                        tensor **probs);
+/* encoded (M,S,L) -> keys and values (M,S,H x d) of each of the decoder's layers, made once */
+void blip2_t5_memory(const blip2_t5 *m, tape *t, tensor *encoded, nn_kv *memory);
+typedef struct blip2_t5_pass {
+    tensor *embeddings;                /* (B,T,L) of the start and what was said */
+    const unsigned char *mask;         /* (B,past+T) which are real, NULL: all */
+    const nn_kv *memory;               /* (decoder_layers) */
+    const unsigned char *memory_mask;  /* (M,S), NULL: all */
+    const int *memory_row;             /* (B) which row of memory each batch row reads, NULL: its own */
+    ag_cache *cache;                   /* (decoder_layers) or NULL, as in blip2_opt_forward */
+    tensor **self_probs, **cross_probs;    /* (decoder_layers) out, or NULL */
+} blip2_t5_pass;
+tensor *blip2_t5_decode(const blip2_t5 *m, tape *t, const blip2_t5_pass *p);   /* (B,T,L) after the final norm */
+/* What the head's matrix multiplies: hidden, and with a tied head hidden x L^-1/2. */
+tensor *blip2_t5_before_head(const blip2_t5 *m, tape *t, tensor *hidden);
+tensor *blip2_t5_logits(const blip2_t5 *m, tape *t, tensor *hidden);           /* (...,L) -> (...,V) */
+
 /* ---- text as ids ------------------------------------------------------------------------------------ */
 /* (B,T), right-padded */
 typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;
@@ -171,7 +235,7 @@ typedef struct blip2_model {
     tensor *query_tokens, *temp;                           /* (1,Q,D), () */
     blip2_qformer qformer;
     nn_linear vision_proj, text_proj, itm_head;
-    nn_linear opt_proj; blip2_opt opt;
+    nn_linear llm_proj; blip2_opt opt; blip2_t5 t5;        /* opt_proj or t5_proj; one of the two */
 } blip2_model;
 /* registers; then nn_freeze, nn_build */
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);
@@ -257,20 +321,25 @@ tensor *blip2_itm_logits(const blip2_model *m, tape *t, const nn_kv *memory, con
                          blip2_text text,
                          tensor **hidden); /* (R,2), mean over queries; hidden (R,Q+T,D), or NULL */
 
-/* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt) ---- */
+/* ---- stage 2: soft visual prompts into a frozen language model (paper, section 3.3; lavis blip2_opt,
+ * blip2_t5) ------------------------------------------------------------------------------------------- */
 typedef struct blip2_stage2_in {
     tensor *features;                  /* (B,N,E); NULL: no picture (language modelling alone) */
-    blip2_text text;                   /* </s> tokens ... right-padded */
-    long prompt_tokens;                /* that many first tokens carry no loss */
-    const real *loss_weight;           /* (B,T) weight of each token as a target, or NULL: 1 */
+    blip2_text text;                   /* OPT: </s> tokens ...; T5: what the encoder reads; right-padded */
+    blip2_text target;                 /* T5: what the decoder is to say, tokens ... </s>; OPT: T 0 */
+    long prompt_tokens;                /* OPT: that many first tokens carry no loss */
+    const real *loss_weight;           /* (B,T) weight of each token as a target (T5: of target), NULL: 1 */
     /* (B,Tq) [CLS] ... [SEP] for the Q-Former's text stream too (InstructBLIP); T 0: none */
     blip2_text question;
 } blip2_stage2_in;
 typedef struct blip2_stage2_out {
-    /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) if keep */
+    /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) or, T5, (B,To,V) if keep */
     tensor *loss, *query_output, *projected, *embeddings, *logits;
     tensor *image;
-    const int *labels; const unsigned char *mask;          /* (B,Q+T) */
+    tensor *asked;                                         /* (B,Q+Tq,D) queries and question, if keep */
+    const int *labels; const unsigned char *mask;          /* (B,Q+T); T5: labels (B,To) */
+    tensor *encoded;                                       /* T5: (B,Q+T,L) */
+    const int *decoder_ids;                                /* T5: (B,To) start, then the labels before the last */
     double query_cosine;
 } blip2_stage2_out;
 void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out);
@@ -285,12 +354,10 @@ typedef struct blip2_generate {
 } blip2_generate;
 /* on the tape; without start, with eos if reached */
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;
-/* Captions by the language model: B x returns sequences. prompt: ids with </s>, left-padded by the caller's
- * mask, or T 0. */
-void blip2_opt_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question,
-                        blip2_text prompt,
-                        /* question: the Q-Former's, T 0: none */
-                        const blip2_generate *o, blip2_sequence *out);
+/* Captions and answers by the language model: B x returns sequences. prompt: T 0, or for OPT ids with </s>,
+ * left-padded; for T5 ids that end with </s>, right-padded. question: the Q-Former's, T 0: none. */
+void blip2_llm_generate(const blip2_model *m, tape *t, tensor *features, blip2_text question,
+                        blip2_text prompt, const blip2_generate *o, blip2_sequence *out);
 /* Captions by the Q-Former itself (its ITG head). */
 void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o,
                         blip2_sequence *out);

@@ -43,7 +43,7 @@ static const config_key keys[] = {
     BOOL("fixed_temperature", fixed_temperature, "temp is not trained"),
     REALN("label_smoothing", label_smoothing, 0, 0.99, "of ITC and ITG"),
     REALN("ln_vision_eps", ln_vision_eps, 1e-12, 1, "1e-5 in LAVIS, 1e-6 in Hugging Face"),
-    { "llm", CONFIG_CHOICE, FIELD(llm), 0, 0, "none opt", "the language model" },
+    { "llm", CONFIG_CHOICE, FIELD(llm), 0, 0, "none opt t5", "the language model" },
     INT("opt.vocab", opt.vocab, 0, 4194304, "tokens"),
     INT("opt.width", opt.width, 0, 65536, "hidden width"),
     INT("opt.layers", opt.layers, 0, 256, "layers"),
@@ -55,6 +55,24 @@ static const config_key keys[] = {
     INT("opt.bos", opt.bos, 0, 4194303, "token in front of every text"),
     INT("opt.eos", opt.eos, 0, 4194303, "token that ends a text (LAVIS: the newline)"),
     INT("opt.pad", opt.pad, 0, 4194303, "padding token"),
+    INT("t5.vocab", t5.vocab, 0, 4194304, "tokens"),
+    INT("t5.width", t5.width, 0, 65536, "hidden width"),
+    INT("t5.layers", t5.layers, 0, 256, "layers of the encoder"),
+    INT("t5.decoder_layers", t5.decoder_layers, 0, 256, "layers of the decoder"),
+    INT("t5.heads", t5.heads, 0, 256, "attention heads"),
+    INT("t5.head_width", t5.head_width, 0, 65536, "width of a head; heads x head_width need not be width"),
+    INT("t5.hidden", t5.hidden, 0, 262144, "width of the feed-forwards"),
+    INT("t5.buckets", t5.buckets, 0, 4096, "of relative positions"),
+    INT("t5.max_distance", t5.max_distance, 0, 1048576, "from here on all are in the last bucket"),
+    REALN("t5.dropout", t5.dropout, 0, 0.99, "while training"),
+    REALN("t5.eps", t5.eps, 1e-12, 1, "of its norms"),
+    REALN("t5.init_factor", t5.init_factor, 0, 10, "factor on how everything starts, from scratch"),
+    { "t5.gelu", CONFIG_CHOICE, FIELD(t5.gelu), 0, 0, "erf tanh",
+      "of the gates: erf in BLIP-2 (gelu), tanh in plain FLAN-T5 (gelu_new)" },
+    BOOL("t5.tie_word_embeddings", t5.tied, "the head is the table of tokens, times width^-0.5"),
+    INT("t5.start", t5.start, 0, 4194303, "what the decoder begins with"),
+    INT("t5.eos", t5.eos, 0, 4194303, "token that ends a text"),
+    INT("t5.pad", t5.pad, 0, 4194303, "padding token"),
     INT("max_txt_len", max_text, 1, 65536, "longest text in tokens"),
     { "prompt", CONFIG_TEXT, FIELD(prompt), 0, 0, NULL, "what stands before a caption" },
     { "question_prompt", CONFIG_TEXT, FIELD(question_prompt), 0, 0, NULL,
@@ -86,7 +104,9 @@ static void check_sizes(const char *file, const blip2_config *c, error *e)
     const blip2_vit_config *v = &c->vision;
     const blip2_qformer_config *q = &c->qformer;
     const blip2_opt_config *o = &c->opt;
-    bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0, opt = c->llm == BLIP2_LLM_OPT;
+    const blip2_t5_config *f = &c->t5;
+    bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0;
+    bool opt = c->llm == BLIP2_LLM_OPT, t5 = c->llm == BLIP2_LLM_T5;
     const struct { const char *key; long size; bool needed; } sizes[] = {
         { "vit.image_size", v->image_size, vit }, { "vit.patch", v->patch, vit },
         { "vit.width", v->width, vit }, { "vit.depth", v->depth, vit },
@@ -100,6 +120,10 @@ static void check_sizes(const char *file, const blip2_config *c, error *e)
         { "opt.vocab", o->vocab, opt }, { "opt.width", o->width, opt }, { "opt.layers", o->layers, opt },
         { "opt.heads", o->heads, opt }, { "opt.hidden", o->hidden, opt },
         { "opt.positions", o->positions, opt },
+        { "t5.vocab", f->vocab, t5 }, { "t5.width", f->width, t5 }, { "t5.layers", f->layers, t5 },
+        { "t5.decoder_layers", f->decoder_layers, t5 }, { "t5.heads", f->heads, t5 },
+        { "t5.head_width", f->head_width, t5 }, { "t5.hidden", f->hidden, t5 },
+        { "t5.buckets", f->buckets, t5 }, { "t5.max_distance", f->max_distance, t5 },
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].needed && sizes[i].size < 1)
@@ -110,6 +134,23 @@ static void divides(const char *file, const char *part, const char *by, long who
 {
     if (share > 0 && whole % share)
         error_line(e, "%s: %s: expected a multiple of %s (%ld), found %ld", file, part, by, share, whole);
+}
+
+static void check_llm(const char *f, const blip2_config *c, error *e)
+{
+    blip2_llm llm = blip2_llm_of(c);
+    if (llm.start >= llm.vocab || llm.eos >= llm.vocab || llm.pad >= llm.vocab)
+        error_line(e, "%s: %s.%s, %s.eos, %s.pad: expected below %s.vocab (%ld)", f, llm.name,
+                   llm.encodes ? "start" : "bos", llm.name, llm.name, llm.name, llm.vocab);
+    if (c->llm == BLIP2_LLM_OPT)
+        divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);
+    if (c->llm == BLIP2_LLM_T5) {
+        if (c->t5.buckets < 4)
+            error_line(e, "%s: t5.buckets: expected at least 4, found %ld", f, c->t5.buckets);
+        if (c->t5.max_distance <= c->t5.buckets / 2)
+            error_line(e, "%s: t5.max_distance: expected above half of t5.buckets (%ld), found %ld", f,
+                       c->t5.buckets / 2, c->t5.max_distance);
+    }
 }
 
 bool blip2_config_check(const char *file, const blip2_config *c, error *e)
@@ -129,10 +170,7 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
         if ((c->stage1 || c->question_in_qformer) && !c->qformer.text)
             error_line(e, "%s: stage1 and question_in_qformer need qformer.text: true", f);
     }
-    if (c->llm == BLIP2_LLM_OPT) {
-        divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);
-        if (c->opt.bos >= c->opt.vocab || c->opt.eos >= c->opt.vocab || c->opt.pad >= c->opt.vocab)
-            error_line(e, "%s: opt.bos, opt.eos, opt.pad: expected below opt.vocab (%ld)", f, c->opt.vocab);
-    }
+    if (c->llm != BLIP2_LLM_NONE)
+        check_llm(f, c, e);
     return error_close(e, ERROR_USAGE, "%s: %d parts do not fit together", f, e->lines);
 }

@@ -7,7 +7,8 @@
 enum {
     SITE_QFORMER_EMBEDDING = 1,
     SITE_QFORMER_LAYER = 0x100, SITES_A_LAYER = 0x10,
-    SITE_OPT = 0x10000                                     /* and all above */
+    SITE_OPT = 0x10000,
+    SITE_T5_ENCODER = 0x20000, SITE_T5_DECODER = 0x30000
 };
 /* Which use of the Q-Former within a step (ag_random.pass). */
 enum { PASS_IMAGE = 1, PASS_TEXT, PASS_MATCHING, PASS_CAPTION };
@@ -47,9 +48,39 @@ tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, bl
 
 /* ---- stage 2 and generation ------------------------------------------------------------------------------------
  * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.
- * Fills image, query_output, projected, embeddings and mask of out.                                          */
+ * Fills image, query_output, projected, embeddings and mask of out, with keep also asked.                    */
 tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,
-                       blip2_stage2_out *out);                         /* question T 0: the Q-Former reads none */
+                       bool keep, blip2_stage2_out *out);      /* question T 0: the Q-Former reads none */
+
+enum { IGNORED = -100 };               /* the label of what carries no loss */
+
+/* One who writes B texts, or B x beams of them side by side (rows b * beams + j). */
+typedef struct writer writer;
+struct writer {
+    const blip2_model *m;
+    tensor *features;                  /* (B,N,E) or NULL */
+    blip2_text question, prompt;
+    long B, beams, layers, width;      /* layers, width: of the caches */
+    long prefix;                       /* positions of the caches that all beams of a text share */
+    ag_cache *cache;                   /* (layers) */
+    unsigned char *mask;               /* (B,prefix), OPT: real tokens; (B,S), T5: of what was encoded */
+    nn_kv *memory;                     /* (layers) T5: keys and values of what was encoded */
+    int start, eos;
+    void (*begin)(writer *w, tape *t);                         /* before the search; NULL: nothing to do */
+    tensor *(*first)(writer *w, tape *t);                      /* the shared positions -> logits (B,V) */
+    tensor *(*say)(writer *w, tape *t, const int *ids, long rows);     /* a token a row -> logits (rows,V) */
+};
+void writer_advance(writer *w, long T);                        /* the caches hold T more positions */
+
+/* What stage 2 and generation ask of a language model. */
+typedef struct language_model {
+    tensor *(*embed)(const blip2_model *m, tape *t, const int *ids, long B, long T);           /* (B,T,L) */
+    /* () from out->embeddings and out->mask; fills labels, with keep logits */
+    tensor *(*loss)(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out);
+    void (*open)(writer *w, long given, const blip2_generate *o);      /* given: visual prompt and prompt */
+} language_model;
+extern const language_model language_opt, language_t5;
+const language_model *language_of(const blip2_model *m);             /* fails where the model has none */
 
 /* What a search asks of a model that writes B texts, or B x beams of them side by side (rows b * beams + j). */
 typedef struct decoder {

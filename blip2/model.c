@@ -17,6 +17,9 @@ blip2_config blip2_config_default(void)
         .llm = BLIP2_LLM_NONE,
         .opt = { .vocab = 50272, .width = 2560, .layers = 32, .heads = 32, .hidden = 10240, .positions = 2048,
                  .dropout = 0.1, .init_std = 0.02, .bos = 2, .eos = 50118, .pad = 1 },
+        .t5 = { .vocab = 32128, .width = 2048, .layers = 24, .decoder_layers = 24, .heads = 32, .head_width = 64,
+                .hidden = 5120, .buckets = 32, .max_distance = 128, .dropout = 0.1, .eps = 1e-6, .init_factor = 1,
+                .gelu = BLIP2_GELU_ERF, .start = 0, .eos = 1, .pad = 0 },
         .max_text = 32, .question_prompt = "Question: {} Short answer:", .cls = 101, .sep = 102, .dec = 30522, .text_pad = 0,
     };
 }
@@ -49,11 +52,13 @@ void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *confi
         if (c->stage1)
             init_stage1(m, root, c);
     }
-    if (c->llm == BLIP2_LLM_OPT) {
-        blip2_opt_init(&m->opt, nn_sub(root, "opt_model"), &c->opt);
-        if (c->qformer.queries)
-            nn_linear_init_torch(&m->opt_proj, nn_sub(root, "opt_proj"), c->opt.width, c->qformer.width);
-    }
+    blip2_llm llm = blip2_llm_of(c);
+    if (c->llm == BLIP2_LLM_OPT)
+        blip2_opt_init(&m->opt, nn_sub(root, "%s", llm.parameters), &c->opt);
+    if (c->llm == BLIP2_LLM_T5)
+        blip2_t5_init(&m->t5, nn_sub(root, "%s", llm.parameters), &c->t5);
+    if (c->llm != BLIP2_LLM_NONE && c->qformer.queries)
+        nn_linear_init_torch(&m->llm_proj, nn_sub(root, "%s", llm.projection), llm.width, c->qformer.width);
 }
 
 tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures)

@@ -179,7 +179,7 @@ void eval_write(eval_session *s, const real *features, long n, const char *const
     int each = o->returns > 1 ? o->returns : 1;
     blip2_sequence *out = ag_alloc(s->t, n * each * (long)sizeof *out);
     blip2_text question = features ? questions_of(s, n, questions) : (blip2_text){ 0 };
-    blip2_opt_generate(&s->model, s->t, x, question, prompt, o, out);
+    blip2_llm_generate(&s->model, s->t, x, question, prompt, o, out);
     for (long i = 0; i < n * each; i++) {
         to[i] = (eval_text){ .text = words_of(s, &out[i]), .length = out[i].length, .score = out[i].score };
         to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *to[i].ids);

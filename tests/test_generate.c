@@ -45,7 +45,7 @@ static blip2_sequence *write_by(bool opt, tensor *of, blip2_text text)
 {
     blip2_sequence *out = ag_alloc(t, of->dim[0] * options.returns * (long)sizeof *out);
     if (opt)
-        blip2_opt_generate(&m, t, of, (blip2_text){ 0 }, text, &options, out);
+        blip2_llm_generate(&m, t, of, (blip2_text){ 0 }, text, &options, out);
     else
         blip2_itg_generate(&m, t, of, &options, out);
     return out;
@@ -157,7 +157,7 @@ START_TEST(no_prompt_or_no_picture_will_do)
 {
     blip2_sequence *out = write_by(true, features, (blip2_text){ 0, 0, NULL, NULL });
     ck_assert_int_gt(out[B - 1].length, 0);
-    blip2_opt_generate(&m, t, NULL, (blip2_text){ 0 }, prompt, &options, out);
+    blip2_llm_generate(&m, t, NULL, (blip2_text){ 0 }, prompt, &options, out);
     ck_assert(same(&out[0], &out[2]));
 }
 END_TEST
@@ -168,7 +168,7 @@ START_TEST(the_tape_is_left_as_it_was)
     blip2_sequence *calm = write_by(true, features, prompt), out[B];
     ag_training(t, true);                                  /* dropout, elsewhere */
     long before = ag_here(t).used, nodes = ag_node_count(t);
-    blip2_opt_generate(&m, t, features, (blip2_text){ 0 }, prompt, &options, out);
+    blip2_llm_generate(&m, t, features, (blip2_text){ 0 }, prompt, &options, out);
     ck_assert(ag_is_training(t));
     ck_assert(ag_record_on(t, true));
     for (int b = 0; b < B; b++)

@@ -131,8 +131,8 @@ static learnt learn(const char *frozen, long prompt, bool keep)
     ck_assert_int_eq(out.logits != NULL, keep);
     l.loss = (double)ag_value(out.loss);
     ag_backward(t, out.loss);
-    ck_assert_int_eq(m.opt_proj.weight->size, W * 12);
-    memcpy(l.grad, m.opt_proj.weight->grad, sizeof l.grad);
+    ck_assert_int_eq(m.llm_proj.weight->size, W * 12);
+    memcpy(l.grad, m.llm_proj.weight->grad, sizeof l.grad);
     return l;
 }
 

@@ -7,7 +7,7 @@ typedef struct run {
     golden *g;
     tape *t;
     blip2_model m;
-    bool opt;                          /* by OPT, else by the Q-Former's head */
+    bool llm, t5;                      /* by a language model, by T5; else by the Q-Former's head */
     int start, pad;
 } run;
 
@@ -43,19 +43,21 @@ static bool known(golden *g, const json_t *gen)
     return true;
 }
 
-/* LAVIS's defaults differ: blip2_qformer.generate, blip2_opt.generate and predict_answers. */
+/* LAVIS's defaults differ: blip2_qformer.generate, blip2_opt.generate and predict_answers, and blip2_t5's,
+ * whose max_length is max_new_tokens. */
 static blip2_generate arguments(const run *r, const json_t *gen, bool answers)
 {
-    blip2_generate o = { .beams = (int)number(gen, "num_beams", r->opt ? 5 : 3),
+    double penalty = !answers ? 1 : r->t5 ? -1 : 0;
+    blip2_generate o = { .beams = (int)number(gen, "num_beams", r->llm ? 5 : 3),
                          .returns = (int)number(gen, "num_captions", 1),
-                         .length_penalty = number(gen, "length_penalty", answers ? 0 : 1),
+                         .length_penalty = number(gen, "length_penalty", penalty),
                          .repetition_penalty = number(gen, "repetition_penalty", 1) };
     if (answers) {
         o.max_new_tokens = (int)number(gen, "max_len", 10);
         o.min_length = (int)number(gen, "min_len", 1);
     } else {
-        o.max_length = (int)number(gen, "max_length", 30);
-        o.min_length = (int)number(gen, "min_length", r->opt ? 1 : 10);
+        *(r->t5 ? &o.max_new_tokens : &o.max_length) = (int)number(gen, "max_length", 30);
+        o.min_length = (int)number(gen, "min_length", r->llm ? 1 : 10);
     }
     return o;
 }
@@ -90,12 +92,13 @@ static void run_one(run *r, size_t index, const json_t *gen)
     tensor *features = golden_tensor(r->g, r->t, "inputs/vit_out");
     long B = features->dim[0];
     blip2_sequence *s = ag_alloc(r->t, B * o.returns * (long)sizeof *s);
-    if (r->opt) {
+    if (r->llm) {
         const char *prompt = word(gen, "prompt", golden_text(r->g, "prompt", ""));
         long most = r->m.config.max_text;
-        blip2_text text = answers ? golden_opt_text(r->g, r->t, "inputs/question", false, most, true)
-                                  : golden_opt_prompt(r->t, prompt, B);
-        blip2_opt_generate(&r->m, r->t, features, (blip2_text){ 0 }, text, &o, s);
+        blip2_text text = answers && r->t5 ? golden_t5_text(r->g, r->t, "inputs/question", most)
+                        : answers ? golden_opt_text(r->g, r->t, "inputs/question", false, most, true)
+                        : r->t5 ? golden_t5_prompt(r->t, prompt, B) : golden_opt_prompt(r->t, prompt, B);
+        blip2_llm_generate(&r->m, r->t, features, (blip2_text){ 0 }, text, &o, s);
     } else
         blip2_itg_generate(&r->m, r->t, features, &o, s);
     compare(r, index, B * o.returns, s);
@@ -104,14 +107,14 @@ static void run_one(run *r, size_t index, const json_t *gen)
 void golden_gen(golden *g, tape *t)
 {
     const char *model = golden_text(g, "model", "");
-    run r = { .g = g, .t = t, .opt = !strcmp(model, "opt") };
-    if (!r.opt && strcmp(model, "stage1")) {
+    run r = { .g = g, .t = t, .t5 = !strcmp(model, "t5"), .llm = !strcmp(model, "t5") || !strcmp(model, "opt") };
+    if (!r.llm && strcmp(model, "stage1")) {
         golden_skip(g, "%s is not built in this version", model);
         return;
     }
-    blip2_config c = r.opt ? golden_opt_config(g) : golden_stage1_config(g);
-    r.start = r.opt ? c.opt.bos : c.dec;
-    r.pad = r.opt ? c.opt.pad : c.text_pad;
+    blip2_config c = r.t5 ? golden_t5_config(g) : r.llm ? golden_opt_config(g) : golden_stage1_config(g);
+    r.start = r.llm ? (int)blip2_llm_of(&c).start : (int)c.dec;
+    r.pad = r.llm ? (int)blip2_llm_of(&c).pad : (int)c.text_pad;
     blip2_model_init(&r.m, nn_store_new(1), &c);
     golden_store(g, r.m.store);
     const json_t *gens = json_object_get(golden_config(g), "gens"), *gen;

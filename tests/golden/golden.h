@@ -64,6 +64,11 @@ blip2_config golden_opt_config(const golden *g);
 blip2_text golden_opt_prompt(tape *t, const char *words, long B);
 blip2_text golden_opt_text(golden *g, tape *t, const char *name, bool newline, long most, bool pad_left);
 
+/* t5.c: what cases with T5 share. A text is ids and </s>, padded to the longest. */
+blip2_config golden_t5_config(const golden *g);
+blip2_text golden_t5_prompt(tape *t, const char *words, long B);
+blip2_text golden_t5_text(golden *g, tape *t, const char *name, long most);
+
 /* The kinds (root attribute `kind`), each in its own file tests/golden/KIND.c. */
 #define GOLDEN_KINDS(X) X(bert_layer) X(qformer) X(stage1) X(stage1_infer) X(opt) X(vit) X(posembed) X(gen) \
     X(optim) X(lr) X(t5) X(t5_instruct) X(dist2)
