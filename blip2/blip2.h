@@ -362,6 +362,42 @@ void blip2_llm_generate(const blip2_model *m, tape *t, tensor *features, blip2_t
 void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const blip2_generate *o,
                         blip2_sequence *out);
 
+/* ---- cases: models and inputs as any other implementation can write them (case.c, docs/windows.md) --------
+ * A file with the root attributes `kind` and `config` (JSON: D, H, I, L, vocab, ...), parameters under
+ * weights/ and inputs under inputs/, as golden/lavis has them; or a model file of our own. */
+bool blip2_case_config(h5 *f, blip2_config *c, error *e);  /* all that is missing or wrong is reported together */
+/* Either kind of file; parameters under a name of frozen (ends with NULL) stay as they are, the others get
+ * room for gradients. "": all are frozen. */
+bool blip2_open_case(blip2_model *m, const char *path, const char *const *frozen, bool *sealed, error *e);
+/* Rows of ids (B,room), -1 behind the last: as [CLS] ids [SEP] in `width` columns, cut before [SEP]; and as </s>
+ * ids for the language model, a newline behind them if asked, cut to `most`, padded to the longest. */
+blip2_text blip2_bert_rows(const blip2_config *c, tape *t, const int *ids, long B, long room, long width);
+blip2_text blip2_opt_rows(const blip2_opt_config *c, tape *t, const int *ids, long B, long room, bool newline,
+                          long most, bool pad_left);
+
+typedef enum {
+    BLIP2_TASK_STAGE1, BLIP2_TASK_STAGE2, BLIP2_TASK_ITM, BLIP2_TASK_FEATURES, BLIP2_TASK_VISION, BLIP2_TASKS
+} blip2_task;
+extern const char *const blip2_tasks[BLIP2_TASKS + 1];     /* "stage1", ..., NULL */
+typedef struct blip2_batch {           /* what stands under inputs/ */
+    tensor *pictures, *features;       /* image (B,3,S,S), or vit_out (B,N,E) */
+    tensor *cotangent;                 /* cot (B,N,E): vision's loss is sum(out * cot); drawn if not given */
+    blip2_text text;                   /* what the model reads: from text, text_input, or ids and text_mask */
+    blip2_text wide;                   /* features: every text in 35 columns, as LAVIS's forward_text pads it */
+    long prompt_tokens;                /* first tokens that carry no loss */
+    const long *image_id;              /* (B) or NULL */
+    const int *negative_image, *negative_text;     /* neg_image, neg_text (B) or NULL: drawn */
+} blip2_batch;
+/* Everything that is missing or misshapen is reported together. */
+bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, blip2_batch *b, error *e);
+/* One pass, and back if asked: every activation, loss and gradient by its name ("out/query_output", "out/grads/
+ * query_tokens"), and inputs that were drawn ("inputs/neg_image"). The gradients left in the store are those
+ * of the whole loss. (trace.c) */
+typedef void (*blip2_take)(void *context, const char *name, h5_type type, int ndim, const long *dim,
+                           const void *data);
+void blip2_trace(const blip2_model *m, tape *t, blip2_task task, const blip2_batch *b, bool grad,
+                 blip2_take take, void *context);
+
 /* ---- gradients against differences: a small example of every module and loss (double; ag_check as for operations) ---- */
 int blip2_example_count(void);
 const char *blip2_example_name(int i);

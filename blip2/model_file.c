@@ -121,25 +121,73 @@ static bool init_checked(blip2_model *m, const char *path, const blip2_config *c
     return ok || error_set(e, "%s: config: %s", QUOTE(path), why.text);
 }
 
-bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
+/* Parameters of a case stand under weights/; whatever else is there is not ours. */
+static bool read_weights(const blip2_model *m, h5 *f, error *e)
+{
+    char name[NN_NAME + 8] = "weights/";
+    error one;
+    e->lines = 0;
+    for (long i = 0; i < m->store->count; i++) {
+        const nn_entry *p = &m->store->entries[i];
+        nn_dataset(p->name, name + strlen("weights/"));
+        if (!p->alias_of && !h5_read(f, name, H5_REALS, p->value->ndim, p->value->dim, p->value->data, &one))
+            error_line(e, "%s", one.text);
+        name[strlen("weights/")] = 0;
+    }
+    return error_close(e, ERROR_RUN, "%s: does not fit the model: %d parameters missing or of another shape",
+                       QUOTE(h5_path(f)), e->lines);
+}
+
+static bool is_case(h5 *f)
+{
+    error none;
+    char *kind = h5_text(f, "", "kind", &none), *format = h5_text(f, "", "format", &none);
+    bool yes = kind && !format;
+    mem_free(kind);
+    mem_free(format);
+    return yes;
+}
+
+static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *frozen, error *e)
+{
+    blip2_config c;
+    bool training = !frozen[0] || *frozen[0];
+    if (!(foreign ? blip2_case_config(f, &c, e) && blip2_config_check(h5_path(f), &c, e)
+                  : blip2_read_config(f, &c, e)))
+        return false;
+    if (!(m->store = nn_store_new(0)))
+        return error_set(e, "%s: out of memory", QUOTE(h5_path(f)));
+    if (!init_checked(m, h5_path(f), &c, e))
+        return false;
+    for (int i = 0; frozen[i]; i++)
+        nn_freeze(m->store, frozen[i]);
+    return (foreign || nn_match(m->store, f, "", others, e)) && nn_build(m->store, training, e)
+           && (foreign ? read_weights(m, f, e) : blip2_load(m, f, "", e));
+}
+
+static bool open_path(blip2_model *m, const char *path, bool strangers, const char *const *frozen, bool *sealed,
+                      error *e)
 {
     *m = (blip2_model){ 0 };
     h5 *f = h5_open(path, e);
     if (!f)
         return false;
-    blip2_config c;
-    bool ok = blip2_read_config(f, &c, e);
-    if (ok && !(m->store = nn_store_new(0)))
-        ok = error_set(e, "%s: out of memory", QUOTE(path));
-    if (ok && (ok = init_checked(m, path, &c, e))) {
-        nn_freeze(m->store, "");
-        ok = nn_match(m->store, f, "", others, e) && nn_build(m->store, false, e) && blip2_load(m, f, "", e);
-    }
+    bool ok = open_file(m, f, strangers && is_case(f), frozen, e);
     *sealed = h5_sealed(f);
     h5_close(f);
     if (!ok)
         blip2_close(m);
     return ok;
+}
+
+bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
+{
+    return open_path(m, path, false, (const char *const[]){ "", NULL }, sealed, e);
+}
+
+bool blip2_open_case(blip2_model *m, const char *path, const char *const *frozen, bool *sealed, error *e)
+{
+    return open_path(m, path, true, frozen, sealed, e);
 }
 
 void blip2_close(blip2_model *m)

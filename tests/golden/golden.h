@@ -38,6 +38,9 @@ void golden_compare_heads(golden *g, const char *name, const tensor *ours, long 
  * dataset without a parameter fails. selected: only datasets that are there are compared, none else is looked
  * at. */
 void golden_compare_grads(golden *g, const char *name, nn_store *s, const char *prefix, bool selected);
+/* A blip2_take: what the case has under that name is compared, once; gradients of all parameters are left to
+ * golden_compare_grads. */
+void golden_take(void *context, const char *name, h5_type type, int ndim, const long *dim, const void *data);
 /* values; *.key.bias left out */
 void golden_compare_params(golden *g, const char *name, nn_store *s, const char *prefix);
 /* One comparison that the handler made itself; golden_seen marks the dataset, if it is one. */
@@ -47,6 +50,8 @@ void golden_skip(golden *g, const char *format, ...) __attribute__((format(print
 void golden_fail(golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* models.c: what the handlers of golden/lavis share. */
+/* A task of blip2_trace on the case's inputs, and all that it gives compared. */
+void golden_trace(golden *g, tape *t, const blip2_model *m, blip2_task task, bool grad);
 blip2_qformer_config golden_qformer_config(const golden *g);
 blip2_vit_config golden_tower(golden *g);
 const long *golden_image_ids(golden *g, tape *t);              /* NULL where the case has none */

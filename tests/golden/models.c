@@ -3,72 +3,57 @@
 #include "tests/golden/golden.h"
 #include <string.h>
 
+static blip2_config config_of(const golden *g)
+{
+    blip2_config c;
+    error e;
+    h5 *f = h5_open(golden_file(g), &e);
+    bool ok = f && blip2_case_config(f, &c, &e);
+    h5_close(f);
+    if (!ok)
+        ag_fail("golden", "%s", e.text);
+    return c;
+}
+
 blip2_qformer_config golden_qformer_config(const golden *g)
 {
-    blip2_qformer_config c = blip2_config_default().qformer;
-    c.width = golden_int(g, "D", 0);
-    c.layers = golden_int(g, "L", 0);
-    c.heads = golden_int(g, "H", 0);
-    c.hidden = golden_int(g, "I", 0);
-    c.queries = golden_int(g, "Q", 0);
-    c.vocab = golden_int(g, "vocab", 0) + 1;               /* and [DEC] */
-    c.positions = golden_int(g, "P", 0);
-    c.memory_width = golden_int(g, "Wv", 0);
-    c.cross_attention_freq = golden_int(g, "freq", 1);
-    c.dropout = 0;
-    return c;
+    return config_of(g).qformer;
 }
 
 blip2_config golden_stage1_config(const golden *g)
 {
-    blip2_config c = blip2_config_default();
+    blip2_config c = config_of(g);
     c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
-    c.qformer = golden_qformer_config(g);
-    c.embed = golden_int(g, "E", 0);
-    c.temperature = golden_real(g, "temp", 0.07);
-    c.max_text = golden_int(g, "max_txt_len", 32);
-    c.cls = 1;
-    c.sep = 2;
-    c.dec = (int)golden_int(g, "vocab", 0);
+    c.llm = BLIP2_LLM_NONE;
+    c.stage1 = c.qformer.text = c.qformer.head = true;
     return c;
 }
 
 blip2_vit_config golden_tower(golden *g)
 {
-    long hidden[8] = { 0 };
-    bool clip = !strcmp(golden_text(g, "vit.type", ""), "clip");
-    golden_dims(g, clip ? "weights/visual_encoder/transformer/resblocks/0/mlp/c_fc/weight"
-                        : "weights/visual_encoder/blocks/0/mlp/fc1/weight", hidden);
-    return (blip2_vit_config){
-        .kind = clip ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA, .image_size = golden_int(g, "vit.img", 0),
-        .patch = golden_int(g, "vit.patch", 14), .width = golden_int(g, "vit.dim", 0),
-        .depth = golden_int(g, "vit.depth", 0), .heads = golden_int(g, "vit.heads", 0), .hidden = hidden[0],
-        .init_std = 0.02, .position_std = 0.02 };
+    return config_of(g).vision;
 }
 
-/* Rows of ids, -1 behind the last, as [CLS] ids [SEP] padded to `width`; what does not fit is cut off
- * before [SEP].                                                                                            */
 blip2_text golden_bert_text(golden *g, tape *t, const blip2_config *c, const char *name, long width)
 {
     long dim[8] = { 0 }, n;
     golden_dims(g, name, dim);
     const int *raw = golden_ints(g, t, name, &n);
-    long B = dim[0], room = dim[1];
-    int *ids = ag_alloc(t, B * width * (long)sizeof *ids);
-    unsigned char *mask = ag_alloc(t, B * width);
-    for (long b = 0; b < B; b++) {
-        long at = 0;
-        ids[b * width + at++] = c->cls;
-        for (long i = 0; i < room && raw[b * room + i] >= 0 && at < width - 1; i++)
-            ids[b * width + at++] = raw[b * room + i];
-        ids[b * width + at++] = c->sep;
-        for (long i = 0; i < width; i++) {
-            mask[b * width + i] = i < at;
-            if (i >= at)
-                ids[b * width + i] = c->text_pad;
-        }
-    }
-    return (blip2_text){ B, width, ids, mask };
+    return blip2_bert_rows(c, t, raw, dim[0], dim[1], width);
+}
+
+void golden_trace(golden *g, tape *t, const blip2_model *m, blip2_task task, bool grad)
+{
+    error e;
+    blip2_batch b;
+    h5 *f = h5_open(golden_file(g), &e);
+    bool ok = f && blip2_batch_read(f, t, &m->config, task, &b, &e);
+    h5_close(f);
+    if (!ok)
+        ag_fail("golden", "%s", e.text);
+    blip2_trace(m, t, task, &b, grad, golden_take, g);
+    if (grad)
+        golden_compare_grads(g, "out/grads", m->store, "", false);
 }
 
 void golden_compare_mask(golden *g, tape *t, const char *name, const unsigned char *mask, long n)
