@@ -5,16 +5,21 @@
 #pragma GCC visibility push(default)
 
 /* ---- pictures ----------------------------------------------------------------------------------------
- * A picture is RGB, 8 bits a channel, as PIL's convert("RGB") gives it: alpha is dropped, grey is repeated,
- * palettes are looked up, 16-bit colour keeps its high byte, 16-bit grey is clipped at 255. Any damage is an
- * error. */
+ * PNG, JPEG and WebP, told by the first bytes. A picture is RGB, 8 bits a channel, as PIL's convert("RGB")
+ * gives it: grey is repeated, palettes are looked up, 16-bit colour keeps its high byte, 16-bit grey is clipped
+ * at 255, ink (CMYK) becomes light, gamma and profiles are passed over. Any damage is an error.
+ * By LAVIS's rules alpha is dropped and the picture stays as it is stored; by Hugging Face's (transformers 5)
+ * it is laid on white and turned as its Exif block says. */
+typedef enum { PICTURE_LAVIS, PICTURE_HF } picture_reference;
 typedef struct picture { long width, height; uint8_t *rgb; } picture;    /* rgb (height,width,3) */
 enum { PICTURE_PIXELS = 89478485, PICTURE_SIDE = 1000000 };              /* limits */
 
 bool picture_new(picture *p, long width, long height, error *e);         /* black */
 void picture_free(picture *p);
 bool picture_decode(picture *p, const void *bytes, long n, const char *name, error *e);  /* name: for e */
-bool picture_read(picture *p, const char *path, error *e);
+bool picture_read(picture *p, const char *path, error *e);               /* both by LAVIS's rules */
+bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name, error *e);
+bool picture_read_as(picture *p, picture_reference as, const char *path, error *e);
 void *picture_encode(const picture *p, long *bytes, error *e);           /* a PNG file; mem_free it */
 bool picture_write(const picture *p, const char *path, error *e);        /* whole or not at all */
 
@@ -23,6 +28,8 @@ bool picture_resize(picture *to, const picture *from, long width, long height, e
 /* What a vision tower takes: resized to size x size, /255, minus CLIP's mean, over CLIP's deviation. */
 bool picture_pixels(const picture *from, long size, real *pixels, error *e);     /* pixels (3,size,size) */
 void picture_normalise(const uint8_t *rgb, long size, real *pixels);     /* (size,size,3) -> (3,size,size) */
+/* The same but for the last bit of a float: LAVIS divides a byte by 255, Hugging Face multiplies it. */
+void picture_normalise_as(picture_reference as, const uint8_t *rgb, long size, real *pixels);
 
 /* ---- the synthetic world -------------------------------------------------------------------------------
  * Coloured shapes in the cells of a square, with captions, questions and answers. Pairs of colour and shape

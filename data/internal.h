@@ -4,8 +4,17 @@
 #include "data/data.h"
 #include <jansson.h>
 
-/* ---- pictures: png.c ---- */
-bool data_png_decode(picture *p, const void *bytes, long n, const char *name, error *e);
+/* ---- pictures: png.c, jpeg.c, webp.c. white: alpha is laid on white, else dropped; name: for e ---- */
+bool data_png_decode(picture *p, const void *bytes, long n, bool white, int *orientation, const char *name,
+                     error *e);
+bool data_jpeg_decode(picture *p, const void *bytes, long n, int *orientation, const char *name, error *e);
+bool data_webp_decode(picture *p, const void *bytes, long n, bool white, int *orientation, const char *name,
+                      error *e);
+
+/* ---- which way up: exif.c ---- */
+int data_exif_orientation(const uint8_t *bytes, long n);           /* of an Exif block; 1: as it is stored */
+bool data_turn(picture *p, int orientation, error *e);
+void data_on_white(const uint8_t *rgba, uint8_t *rgb, long pixels);
 
 /* ---- random numbers by key: keyed.c ---- */
 typedef struct keyed { uint64_t key, n; } keyed;   /* draw n of a stream depends on the key and n alone */

@@ -36,27 +36,48 @@ static const char *format_of(const unsigned char *s, long n)
     return NULL;
 }
 
-bool picture_decode(picture *p, const void *bytes, long n, const char *name, error *e)
+bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name, error *e)
 {
+    bool hf = as == PICTURE_HF, ok;
+    int orientation = 1;
     *p = (picture){ 0 };
     const char *format = format_of(bytes, n);
     if (!format)
-        return error_set(e, "%s: not a picture; expected a PNG file, found %ld bytes of something else",
+        return error_set(e, "%s: not a picture; expected PNG, JPEG or WebP, found %ld bytes of something else",
                          QUOTE(name), n);
-    if (strcmp(format, "PNG"))
-        return error_set(e, "%s: picture format: not built in this version; expected PNG, found %s",
-                         QUOTE(name), format);
-    return data_png_decode(p, bytes, n, name, e);
+    if (!strcmp(format, "PNG"))
+        ok = data_png_decode(p, bytes, n, hf, &orientation, name, e);
+    else if (!strcmp(format, "JPEG"))
+        ok = data_jpeg_decode(p, bytes, n, &orientation, name, e);
+    else if (!strcmp(format, "WebP"))
+        ok = data_webp_decode(p, bytes, n, hf, &orientation, name, e);
+    else
+        return error_set(e, "%s: picture format: not built in this version; expected PNG, JPEG or WebP, found "
+                         "%s", QUOTE(name), format);
+    if (!ok || !hf || data_turn(p, orientation, e))
+        return ok;
+    picture_free(p);
+    return false;
 }
 
-bool picture_read(picture *p, const char *path, error *e)
+bool picture_read_as(picture *p, picture_reference as, const char *path, error *e)
 {
     *p = (picture){ 0 };
     long n;
     void *bytes = file_load(path, FILE_LIMIT, &n, e);
-    bool ok = bytes && picture_decode(p, bytes, n, path, e);
+    bool ok = bytes && picture_decode_as(p, as, bytes, n, path, e);
     mem_free(bytes);
     return ok;
+}
+
+bool picture_decode(picture *p, const void *bytes, long n, const char *name, error *e)
+{
+    return picture_decode_as(p, PICTURE_LAVIS, bytes, n, name, e);
+}
+
+bool picture_read(picture *p, const char *path, error *e)
+{
+    return picture_read_as(p, PICTURE_LAVIS, path, e);
 }
 
 bool picture_write(const picture *p, const char *path, error *e)

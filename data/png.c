@@ -1,14 +1,14 @@
 /* png.c - PNG files through libpng: to RGB as PIL's convert("RGB") gives it, and from RGB.
  *
- * W3C PNG (second edition) says what a file means; what becomes of it follows PIL:
- *   alpha and tRNS are dropped, not blended;        1, 2 and 4-bit grey is scaled to 0..255;
+ * W3C PNG (third edition) says what a file means; what becomes of it follows PIL:
+ *   1, 2 and 4-bit grey is scaled to 0..255;        a palette index beyond the palette is black;
  *   16-bit colour and grey with alpha keep the high byte, 16-bit grey alone is clipped, min(v, 255);
- *   a palette index beyond the palette is black.
- * Rows are decoded into the end of the picture's own rows, one or two bytes a pixel, and widened in place.
+ *   alpha and tRNS are dropped, or the picture is laid on white (of 16-bit files tRNS is dropped always).
+ * Rows are decoded into the end of the picture's own rows, one or two bytes a pixel, and widened in place;
+ * with alpha into a second picture of four bytes a pixel.
  *
  * libpng leaves through longjmp: everything it can leave behind hangs on `struct codec`, which its caller
  * frees. */
-#include "data/data.h"
 #include "data/internal.h"
 #include <png.h>
 #include <setjmp.h>
@@ -23,6 +23,7 @@ struct codec {
     uint8_t *bytes;                                /* the file */
     size_t at, size;                               /* reading: of size; writing: at used of size */
     picture *picture;
+    uint8_t *rgba;                                 /* (height,width,4) if alpha is wanted and there */
     char message[MESSAGE], warning[MESSAGE];
 };
 
@@ -140,45 +141,96 @@ static void widen(uint8_t *row, long n, long bytes, uint8_t table[256][3])
     }
 }
 
-static bool decode(struct codec *c, error *e)
+/* Asks libpng for red, green, blue and alpha, 8 bits each. */
+static void set_alpha(const struct codec *c)
 {
-    if (setjmp(png_jmpbuf(c->png)))
-        return false;
+    png_set_strip_16(c->png);
+    png_set_expand(c->png);                        /* palettes, few bits, tRNS */
+    png_set_gray_to_rgb(c->png);
+}
+
+static bool has_alpha(const struct codec *c)
+{
+    bool deep = png_get_bit_depth(c->png, c->info) == 16;
+    return (png_get_color_type(c->png, c->info) & PNG_COLOR_MASK_ALPHA)
+           || (png_get_valid(c->png, c->info, PNG_INFO_tRNS) && !deep);
+}
+
+static int orientation_of(const struct codec *c)
+{
+    png_uint_32 n = 0;
+    png_bytep exif = NULL;
+    return png_get_eXIf_1(c->png, c->info, &n, &exif) ? data_exif_orientation(exif, n) : 1;
+}
+
+static void begin_reading(struct codec *c)
+{
     png_set_crc_action(c->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_user_limits(c->png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     /* texts and profiles are skipped */
     png_set_keep_unknown_chunks(c->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+    png_set_keep_unknown_chunks(c->png, PNG_HANDLE_CHUNK_AS_DEFAULT, (png_const_bytep)"eXIf", 1);
     png_set_read_fn(c->png, c, on_read);
     png_read_info(c->png, c->info);
+}
+
+/* What was read, `bytes` a pixel, to RGB. */
+static void to_rgb(const struct codec *c, long bytes)
+{
+    uint8_t table[256][3];
+    picture *p = c->picture;
+    if (c->rgba) {
+        data_on_white(c->rgba, p->rgb, p->width*p->height);
+        return;
+    }
+    colour_table(c, table);
+    for (long y = 0; y < p->height; y++)
+        widen(p->rgb + 3*y*p->width, p->width, bytes, table);
+}
+
+static bool decode(struct codec *c, bool white, int *orientation, error *e)
+{
+    if (setjmp(png_jmpbuf(c->png)))
+        return false;
+    begin_reading(c);
     png_uint_32 width = png_get_image_width(c->png, c->info), height = png_get_image_height(c->png, c->info);
     check_size(c, width, height);
-    long bytes = set_transforms(c);
+    bool alpha = white && has_alpha(c);
+    long bytes = 4;
+    if (alpha)
+        set_alpha(c);
+    else
+        bytes = set_transforms(c);
     int passes = png_set_interlace_handling(c->png);
     png_read_update_info(c->png, c->info);
     if (png_get_rowbytes(c->png, c->info) != (size_t)bytes*width)
         png_error(c->png, "a row has an unexpected length");
     if (!picture_new(c->picture, width, height, e))
         return false;
+    c->rgba = alpha ? mem_new(4*(size_t)width*height) : NULL;
+    if (alpha && !c->rgba)
+        return false;
     for (int pass = 0; pass < passes; pass++)
         for (png_uint_32 y = 0; y < height; y++)
-            png_read_row(c->png, c->picture->rgb + (3L*y + 3 - bytes)*width, NULL);
-    png_read_end(c->png, NULL);
-    uint8_t table[256][3];
-    colour_table(c, table);
-    for (png_uint_32 y = 0; y < height; y++)
-        widen(c->picture->rgb + 3L*y*width, width, bytes, table);
+            png_read_row(c->png, alpha ? c->rgba + 4L*y*width : c->picture->rgb + (3L*y + 3 - bytes)*width,
+                         NULL);
+    png_read_end(c->png, c->info);
+    *orientation = orientation_of(c);
+    to_rgb(c, bytes);
     return true;
 }
 
-bool data_png_decode(picture *p, const void *bytes, long n, const char *name, error *e)
+bool data_png_decode(picture *p, const void *bytes, long n, bool white, int *orientation, const char *name,
+                     error *e)
 {
     struct codec c = { .bytes = (uint8_t *)(uintptr_t)bytes, .size = (size_t)n, .picture = p };
     error_set(e, "%s: memory is out", QUOTE(name));
     c.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &c, on_error, on_warning, NULL, on_malloc,
                                      on_free);
     c.info = c.png ? png_create_info_struct(c.png) : NULL;
-    bool ok = c.info && decode(&c, e);
+    bool ok = c.info && decode(&c, white, orientation, e);
     png_destroy_read_struct(&c.png, &c.info, NULL);
+    mem_free(c.rgba);
     if (!ok)
         picture_free(p);
     if (c.message[0])

@@ -6,11 +6,19 @@
 static const real mean[3] = { (real)0.48145466, (real)0.4578275, (real)0.40821073 };
 static const real deviation[3] = { (real)0.26862954, (real)0.26130258, (real)0.27577711 };
 
-void picture_normalise(const uint8_t *rgb, long size, real *pixels)
+void picture_normalise_as(picture_reference as, const uint8_t *rgb, long size, real *pixels)
 {
+    real unit[256];                                /* of every byte: where the references round apart */
+    for (int v = 0; v < 256; v++)
+        unit[v] = as == PICTURE_HF ? (real)(v*(1/255.0)) : (real)v/255;
     for (int c = 0; c < 3; c++)
         for (long i = 0; i < size*size; i++)
-            pixels[c*size*size + i] = ((real)rgb[3*i + c]/255 - mean[c])/deviation[c];
+            pixels[c*size*size + i] = (unit[rgb[3*i + c]] - mean[c])/deviation[c];
+}
+
+void picture_normalise(const uint8_t *rgb, long size, real *pixels)
+{
+    picture_normalise_as(PICTURE_LAVIS, rgb, size, pixels);
 }
 
 bool picture_pixels(const picture *from, long size, real *pixels, error *e)

@@ -1,0 +1,140 @@
+/* preprocess.c - `blip2 preprocess`: pictures as a vision tower takes them, in one HDF5 file. */
+#include "cli/commands.h"
+#include "data/data.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct batch { long n, size; uint8_t *resized; real *pixels; };        /* both (n,3,size,size) */
+
+static bool batch_new(struct batch *b, long n, long size, error *e)
+{
+    size_t values = (size_t)(3*n*size*size);
+    *b = (struct batch){ n, size, mem_new(values), mem_new(values*sizeof *b->pixels) };
+    return (b->resized && b->pixels)
+           || error_set(e, "preprocess: memory is out; %ld pictures of %ld x %ld asked for", n, size, size);
+}
+
+static void batch_free(struct batch *b)
+{
+    mem_free(b->resized);
+    mem_free(b->pixels);
+}
+
+static bool read_one(const struct batch *b, long i, const char *path, picture_reference as, error *e)
+{
+    picture p, small;
+    long area = b->size*b->size;
+    if (!picture_read_as(&p, as, path, e))
+        return false;
+    bool ok = picture_resize(&small, &p, b->size, b->size, e);
+    picture_free(&p);
+    if (!ok)
+        return false;
+    picture_normalise_as(as, small.rgb, b->size, b->pixels + 3*i*area);
+    for (long c = 0; c < 3; c++)
+        for (long k = 0; k < area; k++)
+            b->resized[(3*i + c)*area + k] = small.rgb[3*k + c];
+    picture_free(&small);
+    return true;
+}
+
+/* All that cannot be read are reported together, in order. */
+static bool read_all(const struct batch *b, char **paths, picture_reference as, error *e)
+{
+    error *each = mem_new((size_t)b->n*sizeof *each);
+    if (!each)
+        return error_set(e, "preprocess: memory is out");
+    #pragma omp parallel for schedule(dynamic)
+    for (long i = 0; i < b->n; i++)
+        if (!read_one(b, i, paths[i], as, &each[i]) && !each[i].text[0])
+            error_set(&each[i], "%s: cannot be read", QUOTE(paths[i]));
+    e->lines = 0;
+    for (long i = 0; i < b->n; i++)
+        if (each[i].text[0])
+            error_line(e, "%s", each[i].text);
+    mem_free(each);
+    return error_close(e, ERROR_RUN, "%d of %ld pictures cannot be read", e->lines, b->n);
+}
+
+/* The names as a JSON list; what is no UTF-8 as \xNN. mem_free it. */
+static char *names_of(char **paths, long n)
+{
+    json_t *list = json_array();
+    for (long i = 0; list && i < n; i++) {
+        json_t *name = json_string(paths[i]);
+        json_array_append_new(list, name ? name : json_string(QUOTE(paths[i])));
+    }
+    char *text = list ? json_dumps(list, JSON_COMPACT) : NULL, *copy = text ? mem_text("%s", text) : NULL;
+    free(text);
+    json_decref(list);
+    return copy;
+}
+
+static bool write_file(const struct batch *b, char **paths, const char *reference, const char *out, error *e)
+{
+    long dim[4] = { b->n, 3, b->size, b->size };
+    char *names = names_of(paths, b->n);
+    if (!names)
+        return error_set(e, "preprocess: memory is out");
+    h5_out *f = h5_create(out, e);
+    if (f) {
+        h5_write(f, "resized", H5_BYTES, 4, dim, b->resized);
+        h5_write(f, "pixels", H5_REALS, 4, dim, b->pixels);
+        h5_write_text(f, "format", "blip2 pictures");
+        h5_write_text(f, "reference", reference);
+        h5_write_text(f, "names", names);
+    }
+    mem_free(names);
+    return f && h5_finish(f, e);
+}
+
+static void print_result(const struct batch *b, const char *reference, const char *out, bool json)
+{
+    if (!json) {
+        printf("%s: %ld picture%s of %ld x %ld by %s's rules\n", out, b->n, b->n > 1 ? "s" : "", b->size, b->size,
+               strcmp(reference, "hf") ? "LAVIS" : "Hugging Face");
+        return;
+    }
+    printf("{\"file\":");
+    cli_json_text(out);
+    printf(",\"pictures\":%ld,\"size\":%ld,\"reference\":\"%s\"}\n", b->n, b->size, reference);
+}
+
+static int run(int argc, char **argv)
+{
+    long size = 224;
+    const char *reference = "lavis", *out = NULL;
+    cli_common common = { 0 };
+    cli_option options[] = {
+        { "size", "S", CLI_INT, &size, 1, 4096, "side of the square in pixels" },
+        { "reference", "lavis|hf", CLI_TEXT, &reference, 0, 0, "whose rules (default: lavis)" },
+        { "out", "F.h5", CLI_TEXT, &out, 0, 0, "the file that gets the pictures; -o is the same" },
+    };
+    int code;
+    error e;
+    struct batch b;
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+        return code;
+    if (strcmp(reference, "lavis") && strcmp(reference, "hf"))
+        return cli_usage("preprocess", "--reference: expected lavis or hf, found \"%s\"", QUOTE(reference));
+    if (argc < 2 || !out)
+        return cli_usage("preprocess", "pictures and -o F.h5 are needed: preprocess IMG... -o F.h5");
+    picture_reference as = strcmp(reference, "hf") ? PICTURE_LAVIS : PICTURE_HF;
+    bool ok = batch_new(&b, argc - 1, size, &e) && read_all(&b, argv + 1, as, &e)
+              && write_file(&b, argv + 1, reference, out, &e);
+    if (ok && !common.quiet)
+        print_result(&b, reference, out, common.json);
+    batch_free(&b);
+    return ok ? 0 : cli_fail(&e);
+}
+
+const cli_command cli_preprocess = {
+    "preprocess", "IMG... -o F.h5", "resize and normalise pictures as the vision tower takes them", run,
+    "F.h5 gets `resized` (n,3,S,S bytes) and `pixels` (n,3,S,S numbers): the picture as a square, bicubic as\n"
+    "Pillow 13 has it, then per channel (byte/255 - mean)/deviation with CLIP's constants. The attribute\n"
+    "`names` lists the files. PNG, JPEG and WebP are told by their first bytes. By LAVIS's rules alpha is\n"
+    "dropped and the picture stays as it is stored; by Hugging Face's (hf) it is laid on white, and turned as\n"
+    "its Exif block says. Nothing is written unless every picture can be read."
+};
