@@ -11,6 +11,7 @@ const cli_command *const cli_commands[] = {
     &cli_explain,
     &cli_dataset,
     &cli_tokenize,
+    &cli_preprocess,
     &cli_bench,
     &cli_gradcheck,
     NULL,

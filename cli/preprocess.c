@@ -43,18 +43,25 @@ static bool read_one(const struct batch *b, long i, const char *path, picture_re
 /* All that cannot be read are reported together, in order. */
 static bool read_all(const struct batch *b, char **paths, picture_reference as, error *e)
 {
-    error *each = mem_new((size_t)b->n*sizeof *each);
-    if (!each)
+    char **wrong = mem_new((size_t)b->n*sizeof *wrong);
+    bool told = true;                              /* every failure has its text */
+    if (!wrong)
         return error_set(e, "preprocess: memory is out");
-    #pragma omp parallel for schedule(dynamic)
-    for (long i = 0; i < b->n; i++)
-        if (!read_one(b, i, paths[i], as, &each[i]) && !each[i].text[0])
-            error_set(&each[i], "%s: cannot be read", QUOTE(paths[i]));
+    #pragma omp parallel for schedule(dynamic) reduction(&:told)
+    for (long i = 0; i < b->n; i++) {
+        error mine;
+        if (!read_one(b, i, paths[i], as, &mine))
+            told &= (wrong[i] = mem_text("%s", mine.text)) != NULL;
+    }
     e->lines = 0;
     for (long i = 0; i < b->n; i++)
-        if (each[i].text[0])
-            error_line(e, "%s", each[i].text);
-    mem_free(each);
+        if (wrong[i])
+            error_line(e, "%s", wrong[i]);
+    for (long i = 0; i < b->n; i++)
+        mem_free(wrong[i]);
+    mem_free(wrong);
+    if (!told)
+        return error_set(e, "preprocess: memory is out");
     return error_close(e, ERROR_RUN, "%d of %ld pictures cannot be read", e->lines, b->n);
 }
 

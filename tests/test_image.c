@@ -1,74 +1,9 @@
 /* test_image.c - PNG files made here byte by byte, and resizing against tables that Pillow 13.0 computed. */
-#include "tests/tests.h"
-#include "data/data.h"
+#include "tests/png.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- a PNG writer of its own: stored (uncompressed) data, any type and depth ---- */
-struct png { uint8_t bytes[8192]; long n; };
-
-static uint32_t crc_of(const uint8_t *p, long n)
-{
-    uint32_t crc = ~0u;
-    for (long i = 0; i < n; i++) {
-        crc ^= p[i];
-        for (int b = 0; b < 8; b++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
-static void put32(uint8_t *to, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        to[i] = (uint8_t)(v >> (24 - 8*i));
-}
-
-static void put_chunk(struct png *f, const char *type, const uint8_t *data, long n)
-{
-    uint8_t *to = f->bytes + f->n;
-    put32(to, (uint32_t)n);
-    memcpy(to + 4, type, 4);
-    if (n)
-        memcpy(to + 8, data, (size_t)n);
-    put32(to + 8 + n, crc_of(to + 4, n + 4));
-    f->n += n + 12;
-}
-
-static void begin(struct png *f, uint32_t width, uint32_t height, int depth, int type, int interlace)
-{
-    uint8_t head[13] = { [8] = (uint8_t)depth, (uint8_t)type, 0, 0, (uint8_t)interlace };
-    put32(head, width);
-    put32(head + 4, height);
-    memcpy(f->bytes, "\x89PNG\r\n\x1a\n", 8);
-    f->n = 8;
-    put_chunk(f, "IHDR", head, 13);
-}
-
-/* rows: with their filter bytes in front */
-static void end(struct png *f, const uint8_t *rows, long n)
-{
-    uint8_t z[4096] = { 0x78, 1, 1, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)~n, (uint8_t)(~n >> 8) };
-    uint32_t a = 1, b = 0;
-    for (long i = 0; i < n; i++) {
-        a = (a + rows[i])%65521;
-        b = (b + a)%65521;
-    }
-    memcpy(z + 7, rows, (size_t)n);
-    put32(z + 7 + n, b << 16 | a);
-    put_chunk(f, "IDAT", z, n + 11);
-    put_chunk(f, "IEND", NULL, 0);
-}
-
-static struct png make(uint32_t width, uint32_t height, int depth, int type, const uint8_t *rows, long n)
-{
-    struct png f;
-    begin(&f, width, height, depth, type, 0);
-    end(&f, rows, n);
-    return f;
-}
 
 /* 3 x 2, RGB */
 static const uint8_t six[20] = { 0, 1, 2, 3, 40, 50, 60, 255, 254, 253,
@@ -105,41 +40,41 @@ static void refused(const struct png *f, const char *what)
 
 START_TEST(colour_is_taken_as_it_is)
 {
-    struct png f = make(3, 2, 8, 2, six, 20);
+    struct png f = png_make(3, 2, 8, 2, six, 20);
     PIXELS(&f, 1, 2, 3, 40, 50, 60, 255, 254, 253, 7, 8, 9, 70, 80, 90, 170, 180, 190);
 }
 END_TEST
 
 START_TEST(alpha_is_dropped_not_blended)
 {
-    struct png f = make(2, 1, 8, 6, (uint8_t[]){ 0, 10, 20, 30, 0, 40, 50, 60, 128 }, 9);
+    struct png f = png_make(2, 1, 8, 6, (uint8_t[]){ 0, 10, 20, 30, 0, 40, 50, 60, 128 }, 9);
     PIXELS(&f, 10, 20, 30, 40, 50, 60);
-    f = make(2, 1, 8, 4, (uint8_t[]){ 0, 10, 0, 200, 7 }, 5);
+    f = png_make(2, 1, 8, 4, (uint8_t[]){ 0, 10, 0, 200, 7 }, 5);
     PIXELS(&f, 10, 10, 10, 200, 200, 200);
 }
 END_TEST
 
 START_TEST(grey_of_few_bits_is_scaled_to_255)
 {
-    struct png f = make(8, 1, 1, 0, (uint8_t[]){ 0, 0x41 }, 2);
+    struct png f = png_make(8, 1, 1, 0, (uint8_t[]){ 0, 0x41 }, 2);
     PIXELS(&f, 0, 0, 0, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255);
-    f = make(3, 1, 2, 0, (uint8_t[]){ 0, 0x1b }, 2);
+    f = png_make(3, 1, 2, 0, (uint8_t[]){ 0, 0x1b }, 2);
     PIXELS(&f, 0, 0, 0, 85, 85, 85, 170, 170, 170);
-    f = make(2, 1, 4, 0, (uint8_t[]){ 0, 0x3f }, 2);
+    f = png_make(2, 1, 4, 0, (uint8_t[]){ 0, 0x3f }, 2);
     PIXELS(&f, 51, 51, 51, 255, 255, 255);
 }
 END_TEST
 
 START_TEST(deep_colour_keeps_its_high_byte)
 {
-    struct png f = make(1, 1, 16, 2, (uint8_t[]){ 0, 1, 255, 2, 128, 254, 0 }, 7);
+    struct png f = png_make(1, 1, 16, 2, (uint8_t[]){ 0, 1, 255, 2, 128, 254, 0 }, 7);
     PIXELS(&f, 1, 2, 254);
 }
 END_TEST
 
 START_TEST(deep_grey_is_clipped_at_255)
 {
-    struct png f = make(3, 1, 16, 0, (uint8_t[]){ 0, 0, 77, 0, 255, 1, 0 }, 7);
+    struct png f = png_make(3, 1, 16, 0, (uint8_t[]){ 0, 0, 77, 0, 255, 1, 0 }, 7);
     PIXELS(&f, 77, 77, 77, 255, 255, 255, 255, 255, 255);
 }
 END_TEST
@@ -147,10 +82,10 @@ END_TEST
 START_TEST(a_palette_is_looked_up_and_ends_in_black)
 {
     struct png f;
-    begin(&f, 4, 1, 2, 3, 0);
-    put_chunk(&f, "PLTE", (uint8_t[]){ 9, 8, 7, 100, 110, 120, 200, 210, 220 }, 9);
-    put_chunk(&f, "tRNS", (uint8_t[]){ 0, 99 }, 2);
-    end(&f, (uint8_t[]){ 0, 0x1b }, 2);
+    png_begin(&f, 4, 1, 2, 3, 0);
+    png_chunk(&f, "PLTE", (uint8_t[]){ 9, 8, 7, 100, 110, 120, 200, 210, 220 }, 9);
+    png_chunk(&f, "tRNS", (uint8_t[]){ 0, 99 }, 2);
+    png_end(&f, (uint8_t[]){ 0, 0x1b }, 2);
     PIXELS(&f, 9, 8, 7, 100, 110, 120, 200, 210, 220, 0, 0, 0);
 }
 END_TEST
@@ -158,8 +93,8 @@ END_TEST
 START_TEST(an_interlaced_picture_is_the_same_picture)
 {
     struct png f;                                  /* Adam7 of 3 x 2: passes 1, 4 (x 2), 6 (x 1), 7 (row 1) */
-    begin(&f, 3, 2, 8, 2, 1);
-    end(&f, (uint8_t[]){ 0, 1, 2, 3,  0, 255, 254, 253,  0, 40, 50, 60,
+    png_begin(&f, 3, 2, 8, 2, 1);
+    png_end(&f, (uint8_t[]){ 0, 1, 2, 3,  0, 255, 254, 253,  0, 40, 50, 60,
                          0, 7, 8, 9, 70, 80, 90, 170, 180, 190 }, 22);
     PIXELS(&f, 1, 2, 3, 40, 50, 60, 255, 254, 253, 7, 8, 9, 70, 80, 90, 170, 180, 190);
 }
@@ -167,7 +102,7 @@ END_TEST
 
 START_TEST(a_picture_of_one_pixel_fills_a_square)
 {
-    struct png f = make(1, 1, 8, 2, (uint8_t[]){ 0, 3, 100, 255 }, 4);
+    struct png f = png_make(1, 1, 8, 2, (uint8_t[]){ 0, 3, 100, 255 }, 4);
     picture p;
     error e;
     real pixels[3*4*4];
@@ -183,7 +118,7 @@ END_TEST
 
 START_TEST(a_file_cut_anywhere_is_refused)
 {
-    struct png f = make(3, 2, 8, 2, six, 20);
+    struct png f = png_make(3, 2, 8, 2, six, 20);
     for (long n = 0; n < 8; n++)
         ck_assert_ptr_nonnull(strstr(refusal(f.bytes, n), "not a picture; expected PNG, JPEG or WebP"));
     for (long n = 8; n < f.n; n++)
@@ -193,7 +128,7 @@ END_TEST
 
 START_TEST(a_changed_byte_is_refused)
 {
-    struct png good = make(3, 2, 8, 2, six, 20);
+    struct png good = png_make(3, 2, 8, 2, six, 20);
     for (long i = 0; i < good.n; i++) {
         struct png f = good;
         f.bytes[i] ^= 0x20;
@@ -204,10 +139,10 @@ END_TEST
 
 START_TEST(a_wrong_checksum_is_named)
 {
-    struct png f = make(3, 2, 8, 2, six, 20);
+    struct png f = png_make(3, 2, 8, 2, six, 20);
     f.bytes[f.n - 13] ^= 1;                        /* the last byte of IDAT's CRC */
     refused(&f, "damaged PNG: IDAT: CRC error");
-    f = make(3, 2, 8, 2, six, 20);
+    f = png_make(3, 2, 8, 2, six, 20);
     f.bytes[f.n - 1] ^= 1;
     refused(&f, "damaged PNG: IEND: CRC error");
 }
@@ -215,41 +150,41 @@ END_TEST
 
 START_TEST(missing_rows_are_refused)
 {
-    struct png f = make(3, 2, 8, 2, six, 10);
+    struct png f = png_make(3, 2, 8, 2, six, 10);
     refused(&f, "Not enough image data");
-    begin(&f, 3, 2, 8, 2, 0);
-    put_chunk(&f, "IEND", NULL, 0);
+    png_begin(&f, 3, 2, 8, 2, 0);
+    png_chunk(&f, "IEND", NULL, 0);
     refused(&f, "damaged PNG");
-    f = make(3, 2, 8, 3, six, 8);
+    f = png_make(3, 2, 8, 3, six, 8);
     refused(&f, "Missing PLTE");
 }
 END_TEST
 
 START_TEST(wrong_headers_say_what_is_wrong)
 {
-    struct png f = make(0, 2, 8, 2, six, 20);
+    struct png f = png_make(0, 2, 8, 2, six, 20);
     refused(&f, "Image width is zero");
-    f = make(3, 2, 3, 2, six, 20);
+    f = png_make(3, 2, 3, 2, six, 20);
     refused(&f, "Invalid bit depth");
-    f = make(3, 2, 8, 5, six, 20);
+    f = png_make(3, 2, 8, 5, six, 20);
     refused(&f, "Invalid color type");
 }
 END_TEST
 
 START_TEST(a_picture_too_large_names_the_limit)
 {
-    struct png f = make(9460, 9460, 8, 2, six, 20);
+    struct png f = png_make(9460, 9460, 8, 2, six, 20);
     refused(&f, "too large; expected at most 89478485 pixels and 1000000 a side, found 9460 x 9460");
-    f = make(65536, 65536, 8, 2, six, 20);
+    f = png_make(65536, 65536, 8, 2, six, 20);
     refused(&f, "found 65536 x 65536");
-    f = make(1000001, 1, 1, 0, six, 20);
+    f = png_make(1000001, 1, 1, 0, six, 20);
     refused(&f, "found 1000001 x 1");
 }
 END_TEST
 
 START_TEST(more_pixels_than_the_file_can_hold_take_no_memory)
 {
-    struct png f = make(9000, 9000, 8, 2, six, 20);
+    struct png f = png_make(9000, 9000, 8, 2, six, 20);
     long before = mem_peak_bytes();
     refused(&f, "cannot hold 9000 x 9000 pixels");
     ck_assert_int_lt(mem_peak_bytes() - before, 8 << 20);
@@ -266,7 +201,7 @@ END_TEST
 
 START_TEST(memory_that_is_out_is_an_error_without_a_leak)
 {
-    struct png f = make(3, 2, 8, 2, six, 20);
+    struct png f = png_make(3, 2, 8, 2, six, 20);
     bool done = false;
     for (long nth = 1; !done; nth++) {
         picture p;
@@ -372,7 +307,7 @@ START_TEST(every_byte_of_larger_pictures_is_pillows)
         error e;
         fill(&p, known[i].width, known[i].height);
         ck_assert(picture_resize(&q, &p, 224, 224, &e));
-        ck_assert_uint_eq(crc_of(q.rgb, 3*224*224), known[i].crc);
+        ck_assert_uint_eq(png_crc(q.rgb, 3*224*224), known[i].crc);
         picture_free(&p);
         picture_free(&q);
     }
