@@ -64,7 +64,8 @@ static int run(int argc, char **argv)
 const cli_command cli_match = {
     "match", "MODEL.h5 IMG \"TEXT\"...", "say how well texts fit a picture", run,
     "itc is the cosine of the text's feature and the nearest query's, from -1 to 1, without temperature;\n"
-    "itm the logit of \"they belong together\" when queries and text are read together, and its probability.\n"
-    "A model of stage 1 is needed. With --json a line {\"image\",\"text\",\"itc\",\"itm\",\"itm_probability\"}\n"
-    "a text. lavis: lower case, .!\"()*#:;~ removed, 50 words, max_txt_len tokens; hf: up to the last position."
+    "itm the logit of \"they belong together\" when queries and text are read together, then its\n"
+    "probability. A model of stage 1 is needed. lavis: lower case, .!\"()*#:;~ removed, 50 words and\n"
+    "max_txt_len tokens at most; hf: up to the last position. With --json a line a text:\n"
+    "{\"image\",\"text\",\"itc\",\"itm\",\"itm_probability\"}."
 };

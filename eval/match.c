@@ -1,5 +1,5 @@
-/* match.c - how well pictures and texts go together, by the two heads of stage 1 (Li et al. 2023, section 3.2;
- * lavis blip2_image_text_matching.py).
+/* match.c - how well pictures and texts go together, by the two heads of stage 1 (Li et al. 2023, section
+ * 3.2; lavis blip2_image_text_matching.py).
  *
  *     itc[i,j] = max_q <u[i,q], w[j]>, no temperature
  *     itm      = logit of class 1 of mean_q head(h[:,q]), its probability by softmax over both classes

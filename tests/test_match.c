@@ -9,7 +9,7 @@
 
 static error e;
 
-/* ---- a model of stage 1, made by the program once for all tests ----------------------------------------- */
+/* ---- a model of stage 1, made by the program once for all tests ---------------------------------------- */
 static void train(train_task task, const char *name)
 {
     train_config c = world_config(task);
@@ -78,7 +78,7 @@ static bool equal(numbers a, numbers b)
            && fabs(a.probability - b.probability) < near;
 }
 
-/* ---- matching ------------------------------------------------------------------------------------------- */
+/* ---- matching ------------------------------------------------------------------------------------------ */
 START_TEST(texts_of_any_length_together_match_as_each_alone)
 {
     static const char *const texts[] = { "", "a red circle", "a", "a blue square top left , a red cross" };
@@ -90,7 +90,7 @@ START_TEST(texts_of_any_length_together_match_as_each_alone)
                       apart.itc, apart.itm);
         ck_assert(fabs(apart.itc) <= 1 && apart.probability > 0 && apart.probability < 1);
     }
-    ck_assert(!equal(line_of(s.out, 1, texts[1]), alone(PICTURE(1), texts[1], "lavis")));  /* another picture */
+    ck_assert(!equal(line_of(s.out, 1, texts[1]), alone(PICTURE(1), texts[1], "lavis")));
     shell_free(s);
 }
 END_TEST
