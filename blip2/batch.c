@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANY = 0, WIDE = 35 };           /* LAVIS pads texts to 35 tokens for retrieval */
+enum { ANY = 0, WIDE = 35,             /* LAVIS pads texts to 35 tokens for retrieval */
+       INSTRUCT_IN = 128, INSTRUCT_OUT = 256 };    /* InstructBLIP's longest question and answer */
 const char *const blip2_tasks[] = { "stage1", "stage2", "itm", "features", "vision", NULL };
 
 typedef struct reading {
@@ -186,6 +187,29 @@ static void read_opt(reading *r, blip2_batch *b)
                    QUOTE(h5_path(r->f)), b->prompt_tokens, b->text.T);
 }
 
+static blip2_text t5_rows(reading *r, const char *name, long most, bool bert)
+{
+    h5_shape s;
+    const blip2_config *c = r->c;
+    long vocab = bert && c->qformer.vocab < c->t5.vocab ? c->qformer.vocab : c->t5.vocab, longest = 0;
+    const int *raw = ints(r, name, 2, (long[]){ r->pictures, ANY }, -1, vocab - 1, &s);
+    if (!raw)
+        return (blip2_text){ 0 };
+    blip2_text text = blip2_t5_rows(&c->t5, r->t, raw, s.dim[0], s.dim[1], most);
+    longest = text.T + 1;                                  /* [CLS] and [SEP] for </s> */
+    longest = longest < c->qformer.positions ? longest : c->qformer.positions;
+    return bert ? blip2_bert_rows(c, r->t, raw, s.dim[0], s.dim[1], longest) : text;
+}
+
+static void read_t5(reading *r, blip2_batch *b)
+{
+    bool asks = r->c->question_in_qformer;
+    b->text = t5_rows(r, "inputs/text_input", asks ? INSTRUCT_IN : r->c->max_text, false);
+    b->target = t5_rows(r, "inputs/text_output", asks ? INSTRUCT_OUT : r->c->max_text, false);
+    if (asks && b->text.B)
+        b->question = t5_rows(r, "inputs/text_input", INSTRUCT_IN, true);
+}
+
 /* ---- the rest ----------------------------------------------------------------------------------------- */
 static void read_pairs(reading *r, blip2_batch *b)
 {
@@ -208,14 +232,14 @@ static void read_pairs(reading *r, blip2_batch *b)
 static bool has_parts(const reading *r, const char **what)
 {
     const blip2_config *c = r->c;
-    static const char *const parts[] = { "the Q-Former with the heads of stage 1", "the Q-Former and OPT",
+    static const char *const parts[] = { "the Q-Former with the heads of stage 1", "the Q-Former and a language model",
         "the Q-Former with the heads of stage 1", "the Q-Former with the heads of stage 1", "a vision tower" };
     *what = parts[r->task];
     if (r->task == BLIP2_TASK_VISION)
         return c->vision.kind != BLIP2_VIT_NONE;
     if (!c->qformer.queries)
         return false;
-    return r->task == BLIP2_TASK_STAGE2 ? c->llm == BLIP2_LLM_OPT : c->stage1 && c->qformer.head;
+    return r->task == BLIP2_TASK_STAGE2 ? c->llm != BLIP2_LLM_NONE : c->stage1 && c->qformer.head;
 }
 
 bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, blip2_batch *b, error *e)
@@ -228,7 +252,9 @@ bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, bl
                          blip2_tasks[task], what);
     e->lines = 0;
     read_pictures(&r, b);
-    if (task == BLIP2_TASK_STAGE2)
+    if (task == BLIP2_TASK_STAGE2 && c->llm == BLIP2_LLM_T5)
+        read_t5(&r, b);
+    else if (task == BLIP2_TASK_STAGE2)
         read_opt(&r, b);
     else if (task != BLIP2_TASK_VISION)
         read_bert(&r, b, task == BLIP2_TASK_STAGE1 ? r.pictures : ANY);

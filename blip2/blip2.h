@@ -374,6 +374,8 @@ bool blip2_open_case(blip2_model *m, const char *path, const char *const *frozen
 blip2_text blip2_bert_rows(const blip2_config *c, tape *t, const int *ids, long B, long room, long width);
 blip2_text blip2_opt_rows(const blip2_opt_config *c, tape *t, const int *ids, long B, long room, bool newline,
                           long most, bool pad_left);
+/* As ids </s>, cut to `most` with </s> kept. */
+blip2_text blip2_t5_rows(const blip2_t5_config *c, tape *t, const int *ids, long B, long room, long most);
 
 typedef enum {
     BLIP2_TASK_STAGE1, BLIP2_TASK_STAGE2, BLIP2_TASK_ITM, BLIP2_TASK_FEATURES, BLIP2_TASK_VISION, BLIP2_TASKS
@@ -384,7 +386,8 @@ typedef struct blip2_batch {           /* what stands under inputs/ */
     tensor *cotangent;                 /* cot (B,N,E): vision's loss is sum(out * cot); drawn if not given */
     blip2_text text;                   /* what the model reads: from text, text_input, or ids and text_mask */
     blip2_text wide;                   /* features: every text in 35 columns, as LAVIS's forward_text pads it */
-    long prompt_tokens;                /* first tokens that carry no loss */
+    blip2_text target, question;       /* T5: text_output; the Q-Former's own reading of text_input */
+    long prompt_tokens;                /* OPT: first tokens that carry no loss */
     const long *image_id;              /* (B) or NULL */
     const int *negative_image, *negative_text;     /* neg_image, neg_text (B) or NULL: drawn */
 } blip2_batch;

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_BOS = 2, OPT_NEWLINE = 4, OPT_PAD = 1, BERT_CLS = 1, BERT_SEP = 2, LARGEST = 1 << 20 };
+enum { OPT_BOS = 2, OPT_NEWLINE = 4, OPT_PAD = 1, T5_PAD = 0, T5_EOS = 1, BERT_CLS = 1, BERT_SEP = 2 };
+enum { LARGEST = 1 << 20 };
 
 /* ---- the configuration -------------------------------------------------------------------------------- */
 typedef struct keys { const char *file, *group; const json_t *json; error *e; } keys;
@@ -69,7 +70,31 @@ static void read_opt(keys k, blip2_config *c)
                                  .layers = size_of(&k, "layers", -1), .heads = size_of(&k, "heads", -1),
                                  .hidden = size_of(&k, "ff", -1), .positions = size_of(&k, "P", -1),
                                  .init_std = 0.02, .bos = OPT_BOS, .eos = OPT_NEWLINE, .pad = OPT_PAD };
-    c->stage1 = c->qformer.text = c->qformer.head = false;
+}
+
+static void read_t5(keys k, blip2_config *c)
+{
+    long layers = size_of(&k, "layers", -1);
+    c->llm = BLIP2_LLM_T5;
+    c->t5 = (blip2_t5_config){ .vocab = size_of(&k, "vocab", -1), .width = size_of(&k, "dim", -1),
+                               .layers = layers, .decoder_layers = size_of(&k, "decoder_layers", layers),
+                               .heads = size_of(&k, "heads", -1), .head_width = size_of(&k, "dkv", -1),
+                               .hidden = size_of(&k, "ff", -1), .buckets = size_of(&k, "buckets", 32),
+                               .max_distance = size_of(&k, "maxdist", 128), .eps = 1e-6, .init_factor = 1,
+                               .gelu = BLIP2_GELU_ERF, .start = T5_PAD, .eos = T5_EOS, .pad = T5_PAD };
+}
+
+/* Stage 2: the Q-Former has a text stream where it reads the question as well (InstructBLIP). */
+static void read_language(const keys *k, const json_t *llm, h5 *f, blip2_config *c)
+{
+    bool text = h5_has(f, "weights/Qformer/bert/embeddings/word_embeddings/weight") == H5_DATASET;
+    keys inner = { k->file, "llm.", llm, k->e };
+    if (json_object_get(llm, "dkv"))
+        read_t5(inner, c);
+    else
+        read_opt(inner, c);
+    c->stage1 = c->qformer.head = false;
+    c->qformer.text = c->question_in_qformer = text;
 }
 
 static json_t *config_of(h5 *f, error *e)
@@ -102,8 +127,8 @@ bool blip2_case_config(h5 *f, blip2_config *c, error *e)
         c->qformer.queries = 0;
     else
         read_qformer(&k, c);
-    if (json_object_get(llm, "P"))                         /* a T5 has no table of positions */
-        read_opt((keys){ k.file, "llm.", llm, e }, c);
+    if (llm)
+        read_language(&k, llm, f, c);
     json_decref(json);
     return error_close(e, ERROR_RUN, "%s: config: %d sizes are missing or out of range", QUOTE(h5_path(f)),
                        e->lines);
@@ -153,5 +178,26 @@ blip2_text blip2_opt_rows(const blip2_opt_config *c, tape *t, const int *raw, lo
             ids[b * T + i] = word ? raw[b * room + at - 1]
                            : (int)(!is_real ? c->pad : at == 0 ? c->bos : c->eos);
         }
+    return (blip2_text){ B, T, ids, mask };
+}
+
+blip2_text blip2_t5_rows(const blip2_t5_config *c, tape *t, const int *raw, long B, long room, long most)
+{
+    long T = 0;
+    for (long b = 0; b < B; b++) {
+        long n = length_of(raw + b * room, room) + 1;
+        n = n < most ? n : most;
+        T = n > T ? n : T;
+    }
+    int *ids = ag_alloc(t, B * T * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(t, B * T);
+    for (long b = 0; b < B; b++) {
+        long n = length_of(raw + b * room, room);
+        n = n < most - 1 ? n : most - 1;
+        for (long i = 0; i < T; i++) {
+            mask[b * T + i] = i <= n;
+            ids[b * T + i] = i < n ? raw[b * room + i] : (int)(i == n ? c->eos : c->pad);
+        }
+    }
     return (blip2_text){ B, T, ids, mask };
 }

@@ -59,20 +59,23 @@ static void give_heads(const trace *r, const char *name, const tensor *x, long H
 /* ---- gradients ---------------------------------------------------------------------------------------- */
 static void give_grad(const trace *r, const char *name, tensor *x)
 {
+    if (!x)
+        return;
     give_reals(r, name, x->ndim, x->dim, ag_grad(x));
 }
 
-/* Goes back from `loss`: what every parameter that it reaches gets, under its names. */
+/* Goes back from `loss`: what every parameter that it reaches gets, under its first name. */
 static void give_grads(const trace *r, const char *group, tensor *loss)
 {
     char name[NN_NAME + 32];
     const nn_store *s = r->m->store;
     nn_zero_grad(r->m->store);
-    ag_clear_grad(r->input);                               /* of the loss before */
+    if (r->input)
+        ag_clear_grad(r->input);                           /* of the loss before */
     ag_backward(r->t, loss);
     for (long i = 0; i < s->count; i++) {
         const tensor *x = s->entries[i].value;
-        if (!x->needs_grad || !x->grad || x->grad_fresh)
+        if (!x->needs_grad || !x->grad || x->grad_fresh || s->entries[i].alias_of)
             continue;
         int n = snprintf(name, sizeof name, "out/%s/", group);
         nn_dataset(s->entries[i].name, name + n);
@@ -81,16 +84,14 @@ static void give_grads(const trace *r, const char *group, tensor *loss)
 }
 
 /* ---- the tasks ---------------------------------------------------------------------------------------- */
-/* (B,N,E): given, or by the tower, which keeps still here. */
+/* (B,N,E): given, or by the tower. */
 static tensor *features(trace *r)
 {
-    tensor *x = r->b->features;
-    if (!x) {
-        bool was = ag_record_on(r->t, false);
-        x = blip2_vision_features(r->m, r->t, r->b->pictures);
-        ag_record_on(r->t, was);
+    tensor *x = r->b->features ? r->b->features : blip2_vision_features(r->m, r->t, r->b->pictures);
+    if (r->b->pictures)
         give(r, "out/vit_out", x);
-    }
+    if (x->needs_grad)                                     /* a tower that is trained: not where the pass begins */
+        return x;
     x->needs_grad = r->grad;
     r->input = x;
     r->input_grad = "out/grad_inputs/vit_out";
@@ -147,16 +148,23 @@ static void stage1(trace *r)
 
 static void stage2(trace *r)
 {
-    blip2_stage2_in in = { .features = features(r), .text = r->b->text, .prompt_tokens = r->b->prompt_tokens };
+    const blip2_batch *b = r->b;
+    blip2_stage2_in in = { .features = features(r), .text = b->text, .target = b->target, .question = b->question,
+                           .prompt_tokens = b->prompt_tokens };
     blip2_stage2_out o;
     blip2_stage2(r->m, r->t, &in, true, &o);
-    long B = o.embeddings->dim[0], S = o.embeddings->dim[1];
+    long B = o.embeddings->dim[0], S = o.embeddings->dim[1], labels[] = { B, o.encoded ? b->target.T : S };
     give(r, "out/image_embeds", o.image);
-    give(r, "out/query_output", o.query_output);
+    give(r, "out/query_output", o.asked ? o.asked : o.query_output);
     give(r, "out/proj_out", o.projected);
     give(r, "out/llm_inputs_embeds", o.embeddings);
     give_text(r, NULL, "out/llm_attention_mask", (blip2_text){ B, S, NULL, o.mask });
-    give_ints(r, "out/llm_labels", 2, (long[]){ B, S }, o.labels);
+    if (o.encoded) {
+        give(r, "out/encoder_last_hidden", o.encoded);
+        give_ints(r, "out/decoder_input_ids", 2, labels, o.decoder_ids);
+        give_text(r, NULL, "out/decoder_attention_mask", b->target);
+    }
+    give_ints(r, "out/llm_labels", 2, labels, o.labels);
     give(r, "out/llm_logits", o.logits);
     give(r, "out/loss", o.loss);
     if (!r->grad)
@@ -199,16 +207,6 @@ static void vision(trace *r)
     give_grad(r, r->input_grad, r->input);
 }
 
-/* The queries' outputs (B,Q,D), with the images' keys and values for whoever reads them as well. */
-static tensor *image_queries(trace *r, nn_kv *memory)
-{
-    tensor *x = features(r);
-    give(r, "out/forward_image/image_embeds", nn_layer_norm_forward(&r->m->ln_vision, r->t, x));
-    tensor *queries = blip2_image_queries(r->m, r->t, x, memory, NULL);
-    give(r, "out/forward_image/query_output", queries);
-    return queries;
-}
-
 static blip2_text as_many(blip2_text text, const tensor *queries)
 {
     text.B = queries->dim[0];
@@ -221,8 +219,11 @@ static void extract(trace *r)
     const blip2_model *m = r->m;
     tape *t = r->t;
     nn_kv *memory = layer_room(m, t);
-    tensor *queries = image_queries(r, memory), *multimodal;
+    tensor *x = features(r), *multimodal;
+    tensor *queries = blip2_image_queries(m, t, x, memory, NULL);          /* (B,Q,D) */
     blip2_text pairs = as_many(r->b->text, queries);
+    give(r, "out/forward_image/image_embeds", nn_layer_norm_forward(&m->ln_vision, t, x));
+    give(r, "out/forward_image/query_output", queries);
     give(r, "out/extract_image/image_embeds", queries);
     give(r, "out/extract_image/image_embeds_proj", blip2_image_features(m, t, queries));
     tensor *hidden = blip2_text_hidden(m, t, pairs);
@@ -243,7 +244,7 @@ static void match(trace *r)
     const blip2_model *m = r->m;
     tape *t = r->t;
     nn_kv *memory = layer_room(m, t);
-    tensor *queries = image_queries(r, memory);
+    tensor *queries = blip2_image_queries(m, t, features(r), memory, NULL);        /* (B,Q,D) */
     blip2_text pairs = as_many(r->b->text, queries);
     long B = pairs.B, Q = queries->dim[1], E = m->config.embed;
     tensor *logits = blip2_itm_logits(m, t, memory, NULL, pairs, NULL);
