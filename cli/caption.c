@@ -1,6 +1,7 @@
 /* caption.c - `blip2 caption` and `blip2 answer`: what a model says about pictures. */
 #include "cli/commands.h"
 #include "cli/model.h"
+#include <math.h>
 #include <stdio.h>
 
 typedef struct asking {
@@ -83,13 +84,13 @@ static int caption_run(int argc, char **argv)
 
 static int answer_run(int argc, char **argv)
 {
-    asking a = { 5, 10, 1, 0, 1, NULL };                   /* LAVIS's predict_answers */
+    asking a = { 5, 10, 1, NAN, 1, NULL };                 /* LAVIS's predict_answers */
     cli_common common = { 0 };
     cli_option options[] = {
         { "beams", "N", CLI_INT, &a.beams, 1, 64, "beams; 1: greedy" },
         { "max-new-tokens", "N", CLI_INT, &a.max_new_tokens, 1, 4096, "longest answer" },
         { "length-penalty", "X", CLI_REAL, &a.length_penalty, -10, 10,
-          "scores are divided by length to this power" },
+          "scores are divided by length to this power (default: 0 with OPT, -1 with T5, as in LAVIS)" },
     };
     int code;
     if (!cli_parse(&argc, argv, options, 3, &common, &code))

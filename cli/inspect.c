@@ -7,10 +7,12 @@
 
 static void print_table(const blip2_model *m)
 {
+    const blip2_llm llm = blip2_llm_of(&m->config);
     long frozen_tower = 0;
     for (long i = 0; i < m->store->count; i++) {
         const nn_entry *p = &m->store->entries[i];
-        bool tower = nn_has_prefix(p->name, "visual_encoder") || nn_has_prefix(p->name, "opt_model");
+        bool tower = nn_has_prefix(p->name, "visual_encoder")
+                     || (llm.parameters && nn_has_prefix(p->name, llm.parameters));
         if (p->alias_of)
             printf("  %-74s = %s\n", p->name, p->alias_of);
         else

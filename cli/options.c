@@ -169,7 +169,7 @@ static void print_option(const cli_option *o)
     printf("  %-26s %s", left, o->help);
     if (o->kind == CLI_INT && *(long *)o->value > 0)
         printf(" (default %ld)", *(long *)o->value);
-    if (o->kind == CLI_REAL)
+    if (o->kind == CLI_REAL && !isnan(*(double *)o->value))    /* its help says what stands for a number */
         printf(" (default %g)", *(double *)o->value);
     putchar('\n');
 }

@@ -109,10 +109,11 @@ bool eval_features(eval_session *s, const char *const *paths, long n, real *to, 
     return !failed;
 }
 
-/* `</s>` and the prompt's tokens, padded on the left to the longest. */
+/* The prompts as the language model takes them: `</s>` and the tokens, padded on the left to the longest, or
+ * for an encoder the tokens and `</s>`, padded on the right. */
 static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts)
 {
-    const blip2_opt_config *o = &s->model.config.opt;
+    const blip2_llm llm = blip2_llm_of(&s->model.config);
     token_list *lists = ag_alloc(s->t, n * (long)sizeof *lists);
     long T = 1;
     error e;
@@ -127,10 +128,12 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
     int *ids = ag_alloc(s->t, n * T * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(s->t, n * T);
     for (long i = 0; i < n; i++) {
-        long gap = T - lists[i].n - 1;
+        long words = lists[i].n, first = llm.encodes ? 0 : T - words, mark = llm.encodes ? words : first - 1;
         for (long k = 0; k < T; k++) {
-            ids[i*T + k] = (int)(k < gap ? o->pad : k == gap ? o->bos : lists[i].ids[k - gap - 1]);
-            mask[i*T + k] = k >= gap;
+            bool word = k >= first && k < first + words;
+            ids[i*T + k] = (int)(word ? lists[i].ids[k - first] : k != mark ? llm.pad
+                                 : llm.encodes ? llm.eos : llm.start);
+            mask[i*T + k] = word || k == mark;
         }
         mem_free(lists[i].ids);
     }
@@ -140,8 +143,9 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
 /* What was written, without the mark of its end and the white space around it. */
 static char *words_of(const eval_session *s, const blip2_sequence *q)
 {
+    const blip2_llm llm = blip2_llm_of(&s->model.config);
     long n = q->length, bytes;
-    while (n > 0 && (q->ids[n-1] == s->model.config.opt.eos || q->ids[n-1] == s->model.config.opt.pad))
+    while (n > 0 && (q->ids[n-1] == llm.eos || q->ids[n-1] == llm.pad))
         n--;
     char *text = tokenizer_decode(s->llm, q->ids, n, false, &bytes);
     if (!text)

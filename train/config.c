@@ -11,7 +11,7 @@
 
 static const config_key model_keys[] = {
     LIST("pretrained", pretrained, "model files to start from: FILE, or FILE:prefix for one part of it"),
-    LIST("freeze", freeze, "prefixes of parameters that are not trained: visual_encoder, opt_model"),
+    LIST("freeze", freeze, "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
     TEXT("bert_tokenizer", bert_tokenizer,
          "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
     TEXT("llm_tokenizer", llm_tokenizer,
@@ -58,8 +58,11 @@ static const config_key run_keys[] = {
     REALN("caption_share", caption_share, 0, 1,
           "stage2: share of the sequences that are captions; the rest are questions"),
     BOOL("first_caption", first_caption, "only a picture's first caption is used, not any of them"),
-    INT("questions", questions, 1, 64, "stage2: questions in a sequence"),
-    REALN("context_weight", context_weight, 0, 1, "lm, stage2: loss weight of words that are no answer"),
+    INT("questions", questions, 1, 64, "stage2 with opt: questions in a sequence"),
+    REALN("context_weight", context_weight, 0, 1,
+          "lm, stage2 with opt: loss weight of words that are no answer"),
+    REALN("prefix_share", prefix_share, 0, 1,
+          "stage2 with t5: share of the captions whose front is given, cut at random (the paper's prefix LM)"),
     INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };

@@ -107,6 +107,7 @@ const long *feed_identities_of(const feed *f, tape *t, long B, const long *sampl
 static bool add_captions(feed *f, const train_config *c, const tokenizer *words, const record *r, error *e)
 {
     const blip2_config *m = &c->model;
+    const blip2_llm llm = blip2_llm_of(m);
     size_t prompt = strlen(m->prompt);
     const tokenizer_options limit = { .max = m->max_text, .literal = true };
     const char *gap = prompt && m->prompt[prompt - 1] != ' ' ? " " : "";
@@ -115,7 +116,7 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
         const char *caption = r->caption_count ? r->captions[k] : "";
         if (c->task == TRAIN_STAGE2) {
             char *text = mem_text("%s%s%s", m->prompt, gap, caption);
-            ok = text ? sequences_piece(&f->texts, words, &m->opt, text, (long)prompt, (long)strlen(text),
+            ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)prompt, (long)strlen(text),
                                         c->context_weight, e) : error_set(e, "out of memory");
             mem_free(text);
         } else
@@ -125,17 +126,18 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
     return ok;
 }
 
-static bool add_questions(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm,
+static bool add_questions(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *words,
                           const record *r, error *e)
 {
     const blip2_config *m = &c->model;
+    const blip2_llm llm = blip2_llm_of(m);
     const tokenizer_options limit = { .max = m->max_text, .literal = true };
     bool ok = true;
     for (long k = 0; ok && k < r->question_count; k++) {
         const record_question *q = &r->questions[k];
         char *given = blip2_question(m, q->question);
         char *text = given ? mem_text("%s %s", given, q->answer) : NULL;
-        ok = text ? sequences_piece(&f->texts, llm, &m->opt, text, (long)strlen(given), (long)strlen(text),
+        ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)strlen(given), (long)strlen(text),
                                     c->context_weight, e) : error_set(e, "out of memory");
         mem_free(given);
         mem_free(text);
@@ -151,6 +153,7 @@ bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tok
 {
     bool stage2 = c->task == TRAIN_STAGE2, ok = true;
     error why;
+    f->each = stage2 && blip2_llm_of(&c->model).encodes ? 2 : 1;
     f->first_text = mem_new((size_t)f->n * sizeof *f->first_text);
     f->first_question = mem_new((size_t)f->n * sizeof *f->first_question);
     f->first_asked = mem_new((size_t)f->n * sizeof *f->first_asked);
@@ -174,14 +177,17 @@ static bool add_documents(feed *f, const train_config *c, const tokenizer *words
                           char *text, error *e)
 {
     error why;
+    const blip2_llm llm = blip2_llm_of(&c->model);
+    f->each = llm.encodes ? 2 : 1;
     for (long line = 1; *text && (!c->max_samples || f->n < c->max_samples); line++) {
         size_t n = strcspn(text, "\n");
         char *next = text + n + (text[n] == '\n');
         text[n] = 0;
-        if (n && (!sequences_document(&f->texts, words, &c->model.opt, text, c->context_weight, &why)
+        if (n && (!sequences_document(&f->texts, words, &llm, text, c->context_weight, &why)
                   || !sequences_end(&f->texts, &why)))
             return error_set(e, "%s:%ld: %s", QUOTE(path), line, why.text);
         f->n += n > 0;
+        f->first_text[f->n] = f->texts.count;
         text = next;
     }
     return f->n > 0 || error_set(e, "%s: no documents in it", QUOTE(path));
@@ -192,7 +198,16 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
     long bytes;
     char *path = mem_text("%s/%s", c->root, c->text_list);
     char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
-    bool ok = text ? add_documents(f, c, words, path, text, e) : path ? false : error_set(e, "out of memory");
+    bool ok = text != NULL || (!path && error_set(e, "out of memory"));
+    long lines = 1;
+    for (long i = 0; ok && i < bytes; i++)
+        lines += text[i] == '\n';
+    if (ok && !(f->first_text = mem_new((size_t)(lines + 1) * sizeof *f->first_text)))
+        ok = error_set(e, "out of memory for %ld documents", lines);
+    if (ok) {
+        f->first_text[0] = 0;
+        ok = add_documents(f, c, words, path, text, e);
+    }
     mem_free(path);
     mem_free(text);
     return ok;

@@ -30,15 +30,22 @@ typedef struct sequences {
 } sequences;
 bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_options *o, const char *text,
                     long bytes, double weight, error *e);
-/* `</s> text \n`: the first `given` bytes weigh `context`, the rest is what is to be learned and weighs 1. */
-bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text,
-                     long given, long bytes, double context, error *e);
+/* OPT: `</s> text \n`, the first `given` bytes weigh `context`, the rest is what is to be learned and weighs
+ * 1. T5: the given bytes are a sequence of their own, which is ended, and the rest begins the next. */
+bool sequences_piece(sequences *s, const tokenizer *words, const blip2_llm *llm, const char *text, long given,
+                     long bytes, double context, error *e);
 /* Pieces parted by tabs. The first is given, unless it asks and answers; of later captions all words count.
  */
-bool sequences_document(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *line,
+bool sequences_document(sequences *s, const tokenizer *words, const blip2_llm *llm, const char *line,
                         double context, error *e);
 bool sequences_end(sequences *s, error *e);        /* what was put since the last end is one sequence */
 void sequences_free(sequences *s);
+typedef struct token_run { long first, count; } token_run;             /* of tokens */
+token_run sequences_run(const sequences *s, long row);     /* all of a sequence; -1: none */
+/* Row b is runs[b*each .. b*each + each-1] behind each other and the token `end` (-1: none), at most `most`
+ * tokens, of which `end` is one. */
+blip2_text sequences_rows(const sequences *s, tape *t, long B, long each, const token_run *runs, long most,
+                          long end, long pad, const real **weight);
 /* Row b is sequences rows[b*each .. b*each + each-1] (-1: none) behind each other, at most `most` tokens. */
 blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
                            long pad, const real **weight);
@@ -52,7 +59,9 @@ typedef struct feed {
     sequences texts;                               /* documents; or each record's captions and, for a language
                                                       model, questions with their answers */
     sequences asked;                               /* questions alone, for the Q-Former */
-    long *first_text, *first_question, *first_asked;       /* (n) the sequence of each record's first */
+    long *first_text, *first_question, *first_asked;       /* (n) the sequence of each record's first; of a
+                                                              document's, (n + 1), where a piece is two */
+    long each;                                     /* sequences a piece: 1, for an encoder-decoder 2 */
 } feed;
 bool feed_pictures(feed *f, const train_config *c, error *e);
 bool feed_identities(feed *f, train_identity by, error *e);
@@ -62,6 +71,17 @@ void feed_free(feed *f);
 tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples);              /* (B,3,S,S) */
 const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples);   /* (B), or NULL */
 long feed_caption(const feed *f, long sample, uint64_t key);        /* which of a record's captions */
+
+/* ---- exchange.c: pieces for an encoder-decoder ------------------------------------------------------- */
+enum { EXCHANGE_GIVEN = 2 };
+typedef struct exchange { token_run given[EXCHANGE_GIVEN], said; } exchange;       /* runs of feed.texts */
+/* The piece of sequences row, row + 1; split: all of it parted at random, drawn by key. */
+exchange exchange_piece(const sequences *s, long row, bool split, uint64_t key);
+/* A document's: one of its pieces, drawn by key, is said; the document's first stands in front of it. */
+exchange exchange_document(const sequences *s, long first, long end, uint64_t key);
+/* in->text: what is given; in->target: what is to be said; both end with </s>. */
+void exchange_batch(const sequences *s, tape *t, const blip2_config *m, long B, const exchange *x,
+                    blip2_stage2_in *in);
 
 /* ---- open.c, checkpoint.c, run.c --------------------------------------------------------------------- */
 typedef struct run {

@@ -65,19 +65,32 @@ static bool open_bert(run *r, train_config *c, error *e)
     return true;
 }
 
+static bool opt_ids(const tokenizer *words, blip2_opt_config *o, error *e)
+{
+    token_list line = { 0 };
+    if (!special(words, "llm", "</s>", &o->bos, e) || !special(words, "llm", "<pad>", &o->pad, e))
+        return false;
+    bool ok = tokenizer_encode(words, "\n", 1, &(tokenizer_options){ .bare = true }, &line, e);
+    o->eos = ok && line.n == 1 ? line.ids[0] : o->bos;     /* LAVIS: a newline ends a text */
+    o->vocab = tokenizer_size(words);
+    mem_free(line.ids);
+    return ok;
+}
+
+static bool t5_ids(const tokenizer *words, blip2_t5_config *o, error *e)
+{
+    if (!special(words, "llm", "</s>", &o->eos, e) || !special(words, "llm", "<pad>", &o->pad, e))
+        return false;
+    o->start = o->pad;
+    o->vocab = tokenizer_size(words);
+    return true;
+}
+
 static bool open_llm(run *r, train_config *c, error *e)
 {
     blip2_config *m = &c->model;
-    token_list line = { 0 };
-    if (!one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e)
-        || !special(r->llm, "llm", "</s>", &m->opt.bos, e)
-        || !special(r->llm, "llm", "<pad>", &m->opt.pad, e))
-        return false;
-    bool ok = tokenizer_encode(r->llm, "\n", 1, &(tokenizer_options){ .bare = true }, &line, e);
-    m->opt.eos = ok && line.n == 1 ? line.ids[0] : m->opt.bos;     /* LAVIS: a newline ends a text */
-    m->opt.vocab = tokenizer_size(r->llm);
-    mem_free(line.ids);
-    return ok;
+    return one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e)
+           && (m->llm == BLIP2_LLM_T5 ? t5_ids(r->llm, &m->t5, e) : opt_ids(r->llm, &m->opt, e));
 }
 
 /* The vocabularies decide sizes and special ids of the architecture. */
@@ -133,7 +146,10 @@ static void choose_parts(train_config *c)
     m->stage1 = c->task == TRAIN_STAGE1;
     m->qformer.text = c->task == TRAIN_STAGE1 || m->question_in_qformer;
     m->qformer.head = c->task == TRAIN_STAGE1;
-    m->llm = c->task == TRAIN_STAGE2 || c->task == TRAIN_LM ? BLIP2_LLM_OPT : BLIP2_LLM_NONE;
+    if (c->task != TRAIN_STAGE2 && c->task != TRAIN_LM)
+        m->llm = BLIP2_LLM_NONE;
+    else if (m->llm == BLIP2_LLM_NONE)
+        m->llm = BLIP2_LLM_OPT;
     m->qformer.memory_width = m->vision.width;
 }
 
@@ -147,9 +163,10 @@ static bool check_parts(const train_config *c, error *e)
         return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld",
                            m->qformer.queries);
     long soft = c->task == TRAIN_STAGE2 ? m->qformer.queries : 0;
-    if (m->llm == BLIP2_LLM_OPT && m->opt.positions < soft + 2)
-        return error_usage(e, "model.opt.positions: expected at least %ld (queries and 2 tokens), found %ld",
-                           soft + 2, m->opt.positions);
+    blip2_llm llm = blip2_llm_of(m);
+    if (llm.positions && llm.positions < soft + 2)
+        return error_usage(e, "model.%s.positions: expected at least %ld (queries and 2 tokens), found %ld",
+                           llm.name, soft + 2, llm.positions);
     return blip2_config_check("model", m, e);
 }
 

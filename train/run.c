@@ -37,7 +37,7 @@ static void say_parts(const run *r)
     static const char *const parts[] = { "visual_encoder", "ln_vision", "query_tokens", "Qformer",
                                          "vision_proj",
                                          "text_proj", "itm_head", "temp", "opt_proj", "opt_model",
-                                         "contrastive" };
+                                         "t5_proj", "t5_model", "contrastive" };
     run_say(r, "%-16s %12s", "part", "parameters");
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
         long all = 0, frozen = 0;

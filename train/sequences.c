@@ -1,8 +1,11 @@
 /* sequences.c - texts as token ids with a loss weight each, made once when a run opens: a step only copies
  * them, so it calls no tokenizer and no allocator.
  *
- * What a language model is trained on are pieces `</s> given said \n` in a row. A piece is a caption behind
- * its prompt, or a question and its answer; LAVIS's form of stage 2 is one caption piece.                  */
+ * What a language model is trained on are pieces: what is given, and what is to be said. A piece is a caption
+ * behind its prompt, or a question and its answer. OPT reads them in a row, `</s> given said \n`, so that a
+ * text is one sequence; for T5, whose encoder reads the one part and whose decoder says the other, each piece
+ * is two sequences, and `</s>` is put behind them when a batch is made. LAVIS's form of stage 2 is one caption
+ * piece.                                                                                                   */
 #define _GNU_SOURCE
 #include "train/internal.h"
 #include <string.h>
@@ -38,18 +41,20 @@ bool sequences_text(sequences *s, const tokenizer *words, const tokenizer_option
     return true;
 }
 
-bool sequences_piece(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *text,
-                     long given, long bytes, double context, error *e)
+bool sequences_piece(sequences *s, const tokenizer *words, const blip2_llm *llm, const char *text, long given,
+                     long bytes, double context, error *e)
 {
     const tokenizer_options plain = { .bare = true, .literal = true };
-    put(s, (int)o->bos, context);
-    bool ok = sequences_text(s, words, &plain, text, given, context, e)
+    if (!llm->encodes)
+        put(s, (int)llm->start, context);
+    bool ok = sequences_text(s, words, &plain, text, given, context, e) && (!llm->encodes || sequences_end(s, e))
               && sequences_text(s, words, &plain, text + given, bytes - given, 1, e);
-    put(s, (int)o->eos, bytes > given ? 1 : context);
+    if (!llm->encodes)
+        put(s, (int)llm->eos, bytes > given ? 1 : context);
     return ok;
 }
 
-bool sequences_document(sequences *s, const tokenizer *words, const blip2_opt_config *o, const char *line,
+bool sequences_document(sequences *s, const tokenizer *words, const blip2_llm *llm, const char *line,
                         double context, error *e)
 {
     static const char mark[] = "answer:";
@@ -58,10 +63,11 @@ bool sequences_document(sequences *s, const tokenizer *words, const blip2_opt_co
         size_t n = strcspn(piece, "\t");
         const char *answer = memmem(piece, n, mark, strlen(mark));
         size_t given = answer ? (size_t)(answer - piece) + strlen(mark) : piece == line ? n : 0;
-        ok = sequences_piece(s, words, o, piece, (long)given, (long)n, context, e);
+        ok = sequences_piece(s, words, llm, piece, (long)given, (long)n, context, e);
         piece += n;
         if (!*piece)
             break;
+        ok = ok && (!llm->encodes || sequences_end(s, e));
     }
     return ok;
 }
@@ -85,43 +91,44 @@ void sequences_free(sequences *s)
     *s = (sequences){ 0 };
 }
 
-/* The tokens of a row; none for -1. */
-static long row_of(const sequences *s, long row, const weighted_token **tokens)
+token_run sequences_run(const sequences *s, long row)
 {
-    *tokens = row < 0 ? NULL : s->tokens + s->first[row];
-    return row < 0 ? 0 : s->first[row + 1] - s->first[row];
+    return row < 0 ? (token_run){ 0, 0 } : (token_run){ s->first[row], s->first[row + 1] - s->first[row] };
 }
 
-static long longest(const sequences *s, long B, long each, const long *rows)
+/* Tokens in the longest of B rows of `each` runs. */
+static long longest(long B, long each, const token_run *runs)
 {
-    long T = 1;
+    long T = 0;
     for (long b = 0; b < B; b++) {
-        const weighted_token *tokens;
         long n = 0;
         for (long k = 0; k < each; k++)
-            n += row_of(s, rows[b*each + k], &tokens);
+            n += runs[b*each + k].count;
         T = n > T ? n : T;
     }
     return T;
 }
 
-blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
-                           long pad, const real **weight)
+blip2_text sequences_rows(const sequences *s, tape *t, long B, long each, const token_run *runs, long most,
+                          long end, long pad, const real **weight)
 {
-    long T = longest(s, B, each, rows);
-    T = T < most ? T : most;
+    long T = longest(B, each, runs) + (end >= 0);
+    T = T < 1 ? 1 : T < most ? T : most;
     int *ids = ag_alloc(t, B * T * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(t, B * T);
     real *weights = ag_alloc_real(t, B * T);
     for (long b = 0; b < B; b++) {
-        const weighted_token *tokens;
         long used = 0;
         for (long k = 0; k < each; k++) {
-            long n = row_of(s, rows[b*each + k], &tokens);
-            for (long i = 0; i < n && used < T; i++, used++) {
+            const weighted_token *tokens = s->tokens + runs[b*each + k].first;
+            for (long i = 0; i < runs[b*each + k].count && used < T - (end >= 0); i++, used++) {
                 ids[b*T + used] = tokens[i].id;
                 weights[b*T + used] = tokens[i].weight;
             }
+        }
+        if (end >= 0) {
+            ids[b*T + used] = (int)end;
+            weights[b*T + used++] = 1;
         }
         for (long i = 0; i < T; i++)
             mask[b*T + i] = i < used;
@@ -133,4 +140,13 @@ blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const
     if (weight)
         *weight = weights;
     return (blip2_text){ B, T, ids, mask };
+}
+
+blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
+                           long pad, const real **weight)
+{
+    token_run *runs = ag_alloc(t, B * each * (long)sizeof *runs);
+    for (long i = 0; i < B * each; i++)
+        runs[i] = sequences_run(s, rows[i]);
+    return sequences_rows(s, t, B, each, runs, most, -1, pad, weight);
 }

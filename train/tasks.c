@@ -71,15 +71,31 @@ static void choose_sequence(const run *r, long sample, long each, long *rows, lo
         rows[k] = -1;
     *asked = -1;
     if (ag_uniform(key, 1) < c->caption_share || !one->question_count) {
-        rows[0] = f->first_text[sample] + (c->first_caption ? 0 : feed_caption(f, sample, ag_mix(key, 2)));
+        long caption = c->first_caption ? 0 : feed_caption(f, sample, ag_mix(key, 2));
+        rows[0] = f->first_text[sample] + caption * f->each;
         return;
     }
     long first = (long)(ag_uniform(key, 3) * (double)one->question_count);
     long many = each < one->question_count ? each : one->question_count;
     for (long k = 0; k < many; k++)
-        rows[k] = f->first_question[sample] + (first + k) % one->question_count;
+        rows[k] = f->first_question[sample] + (first + k) % one->question_count * f->each;
     if (c->model.question_in_qformer)
         *asked = f->first_asked[sample] + first;
+}
+
+/* The pieces of rows (B): a share of the captions is split at random. */
+static void exchanges_of(const run *r, tape *t, const long *rows, blip2_stage2_in *in)
+{
+    const feed *f = &r->feed;
+    long B = r->c->batch;
+    exchange *x = ag_alloc(t, B * (long)sizeof *x);
+    for (long b = 0; b < B; b++) {
+        uint64_t key = draw_key(r, r->samples[b]);
+        bool caption = rows[b] < f->first_question[r->samples[b]];
+        x[b] = exchange_piece(&f->texts, rows[b], caption && ag_uniform(key, 4) < r->c->prefix_share,
+                              ag_mix(key, 5));
+    }
+    exchange_batch(&f->texts, t, &r->c->model, B, x, in);
 }
 
 tensor *task_stage2(run *r, tape *t, train_losses *l)
@@ -87,13 +103,17 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     double from = clock_seconds();
     const train_config *c = r->c;
     const blip2_config *m = &c->model;
-    long B = c->batch, each = m->question_in_qformer ? 1 : c->questions;
-    long most = m->opt.positions - m->qformer.queries;
+    const blip2_llm llm = blip2_llm_of(m);
+    long B = c->batch, each = m->question_in_qformer || llm.encodes ? 1 : c->questions;
     blip2_stage2_in in = { .features = features_of(r, t, B) };
     long *rows = ag_alloc(t, B * each * (long)sizeof *rows), *asked = ag_alloc(t, B * (long)sizeof *asked);
     for (long b = 0; b < B; b++)
         choose_sequence(r, r->samples[b], each, rows + b*each, &asked[b]);
-    in.text = sequences_batch(&r->feed.texts, t, B, each, rows, most, m->opt.pad, &in.loss_weight);
+    if (llm.encodes)
+        exchanges_of(r, t, rows, &in);
+    else
+        in.text = sequences_batch(&r->feed.texts, t, B, each, rows, llm.positions - m->qformer.queries, llm.pad,
+                                  &in.loss_weight);
     if (m->question_in_qformer)
         in.question = words_of(r, t, &r->feed.asked, asked);
     r->data_seconds += clock_seconds() - from;
@@ -135,10 +155,19 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
 tensor *task_lm(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
-    const blip2_opt_config *o = &r->c->model.opt;
+    const blip2_llm llm = blip2_llm_of(&r->c->model);
+    const feed *f = &r->feed;
+    long B = r->c->batch;
     blip2_stage2_in in = { 0 };
-    in.text = sequences_batch(&r->feed.texts, t, r->c->batch, 1, r->samples, o->positions, o->pad,
-                              &in.loss_weight);
+    if (llm.encodes) {
+        exchange *x = ag_alloc(t, B * (long)sizeof *x);
+        for (long b = 0; b < B; b++) {
+            const long *first = &f->first_text[r->samples[b]];
+            x[b] = exchange_document(&f->texts, first[0], first[1], draw_key(r, r->samples[b]));
+        }
+        exchange_batch(&f->texts, t, &r->c->model, B, x, &in);
+    } else
+        in.text = sequences_batch(&f->texts, t, B, 1, r->samples, llm.positions, llm.pad, &in.loss_weight);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
     blip2_stage2(&r->model, t, &in, false, &out);
@@ -159,7 +188,7 @@ double task_start(const run *r, const char *loss, char why[32])
     else if (!strcmp(loss, "itg"))
         n = c->model.qformer.vocab;
     else if (all && c->task == TRAIN_LM)
-        n = c->model.opt.vocab;
+        n = blip2_llm_of(&c->model).vocab;
     snprintf(why, 32, "ln %ld", n);
     return n ? log((double)n) : NAN;
 }

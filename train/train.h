@@ -59,7 +59,7 @@ typedef struct train_config {
     long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
         save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
-    double caption_share, context_weight;
+    double caption_share, context_weight, prefix_share;
     bool families, first_caption;
 } train_config;
 enum { TRAIN_TABLES = 4 };
