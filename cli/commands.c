@@ -7,6 +7,7 @@ const cli_command *const cli_commands[] = {
     &cli_match,
     &cli_train,
     &cli_evaluate,
+    &cli_score,
     &cli_inspect,
     &cli_trace,
     &cli_explain,

@@ -2,7 +2,7 @@
 #ifndef DATA_INTERNAL_H
 #define DATA_INTERNAL_H
 #include "data/data.h"
-#include <jansson.h>
+#include "data/json.h"
 
 /* ---- pictures: png.c, jpeg.c, webp.c. white: alpha is laid on white, else dropped; name: for e ---- */
 bool data_png_decode(picture *p, const void *bytes, long n, bool white, int *orientation, const char *name,
@@ -106,9 +106,6 @@ typedef struct ints { int *at; long n, room; bool failed; } ints;
 void data_push(ints *list, int value);
 bool data_room(void **at, long *room, long n, size_t size);  /* for n of this size; false: memory is out */
 bool data_no_memory(error *e, const char *what);                   /* reports it; false */
-
-/* ---- JSON: json.c; `most` values, 32 levels, no key twice; line: the number of the first ---- */
-json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e);
 
 /* ---- characters: unicode.c ---- */
 enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };

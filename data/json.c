@@ -1,5 +1,5 @@
 /* json.c - JSON by jansson, behind limits on depth and number of values, which bound what a text can cost. */
-#include "data/internal.h"
+#include "data/json.h"
 #include <string.h>
 
 enum { JSON_LEVELS = 32 };
@@ -40,5 +40,14 @@ json_t *data_json(const char *name, long line, const char *bytes, long n, long m
     if (!root)
         error_set(e, "%s:%ld:%d: JSON: %s", name, line + problem.line - 1, problem.column,
                   QUOTE(problem.text));
+    return root;
+}
+
+json_t *data_json_file(const char *path, error *e)
+{
+    long bytes;
+    char *text = file_load(path, 1L << 30, &bytes, e);
+    json_t *root = text ? data_json(QUOTE(path), 1, text, bytes, 100 * 1000 * 1000, e) : NULL;
+    mem_free(text);
     return root;
 }

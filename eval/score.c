@@ -1,0 +1,347 @@
+/* score.c - result files of the field scored against its annotation files: what is read and checked here, the
+ * figures are made in score_captions.c, score_vqa.c and score_ranks.c.                                     */
+#include "eval/metrics.h"
+#include "data/json.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TIMES = 1000 };
+static const double SHARE = 0.95;
+
+static char *dumped(json_t *all, const char *path, error *e)
+{
+    char *dump = all ? json_dumps(all, JSON_REAL_PRECISION(17)) : NULL, *text = dump ? mem_text("%s", dump) : NULL;
+    free(dump);
+    json_decref(all);
+    if (!text)
+        error_set(e, "%s: out of memory for its figures", QUOTE(path));
+    return text;
+}
+
+static json_t *numbers(long n, const double *x)
+{
+    json_t *to = json_array();
+    for (long i = 0; i < n; i++)
+        json_array_append_new(to, json_real(x[i]));
+    return to;
+}
+
+static json_t *interval(long n, const double *x, double factor, uint64_t seed)
+{
+    score_interval i = score_bootstrap(n, x, SHARE, TIMES, seed);
+    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
+}
+
+/* An integer or a text, as text; NULL: neither. */
+static char *id_text(const json_t *id)
+{
+    return json_is_integer(id) ? mem_text("%lld", (long long)json_integer_value(id))
+           : json_is_string(id) ? mem_text("\"%s", json_string_value(id)) : NULL;
+}
+
+/* Element i of a list as an object with an id under `key`; NULL: it is not one. */
+static char *id_of(const char *path, const json_t *list, size_t i, const char *key, error *e)
+{
+    char *id = id_text(json_object_get(json_array_get(list, i), key));
+    if (!id)
+        error_set(e, "%s: entry %zu: %s: expected a number or a text", QUOTE(path), i, key);
+    return id;
+}
+
+static const char *text_of(const char *path, const json_t *list, size_t i, const char *key, error *e)
+{
+    const char *text = json_string_value(json_object_get(json_array_get(list, i), key));
+    if (!text)
+        error_set(e, "%s: entry %zu: %s: expected a text", QUOTE(path), i, key);
+    return text;
+}
+
+static bool is_list(const char *path, const json_t *list, const char *what, error *e)
+{
+    return (json_is_array(list) && json_array_size(list))
+        || error_set(e, "%s: expected %s", QUOTE(path), what);
+}
+
+/* Objects of a list by their id; each may have several (many) or one. The lists are of positions. */
+static json_t *by_id(const char *path, const json_t *list, const char *key, bool many, error *e)
+{
+    json_t *index = json_object();
+    bool ok = index != NULL || error_set(e, "%s: out of memory", QUOTE(path));
+    for (size_t i = 0; ok && i < json_array_size(list); i++) {
+        char *id = id_of(path, list, i, key, e);
+        if (!(ok = id != NULL))
+            break;
+        json_t *places = json_object_get(index, id);
+        if (!places)
+            json_object_set_new(index, id, places = json_array());
+        else if (!many)
+            ok = error_set(e, "%s: entry %zu: %s %s stands there twice", QUOTE(path), i, key,
+                           QUOTE(id + (*id == '"')));
+        json_array_append_new(places, json_integer((json_int_t)i));
+        mem_free(id);
+    }
+    if (!ok) {
+        json_decref(index);
+        index = NULL;
+    }
+    return index;
+}
+
+static size_t place(const json_t *places, size_t i)
+{
+    return (size_t)json_integer_value(json_array_get(places, i));
+}
+
+/* Positions in `index` of what entry i of a result list is about; NULL: nobody knows it. */
+static const json_t *known(const char *path, const json_t *results, size_t i, const char *key,
+                           const json_t *index, const char *where, error *e)
+{
+    char *id = id_of(path, results, i, key, e);
+    const json_t *found = id ? json_object_get(index, id) : NULL;
+    if (id && !found)
+        error_set(e, "%s: entry %zu: %s %s is not in %s", QUOTE(path), i, key, QUOTE(id + (*id == '"')),
+                  QUOTE(where));
+    mem_free(id);
+    return found;
+}
+
+/* ---- captions -------------------------------------------------------------------------------------------- */
+static char *tokens(const ptb *p, const char *text)
+{
+    return p ? ptb_tokens(p, text) : whitespace_tokens(text);
+}
+
+static void free_items(score_item *items, long n)
+{
+    for (long i = 0; items && i < n; i++) {
+        for (int k = 0; items[i].references && k < items[i].count; k++)
+            mem_free((char *)items[i].references[k]);
+        mem_free((void *)items[i].references);
+        mem_free((char *)items[i].result);
+    }
+    mem_free(items);
+}
+
+static bool fill_item(score_item *item, const ptb *p, const char *result, const char *path, const json_t *list,
+                      const json_t *places, error *e)
+{
+    item->count = (int)json_array_size(places);
+    const char **references = mem_new((size_t)item->count * sizeof *references);
+    item->references = references;
+    item->result = tokens(p, result);
+    bool ok = references && item->result;
+    for (int k = 0; ok && k < item->count; k++) {
+        const char *text = text_of(path, list, place(places, (size_t)k), "caption", e);
+        if (!text)
+            return false;
+        ok = (references[k] = tokens(p, text)) != NULL;
+    }
+    return ok || error_set(e, "%s: out of memory", QUOTE(path));
+}
+
+static json_t *caption_figures(const score_captions *s, const json_t *results, const score_options *o)
+{
+    static const char *const bleu[] = { "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4" };
+    static const char *const per[] = { "per_Bleu_1", "per_Bleu_2", "per_Bleu_3", "per_Bleu_4" };
+    json_t *all = json_pack("{s:I, s:s}", "images", (json_int_t)s->n, "tokenizer", o->whitespace ? "whitespace" : "ptb");
+    for (int k = 0; k < SCORE_BLEU; k++)
+        json_object_set_new(all, bleu[k], json_real(s->bleu[k]));
+    json_object_set_new(all, "ROUGE_L", json_real(s->rouge));
+    json_object_set_new(all, "CIDEr", json_real(s->cider));
+    json_object_set_new(all, "interval_95", json_pack("{s:o, s:o}",
+        "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed), "CIDEr", interval(s->n, s->per_cider, 1, o->seed)));
+    if (!o->per_item)
+        return all;
+    json_t *order = json_array();
+    for (size_t i = 0; i < json_array_size(results); i++)
+        json_array_append(order, json_object_get(json_array_get(results, i), "image_id"));
+    json_object_set_new(all, "order", order);
+    for (int k = 0; k < SCORE_BLEU; k++)
+        json_object_set_new(all, per[k], numbers(s->n, s->per_bleu[k]));
+    json_object_set_new(all, "per_ROUGE_L", numbers(s->n, s->per_rouge));
+    json_object_set_new(all, "per_CIDEr", numbers(s->n, s->per_cider));
+    return all;
+}
+
+static json_t *score_all_captions(const char *path, const json_t *results, const char *reference_path,
+                                  const json_t *annotations, const score_options *o, error *e)
+{
+    json_t *index = by_id(reference_path, annotations, "image_id", true, e), *figures = NULL;
+    json_t *once = index ? by_id(path, results, "image_id", false, e) : NULL;
+    long n = (long)json_array_size(results);
+    score_item *items = once ? mem_new((size_t)n * sizeof *items) : NULL;
+    ptb *p = items && !o->whitespace ? ptb_new(e) : NULL;
+    score_captions s;
+    bool ok = items && (p || o->whitespace);
+    for (long i = 0; ok && i < n; i++) {
+        const json_t *places = known(path, results, (size_t)i, "image_id", index, reference_path, e);
+        const char *text = places ? text_of(path, results, (size_t)i, "caption", e) : NULL;
+        ok = text && fill_item(&items[i], p, text, reference_path, annotations, places, e);
+    }
+    if (ok && score_captions_run(n, items, &s, e)) {
+        figures = caption_figures(&s, results, o);
+        score_captions_free(&s);
+    }
+    ptb_free(p);
+    free_items(items, n);
+    json_decref(once);
+    json_decref(index);
+    return figures;
+}
+
+char *score_caption_files(const char *path, const char *reference_path, const score_options *o, error *e)
+{
+    json_t *results = data_json_file(path, e), *figures = NULL;
+    json_t *references = results ? data_json_file(reference_path, e) : NULL;
+    const json_t *annotations = json_object_get(references, "annotations");
+    if (references && is_list(path, results, "a list of {\"image_id\", \"caption\"}", e)
+        && is_list(reference_path, annotations, "annotations, a list of {\"image_id\", \"caption\"}", e))
+        figures = score_all_captions(path, results, reference_path, annotations, o, e);
+    json_decref(results);
+    json_decref(references);
+    return figures ? dumped(figures, path, e) : NULL;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------- */
+/* A number for each record, the same where all but the answer is. */
+static void number_records(const json_t *answers, int *record)
+{
+    json_t *rest[2];
+    for (size_t i = 0; i < json_array_size(answers); i++) {
+        record[i] = (int)i;
+        for (size_t k = 0; k < i && record[i] == (int)i; k++) {
+            for (int side = 0; side < 2; side++) {
+                rest[side] = json_copy(json_array_get(answers, side ? k : i));
+                json_object_del(rest[side], "answer");
+            }
+            if (json_equal(rest[0], rest[1]))
+                record[i] = record[k];
+            json_decref(rest[0]);
+            json_decref(rest[1]);
+        }
+    }
+}
+
+static double one_answer(const char *path, const json_t *annotation, const char *answer, score_vqa_rule rule,
+                         error *e)
+{
+    const json_t *answers = json_object_get(annotation, "answers");
+    size_t n = json_array_size(answers);
+    const char **given = mem_new((n + 1) * sizeof *given);
+    int *record = mem_new((n + 1) * sizeof *record);
+    bool ok = (given && record) || error_set(e, "%s: out of memory", QUOTE(path));
+    if (ok && !n)
+        ok = error_set(e, "%s: an annotation has no answers; expected a list of {\"answer\"}", QUOTE(path));
+    for (size_t i = 0; ok && i < n; i++)
+        ok = (given[i] = text_of(path, answers, i, "answer", e)) != NULL;
+    double share = -1;
+    if (ok) {
+        number_records(answers, record);
+        share = score_vqa(rule, answer, (int)n, given, record);
+        if (share < 0)
+            error_set(e, "%s: out of memory", QUOTE(path));
+    }
+    mem_free((void *)given);
+    mem_free(record);
+    return share;
+}
+
+static double percent(double share) { return round(1e8 * share) / 1e6; }       /* six places, as printed */
+
+/* Adds a share to the sum and count of its type. */
+static void add_to_type(json_t *types, const json_t *type, double share)
+{
+    const char *name = json_is_string(type) ? json_string_value(type) : "other";
+    json_t *old = json_object_get(types, name);
+    json_object_set_new(types, name, json_pack("[f,I]", share + json_real_value(json_array_get(old, 0)),
+                                               1 + json_integer_value(json_array_get(old, 1))));
+}
+
+static json_t *means_of_types(const json_t *types)
+{
+    const char *name;
+    json_t *sum, *to = json_object();
+    json_object_foreach((json_t *)types, name, sum)
+        json_object_set_new(to, name, json_real(percent(json_real_value(json_array_get(sum, 0))
+            / (double)json_integer_value(json_array_get(sum, 1)))));
+    return to;
+}
+
+static json_t *vqa_figures(long n, const double *share, const json_t *answer_types, const json_t *question_types,
+                           const score_options *o)
+{
+    double sum = 0;
+    json_t *each = json_array();
+    for (long i = 0; i < n; i++) {
+        sum += share[i];
+        json_array_append_new(each, json_real(percent(share[i])));
+    }
+    json_t *all = json_pack("{s:I, s:s, s:f, s:o, s:o, s:o}", "questions", (json_int_t)n,
+        "rule", o->rule == SCORE_VQA_LAVIS ? "lavis" : "official", "overall", percent(sum / (double)n),
+        "interval_95", interval(n, share, 100, o->seed), "perAnswerType", means_of_types(answer_types),
+        "perQuestionType", means_of_types(question_types));
+    if (o->per_item)
+        json_object_set(all, "perQuestion", each);
+    json_decref(each);
+    return all;
+}
+
+static json_t *score_all_answers(const char *path, const json_t *results, const char *annotation_path,
+                                 const json_t *annotations, const score_options *o, error *e)
+{
+    json_t *index = by_id(annotation_path, annotations, "question_id", false, e), *figures = NULL;
+    json_t *once = index ? by_id(path, results, "question_id", false, e) : NULL;
+    json_t *answer_types = json_object(), *question_types = json_object();
+    long n = (long)json_array_size(results);
+    double *share = once ? mem_new((size_t)n * sizeof *share) : NULL;
+    bool ok = share != NULL;
+    for (long i = 0; ok && i < n; i++) {
+        const json_t *at = known(path, results, (size_t)i, "question_id", index, annotation_path, e);
+        const char *answer = at ? text_of(path, results, (size_t)i, "answer", e) : NULL;
+        const json_t *annotation = answer ? json_array_get(annotations, place(at, 0)) : NULL;
+        share[i] = annotation ? one_answer(annotation_path, annotation, answer, o->rule, e) : -1;
+        if (!(ok = share[i] >= 0))
+            break;
+        add_to_type(answer_types, json_object_get(annotation, "answer_type"), share[i]);
+        add_to_type(question_types, json_object_get(annotation, "question_type"), share[i]);
+    }
+    if (ok)
+        figures = vqa_figures(n, share, answer_types, question_types, o);
+    json_decref(answer_types);
+    json_decref(question_types);
+    json_decref(once);
+    json_decref(index);
+    mem_free(share);
+    return figures;
+}
+
+/* Every question that was answered is one that was asked. */
+static bool same_questions(const char *path, const json_t *results, const char *question_path, error *e)
+{
+    json_t *file = question_path ? data_json_file(question_path, e) : NULL, *index = NULL;
+    const json_t *questions = json_object_get(file, "questions");
+    bool ok = !question_path
+        || (file && is_list(question_path, questions, "questions, a list of {\"question_id\", \"question\"}", e)
+            && (index = by_id(question_path, questions, "question_id", false, e)));
+    for (size_t i = 0; ok && index && i < json_array_size(results); i++)
+        ok = known(path, results, i, "question_id", index, question_path, e) != NULL;
+    json_decref(index);
+    json_decref(file);
+    return ok;
+}
+
+char *score_vqa_files(const char *path, const char *question_path, const char *annotation_path,
+                      const score_options *o, error *e)
+{
+    json_t *results = data_json_file(path, e), *figures = NULL;
+    json_t *file = results ? data_json_file(annotation_path, e) : NULL;
+    const json_t *annotations = json_object_get(file, "annotations");
+    if (file && is_list(path, results, "a list of {\"question_id\", \"answer\"}", e)
+        && is_list(annotation_path, annotations, "annotations, a list of {\"question_id\", \"answers\"}", e)
+        && same_questions(path, results, question_path, e))
+        figures = score_all_answers(path, results, annotation_path, annotations, o, e);
+    json_decref(results);
+    json_decref(file);
+    return figures ? dumped(figures, path, e) : NULL;
+}
