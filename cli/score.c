@@ -41,9 +41,10 @@ static void print_figures(const char *text)
 /* What stands behind `score WHAT`: 2 files for captions, 3 for vqa, 1 for retrieval. */
 static char *figures_of(int argc, char **argv, const score_options *o, int *code, error *e)
 {
-    static const struct { const char *what, *files; int count; } kinds[] = {
-        { "captions", "RESULTS.json REFERENCES.json", 2 }, { "vqa", "RESULTS.json QUESTIONS.json ANNOTATIONS.json", 3 },
-        { "retrieval", "FILE.json", 1 } };
+    static const struct { const char *what, *files; int count;
+    } kinds[] = { { "captions", "RESULTS.json REFERENCES.json", 2 },
+                  { "vqa", "RESULTS.json QUESTIONS.json ANNOTATIONS.json", 3 },
+                  { "retrieval", "FILE.json", 1 } };
     for (size_t i = 0; argc > 1 && i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(argv[1], kinds[i].what))
             continue;
@@ -51,8 +52,9 @@ static char *figures_of(int argc, char **argv, const score_options *o, int *code
             *code = cli_usage("score", "expected score %s %s", kinds[i].what, kinds[i].files);
             return NULL;
         }
-        return i == 0 ? score_caption_files(argv[2], argv[3], o, e)
-             : i == 1 ? score_vqa_files(argv[2], argv[3], argv[4], o, e) : score_retrieval_file(argv[2], o, e);
+        return i == 0   ? score_caption_files(argv[2], argv[3], o, e)
+               : i == 1 ? score_vqa_files(argv[2], argv[3], argv[4], o, e)
+                        : score_retrieval_file(argv[2], o, e);
     }
     *code = cli_usage("score", "what is to be scored? expected captions, vqa or retrieval%s%s",
                       argc > 1 ? ", found " : "", argc > 1 ? QUOTE(argv[1]) : "");
@@ -67,8 +69,10 @@ static int run(int argc, char **argv)
         { "tokenizer", "ptb|whitespace", CLI_TEXT, &tokenizer, 0, 0,
           "captions: Penn Treebank words without punctuation, or lower case split at spaces (default: ptb)" },
         { "rule", "official|lavis", CLI_TEXT, &rule, 0, 0,
-          "vqa: which answers are normalised: as the challenge's script or as LAVIS does (default: official)" },
-        { "each", NULL, CLI_FLAG, &each, 0, 0, "with --json: also the figures of every picture, question or row" },
+          "vqa: which answers are normalised: as the challenge's script or as LAVIS does (default: "
+          "official)" },
+        { "each", NULL, CLI_FLAG, &each, 0, 0,
+          "with --json: also the figures of every picture, question or row" },
     };
     cli_common common = { .seed = 42 };
     int code;
@@ -97,6 +101,7 @@ const cli_command cli_score = {
     "score", "captions|vqa|retrieval FILE...", "the metrics alone, on result files", run,
     "  score captions RESULTS.json REFERENCES.json            COCO form: BLEU-1..4, ROUGE-L, CIDEr-D\n"
     "  score vqa RESULTS.json QUESTIONS.json ANNOTATIONS.json VQA v2 form: accuracy by type, in percent\n"
-    "  score retrieval FILE.json                              {scores_i2t, scores_t2i, img2txt, txt2img}: R@1/5/10\n"
+    "  score retrieval FILE.json                              {scores_i2t, scores_t2i, img2txt, txt2img}: "
+    "R@1/5/10\n"
     "Intervals are 95 % of 1,000 resamples of pictures or questions, by --seed (default 42)."
 };

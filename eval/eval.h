@@ -5,7 +5,7 @@
 #include "data/data.h"
 #pragma GCC visibility push(default)
 
-/* ---- a model file in use: pictures in, words out ----------------------------------------------------- */
+/* ---- a model file in use: pictures in, words out --------------------------------------------------- */
 typedef struct eval_session { blip2_model model; tokenizer *bert, *llm; tape *t; bool sealed; } eval_session;
 bool eval_open(eval_session *s, const char *path, error *e);
 void eval_close(eval_session *s);
@@ -41,7 +41,7 @@ typedef struct eval_match { double itc, itm, probability; } eval_match;    /* co
 void eval_match_texts(const blip2_model *m, tape *t, const real *features, long N, blip2_text texts,
                       eval_match *to);             /* one picture (N,E) with each text */
 
-/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---- */
+/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) -- */
 typedef struct eval_retrieval {
     long images, texts;
     real *itc;                         /* (images,texts) max over queries of the cosine */
@@ -55,7 +55,7 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
 double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id,
                    long k);
 
-/* ---- evaluate: protocols over a split ---------------------------------------------------------------- */
+/* ---- evaluate: protocols over a split -------------------------------------------------------------- */
 enum { EVAL_BATCH = 256 };
 typedef struct eval_config {
     char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE];

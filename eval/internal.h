@@ -19,7 +19,7 @@ json_t *eval_image_id(const record *r);            /* a number, or the text that
 /* Row i of features moved to row (i + n/2) % n: every picture is another's. */
 real *eval_shuffled(const eval_data *d);           /* mem_free it; NULL: memory is out */
 
-/* ---- captions.c: what a caption of the synthetic world says is there ----------------------------------- */
+/* ---- captions.c: what a caption of the synthetic world says is there ------------------------------- */
 enum { EVAL_WORDS = 64, EVAL_PAIRS = 32 };
 typedef struct eval_words {            /* the names that a list's objects have */
     const char *colour[EVAL_WORDS], *shape[EVAL_WORDS];
@@ -30,7 +30,7 @@ eval_words eval_words_of(const record_list *l);
 int eval_pairs(const eval_words *v, const char *text, int pairs[EVAL_PAIRS]);
 bool eval_names_objects(const eval_words *v, const record *r, const char *text);       /* all, and no other */
 
-/* ---- vqa.c, retrieve.c --------------------------------------------------------------------------------- */
+/* ---- vqa.c, retrieve.c ----------------------------------------------------------------------------- */
 enum { EVAL_TYPES = 32 };
 typedef struct eval_tally {            /* questions asked and answered right, by type */
     int count;

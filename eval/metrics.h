@@ -5,7 +5,7 @@
 #include "base/base.h"
 #pragma GCC visibility push(default)
 
-/* ---- words ------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------------- */
 typedef struct ptb ptb;                            /* the Penn Treebank rules, compiled (ptb.c) */
 ptb *ptb_new(error *e);                            /* NULL: memory is out */
 void ptb_free(ptb *p);
@@ -14,7 +14,7 @@ void ptb_free(ptb *p);
 char *ptb_tokens(const ptb *p, const char *text);
 char *whitespace_tokens(const char *text);         /* lower(); split(), as Python does them */
 
-/* ---- captions: tokens against the tokens of references ------------------------------------------------- */
+/* ---- captions: tokens against the tokens of references --------------------------------------------- */
 typedef struct score_item {            /* a picture */
     const char *result;                /* tokens, a space between two */
     const char *const *references;     /* the same, at least one */
@@ -31,26 +31,28 @@ typedef struct score_captions {        /* of the corpus, and of each picture (n)
 bool score_captions_run(long n, const score_item *items, score_captions *to, error *e);
 void score_captions_free(score_captions *s);
 
-/* ---- answers: VQA accuracy (Antol et al. 2015), in [0,1] ---------------------------------------------- */
+/* ---- answers: VQA accuracy (Antol et al. 2015), in [0,1] ------------------------------------------- */
 typedef enum { SCORE_VQA_OFFICIAL, SCORE_VQA_LAVIS } score_vqa_rule;
 char *score_vqa_normalise(const char *answer);     /* the official normal form; mem_free it */
-/* The mean over annotators of min(1, matches among the others / 3). "Other" means another record: record (n) is
- * equal where all but the answer is, as the script compares whole records; NULL: all differ (they carry an
+/* The mean over annotators of min(1, matches among the others / 3). "Other" means another record: record (n)
+ * is equal where all but the answer is, as the script compares whole records; NULL: all differ (they carry an
  * answer_id). -1: memory is out.                                                                           */
-double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers, const int *record);
+double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers,
+                 const int *record);
 
-/* ---- retrieval ----------------------------------------------------------------------------------------- */
+/* ---- retrieval ------------------------------------------------------------------------------------- */
 /* The 0-based place of the best-placed right column of each row; equal scores by lower index. right (rows):
  * lists of columns, ended by -1.                                                                           */
 void score_ranks(long rows, long columns, const double *scores, const long *const *right, long *rank);
 double score_recall(long rows, const long *rank, long k);      /* percent of ranks below k */
 
-/* ---- how sure ------------------------------------------------------------------------------------------- */
+/* ---- how sure -------------------------------------------------------------------------------------- */
 typedef struct score_interval { double low, high; } score_interval;
-/* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by seed. */
+/* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by
+ * seed. */
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed);
 
-/* ---- files in COCO and VQA form (score.c): figures as a JSON text, mem_free it; NULL: failed ------------- */
+/* ---- files in COCO and VQA form (score.c): figures as a JSON text, mem_free it; NULL: failed ------- */
 typedef struct score_options {
     bool whitespace;                   /* captions: tokens by lower(); split(), not Penn Treebank */
     bool per_item;                     /* also the figures of each picture, question, row */

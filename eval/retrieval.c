@@ -28,7 +28,8 @@ static void mark_best(const real *x, unsigned char *marks, long n, long step, lo
         marks[best[r] * step] |= mark;
 }
 
-/* Reads picture i with every text for which it is asked, and writes their scores where they were asked for. */
+/* Reads picture i with every text for which it is asked, and writes their scores where they were asked
+ * for. */
 static void read_picture(const blip2_model *m, tape *t, const real *features, long N, blip2_text all, long i,
                          const unsigned char *asked, eval_retrieval *r)
 {

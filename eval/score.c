@@ -11,7 +11,8 @@ static const double SHARE = 0.95;
 
 static char *dumped(json_t *all, const char *path, error *e)
 {
-    char *dump = all ? json_dumps(all, JSON_REAL_PRECISION(17)) : NULL, *text = dump ? mem_text("%s", dump) : NULL;
+    char *dump = all ? json_dumps(all, JSON_REAL_PRECISION(17)) : NULL,
+         *text = dump ? mem_text("%s", dump) : NULL;
     free(dump);
     json_decref(all);
     if (!text)
@@ -106,7 +107,7 @@ static const json_t *known(const char *path, const json_t *results, size_t i, co
     return found;
 }
 
-/* ---- captions -------------------------------------------------------------------------------------------- */
+/* ---- captions -------------------------------------------------------------------------------------- */
 static char *tokens(const ptb *p, const char *text)
 {
     return p ? ptb_tokens(p, text) : whitespace_tokens(text);
@@ -123,8 +124,8 @@ static void free_items(score_item *items, long n)
     mem_free(items);
 }
 
-static bool fill_item(score_item *item, const ptb *p, const char *result, const char *path, const json_t *list,
-                      const json_t *places, error *e)
+static bool fill_item(score_item *item, const ptb *p, const char *result, const char *path,
+                      const json_t *list, const json_t *places, error *e)
 {
     item->count = (int)json_array_size(places);
     const char **references = mem_new((size_t)item->count * sizeof *references);
@@ -144,13 +145,15 @@ static json_t *caption_figures(const score_captions *s, const json_t *results, c
 {
     static const char *const bleu[] = { "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4" };
     static const char *const per[] = { "per_Bleu_1", "per_Bleu_2", "per_Bleu_3", "per_Bleu_4" };
-    json_t *all = json_pack("{s:I, s:s}", "images", (json_int_t)s->n, "tokenizer", o->whitespace ? "whitespace" : "ptb");
+    json_t *all = json_pack("{s:I, s:s}", "images", (json_int_t)s->n, "tokenizer",
+                            o->whitespace ? "whitespace" : "ptb");
     for (int k = 0; k < SCORE_BLEU; k++)
         json_object_set_new(all, bleu[k], json_real(s->bleu[k]));
     json_object_set_new(all, "ROUGE_L", json_real(s->rouge));
     json_object_set_new(all, "CIDEr", json_real(s->cider));
-    json_object_set_new(all, "interval_95", json_pack("{s:o, s:o}",
-        "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed), "CIDEr", interval(s->n, s->per_cider, 1, o->seed)));
+    json_object_set_new(all, "interval_95",
+                        json_pack("{s:o, s:o}", "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed), "CIDEr",
+                                  interval(s->n, s->per_cider, 1, o->seed)));
     if (!o->per_item)
         return all;
     json_t *order = json_array();
@@ -203,7 +206,7 @@ char *score_caption_files(const char *path, const char *reference_path, const sc
     return figures ? dumped(figures, path, e) : NULL;
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------------- */
 /* A number for each record, the same where all but the answer is. */
 static void number_records(const json_t *answers, int *record)
 {
@@ -268,8 +271,8 @@ static json_t *means_of_types(const json_t *types)
     return to;
 }
 
-static json_t *vqa_figures(long n, const double *share, const json_t *answer_types, const json_t *question_types,
-                           const score_options *o)
+static json_t *vqa_figures(long n, const double *share, const json_t *answer_types,
+                           const json_t *question_types, const score_options *o)
 {
     double sum = 0;
     json_t *each = json_array();
@@ -322,8 +325,10 @@ static bool same_questions(const char *path, const json_t *results, const char *
     json_t *file = question_path ? data_json_file(question_path, e) : NULL, *index = NULL;
     const json_t *questions = json_object_get(file, "questions");
     bool ok = !question_path
-        || (file && is_list(question_path, questions, "questions, a list of {\"question_id\", \"question\"}", e)
-            && (index = by_id(question_path, questions, "question_id", false, e)));
+              || (file
+                  && is_list(question_path, questions, "questions, a list of {\"question_id\", \"question\"}",
+                             e)
+                  && (index = by_id(question_path, questions, "question_id", false, e)));
     for (size_t i = 0; ok && index && i < json_array_size(results); i++)
         ok = known(path, results, i, "question_id", index, question_path, e) != NULL;
     json_decref(index);

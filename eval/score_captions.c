@@ -1,7 +1,8 @@
 /* score_captions.c - BLEU, ROUGE-L and CIDEr-D of captions given as tokens, number for number as
  * pycocoevalcap counts them. Words are numbered, n-grams are up to four numbers, and counting is sorting.
  *
- * BLEU-k   exp(1 - r/c) where c < r, times (prod_{n<=k} correct_n / guessed_n)^(1/k); counts are clipped by the
+ * BLEU-k   exp(1 - r/c) where c < r, times (prod_{n<=k} correct_n / guessed_n)^(1/k); counts are clipped by
+ * the
  *          largest of any reference; r is the length of the closest reference, of two equally close the
  *          shorter. Of the corpus: from counts summed over pictures.
  * ROUGE-L  (1 + b^2) P R / (R + b^2 P), b = 1.2; P and R are the longest common subsequence over the length
@@ -16,11 +17,14 @@
 
 enum { ORDERS = SCORE_BLEU };
 typedef struct gram { uint32_t word[ORDERS]; int order; long count; } gram;    /* order words, then zeros */
-typedef struct grams { gram *g; long n, words, most[ORDERS]; } grams;          /* sorted; most: how many in all */
+typedef struct grams {
+    gram *g;
+    long n, words, most[ORDERS];
+} grams; /* sorted; most: how many in all */
 typedef struct word { const char *text; size_t size; uint32_t id; } word;
 typedef struct vocabulary { word *slot; size_t room, count; } vocabulary;      /* open addressing */
 
-/* ---- words as numbers, from 1 ---------------------------------------------------------------------------- */
+/* ---- words as numbers, from 1 ---------------------------------------------------------------------- */
 static word *find(vocabulary *v, const char *text, size_t size)
 {
     uint64_t hash = 14695981039346656037u;                 /* FNV-1a */
@@ -85,7 +89,7 @@ static long words_of(vocabulary *v, const char *text, bool spaces_bind, uint32_t
     return n;
 }
 
-/* ---- n-grams ------------------------------------------------------------------------------------------------ */
+/* ---- n-grams --------------------------------------------------------------------------------------- */
 static int by_words(const void *a, const void *b)
 {
     const gram *x = a, *y = b;
@@ -135,7 +139,7 @@ static const gram *look_up(const gram *g, long n, const gram *what)
     return bsearch(what, g, (size_t)n, sizeof *g, by_words);
 }
 
-/* ---- a picture: its caption and references, counted --------------------------------------------------------- */
+/* ---- a picture: its caption and references, counted ------------------------------------------------ */
 typedef struct counted { grams result, *references; int count; } counted;
 
 static void free_counted(counted *c, long n)
@@ -167,7 +171,7 @@ static counted *count_all(vocabulary *v, long n, const score_item *items)
     return c;
 }
 
-/* ---- BLEU ---------------------------------------------------------------------------------------------------- */
+/* ---- BLEU ------------------------------------------------------------------------------------------ */
 typedef struct bleu { long test, reference, guess[ORDERS], correct[ORDERS]; } bleu;
 
 static void bleu_value(const bleu *b, double to[ORDERS])
@@ -221,7 +225,7 @@ static void score_bleu(long n, const counted *c, score_captions *to)
     bleu_value(&all, to->bleu);
 }
 
-/* ---- ROUGE-L --------------------------------------------------------------------------------------------------- */
+/* ---- ROUGE-L --------------------------------------------------------------------------------------- */
 /* x (m), y (n), row (n + 1) is scratch. */
 static long common_subsequence(const uint32_t *x, long m, const uint32_t *y, long n, long *row)
 {
@@ -269,7 +273,7 @@ static double rouge_of(vocabulary *v, const score_item *item)                  /
     return precision && recall ? (1 + beta2) * precision * recall / (recall + beta2 * precision) : 0;
 }
 
-/* ---- CIDEr-D ----------------------------------------------------------------------------------------------------- */
+/* ---- CIDEr-D --------------------------------------------------------------------------------------- */
 /* For each n-gram in how many pictures' references it stands. NULL: memory is out. */
 static gram *document_counts(long n, const counted *c, long *count)
 {
@@ -321,7 +325,8 @@ static double cider_pair(const grams *h, const weights *wh, const grams *r, cons
     return mean / ORDERS;
 }
 
-static double cider_of(const counted *c, const gram *documents, long count, double log_n)  /* -1: memory is out */
+static double cider_of(const counted *c, const gram *documents, long count,
+                       double log_n) /* -1: memory is out */
 {
     weights result;
     double sum = 0;
@@ -337,7 +342,7 @@ static double cider_of(const counted *c, const gram *documents, long count, doub
     return ok ? 10 * sum / c->count : -1;
 }
 
-/* ---- all ----------------------------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------------- */
 void score_captions_free(score_captions *s)
 {
     for (int k = 0; k < ORDERS; k++)

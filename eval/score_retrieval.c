@@ -1,5 +1,5 @@
-/* score_retrieval.c - retrieval scored from matrices of scores: recall under LAVIS's names (txt: from pictures to
- * texts, img: from texts to pictures).                                                                     */
+/* score_retrieval.c - retrieval scored from matrices of scores: recall under LAVIS's names (txt: from
+ * pictures to texts, img: from texts to pictures). */
 #include "eval/metrics.h"
 #include "data/json.h"
 #include <stdlib.h>
@@ -48,10 +48,12 @@ static bool read_right(const char *path, const char *key, const json_t *right, l
     return n > 0 || error_set(e, "%s: %s: row %ld has no right column", QUOTE(path), key, r);
 }
 
-static bool read_way(const char *path, const json_t *o, const char *scores, const char *right, way *w, error *e)
+static bool read_way(const char *path, const json_t *o, const char *scores, const char *right, way *w,
+                     error *e)
 {
     const json_t *rows = json_object_get(o, scores), *own = json_object_get(o, right);
-    *w = (way){ .rows = (long)json_array_size(rows), .columns = (long)json_array_size(json_array_get(rows, 0)) };
+    *w = (way){ .rows = (long)json_array_size(rows),
+                .columns = (long)json_array_size(json_array_get(rows, 0)) };
     if (!w->rows || !w->columns || (long)json_array_size(own) != w->rows)
         return error_set(e, "%s: expected %s, a list of rows of scores, and %s, as long a list", QUOTE(path),
                          scores, right);
@@ -108,8 +110,10 @@ static json_t *score_case(const char *path, const json_t *o, const score_options
         if (w[0].columns == w[1].rows && w[1].columns == w[0].rows)
             figures = figures_of(w, options);
         else
-            error_set(e, "%s: scores_i2t is %ld x %ld and scores_t2i %ld x %ld; expected one to turn into the other",
-                      QUOTE(path), w[0].rows, w[0].columns, w[1].rows, w[1].columns);
+            error_set(
+                e,
+                "%s: scores_i2t is %ld x %ld and scores_t2i %ld x %ld; expected one to turn into the other",
+                QUOTE(path), w[0].rows, w[0].columns, w[1].rows, w[1].columns);
     }
     free_way(&w[0]);
     free_way(&w[1]);
@@ -134,7 +138,8 @@ char *score_retrieval_file(const char *path, const score_options *o, error *e)
         json_decref(list);
     }
     json_decref(file);
-    char *dump = figures ? json_dumps(figures, JSON_REAL_PRECISION(17)) : NULL, *text = dump ? mem_text("%s", dump) : NULL;
+    char *dump = figures ? json_dumps(figures, JSON_REAL_PRECISION(17)) : NULL,
+         *text = dump ? mem_text("%s", dump) : NULL;
     if (figures && !text)
         error_set(e, "%s: out of memory for its figures", QUOTE(path));
     free(dump);

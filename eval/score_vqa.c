@@ -1,9 +1,10 @@
 /* score_vqa.c - VQA accuracy (Antol et al. 2015) as the challenge's script counts it, with its quirks, and as
  * LAVIS's copy of it does. An answer is right to the share
  *     mean over annotators a of  min(1, (others that say the same) / 3).
- * Normal form: punctuation out, lower case, number words as digits, articles out, apostrophes in contractions.
- * Both rules normalise only where the annotators differ, LAVIS the prediction always; LAVIS takes nothing but
- * the punctuation out of the annotators' answers, so that an annotator's "two" never matches.             */
+ * Normal form: punctuation out, lower case, number words as digits, articles out, apostrophes in
+ * contractions. Both rules normalise only where the annotators differ, LAVIS the prediction always; LAVIS
+ * takes nothing but the punctuation out of the annotators' answers, so that an annotator's "two" never
+ * matches. */
 #include "eval/metrics.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ static const char *const numbers[][2] = { { "none", "0" }, { "zero", "0" }, { "o
     { "nine", "9" }, { "ten", "10" } };
 static const char signs[] = ";/[]\"{}()=+\\_-><@`,?!";
 
-/* ---- the normal form ---------------------------------------------------------------------------------------- */
+/* ---- the normal form ------------------------------------------------------------------------------- */
 static bool has_number_with_comma(const char *s)
 {
     for (size_t i = 1; i + 1 < strlen(s); i++)
@@ -34,14 +35,15 @@ static bool has_number_with_comma(const char *s)
     return false;
 }
 
-/* A sign goes if it stands next to a space anywhere, or if there is a 1,000; else a space takes its place. Then
- * the first 32 periods go that no digit follows (the script's flag in the place of a count).               */
+/* A sign goes if it stands next to a space anywhere, or if there is a 1,000; else a space takes its place.
+ * Then the first 32 periods go that no digit follows (the script's flag in the place of a count). */
 static char *without_punctuation(const char *text)
 {
     char *to = mem_text("%s", text);
     bool thousands = has_number_with_comma(text);
     for (const char *sign = signs; to && *sign; sign++) {
-        bool gone = thousands || strstr(text, (char[]){ *sign, ' ', 0 }) || strstr(text, (char[]){ ' ', *sign, 0 });
+        bool gone = thousands || strstr(text, (char[]){ *sign, ' ', 0 })
+                    || strstr(text, (char[]){ ' ', *sign, 0 });
         size_t n = 0;
         for (const char *s = to; *s; s++)
             if (*s != *sign)
@@ -125,7 +127,7 @@ char *score_vqa_normalise(const char *answer)
     return to;
 }
 
-/* ---- accuracy ------------------------------------------------------------------------------------------------ */
+/* ---- accuracy -------------------------------------------------------------------------------------- */
 /* Line breaks and tabs are spaces, ends are cut. */
 static char *trimmed(const char *text)
 {
@@ -155,7 +157,8 @@ static double agreement(const char *answer, int n, char *const *given, const int
     return n ? sum / n : 0;
 }
 
-double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers, const int *record)
+double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers,
+                 const int *record)
 {
     bool differ = false, official = rule == SCORE_VQA_OFFICIAL;
     for (int i = 1; i < n; i++)

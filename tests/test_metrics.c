@@ -1,5 +1,5 @@
-/* test_metrics.c - scores against values worked out by hand, words against what the Stanford tokenizer gave, and
- * what wrong files are told. The reference scorers' own figures are compared by `make golden`.             */
+/* test_metrics.c - scores against values worked out by hand, words against what the Stanford tokenizer gave,
+ * and what wrong files are told. The reference scorers' own figures are compared by `make golden`. */
 #include "eval/metrics.h"
 #include "tests/tests.h"
 #include <jansson.h>
@@ -10,7 +10,7 @@
 
 static error e;
 
-/* ---- words ------------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------------- */
 START_TEST(words_are_split_as_the_treebank_does)
 {
     static const char *const lines[][2] = {
@@ -20,11 +20,16 @@ START_TEST(words_are_split_as_the_treebank_does)
         { "Mr. Smith lives on Main St. in the U.S.", "mr. smith lives on main st. in the u.s." },
         { "it is ill. It is 3.5 in. long, no. 5", "it is ill it is 3.5 in long no. 5" },
         { "a t-shirt, two 8x10 photos & 1/2 of 3 1/2", "a t-shirt two 8x10 photos & 1/2 of 3\u00a01/2" },
-        { "costs $5.50, £3 or 50% (approx.) [sic]", "costs $ 5.50 # 3 or 50 % -lrb- approx -rrb- -lsb- sic -rsb-" },
+        { "costs $5.50, £3 or 50% (approx.) [sic]",
+          "costs $ 5.50 # 3 or 50 % -lrb- approx -rrb- -lsb- sic -rsb-" },
         { "\"quoted\" ‘single’ — dashes -- and ... dots", "quoted single dashes and dots" },
         { "wait!! what?! <b>bold</b> :) me@mail.org", "wait !! what ?! <b> bold </b> :-rrb- me@mail.org" },
         { "A café in Zürich, 20°C", "a café in zürich 20 ° c" },
-        { "smile 😀 soft\u00adly", "smile softly" }, { "", "" }, { " . , ", "" }, { "\xff\xfe", "" } };
+        { "smile 😀 soft\u00adly", "smile softly" },
+        { "", "" },
+        { " . , ", "" },
+        { "\xff\xfe", "" }
+    };
     ptb *p = ptb_new(&e);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char *found = ptb_tokens(p, lines[i][0]);
@@ -43,7 +48,7 @@ START_TEST(whitespace_words_keep_their_punctuation)
 }
 END_TEST
 
-/* ---- captions ------------------------------------------------------------------------------------------------ */
+/* ---- captions -------------------------------------------------------------------------------------- */
 static score_captions score(long n, const score_item *items)
 {
     score_captions s;
@@ -54,19 +59,21 @@ static score_captions score(long n, const score_item *items)
 #define REFERENCES(...) (const char *const[]){ __VA_ARGS__ }
 static void near(double found, double expected)
 {
-    ck_assert_msg(fabs(found - expected) <= 1e-8 * (1 + fabs(expected)), "%.12g, expected %.12g", found, expected);
+    ck_assert_msg(fabs(found - expected) <= 1e-8 * (1 + fabs(expected)), "%.12g, expected %.12g", found,
+                  expected);
 }
 
 START_TEST(bleu_clips_counts_and_takes_the_closest_length)
 {
-    score_item items[] = { { "the the the cat", REFERENCES("the cat sat", "a cat is on the mat", "the dog ran off"), 3 } };
+    score_item items[] = { { "the the the cat",
+                             REFERENCES("the cat sat", "a cat is on the mat", "the dog ran off"), 3 } };
     score_captions s = score(1, items);
-    near(s.bleu[0], 2.0 / 4);                              /* the once, cat once; lengths 4 and 4: no penalty */
+    near(s.bleu[0], 2.0 / 4); /* the once, cat once; lengths 4 and 4: no penalty */
     near(s.bleu[1], sqrt(2.0 / 4 * 1 / 3));
     ck_assert(s.bleu[2] < 1e-4);
     score_captions_free(&s);
     items[0] = (score_item){ "the cat", REFERENCES("the cat sat on", "the cat sat", "x"), 3 };
-    s = score(1, items);                                   /* 1 and 3 are as close to 2: the shorter, no penalty */
+    s = score(1, items); /* 1 and 3 are as close to 2: the shorter, no penalty */
     near(s.bleu[0], 1);
     score_captions_free(&s);
     items[0] = (score_item){ "the cat", REFERENCES("the cat sat on"), 1 };
@@ -90,7 +97,8 @@ END_TEST
 
 START_TEST(rouge_takes_best_precision_and_best_recall_apart)
 {
-    const score_item items[] = { { "a b c", REFERENCES("a x b y c z w v", "a q"), 2 }, { "", REFERENCES("a"), 1 } };
+    const score_item items[] = { { "a b c", REFERENCES("a x b y c z w v", "a q"), 2 },
+                                 { "", REFERENCES("a"), 1 } };
     score_captions s = score(2, items);
     double p = 1, r = 0.5, b2 = 1.44;                      /* precision of the first, recall 3/8 and 1/2 */
     near(s.per_rouge[0], (1 + b2) * p * r / (r + b2 * p));
@@ -106,7 +114,8 @@ START_TEST(cider_weighs_rare_words_and_length)
     score_captions s = score(1, one);
     near(s.cider, 0);                                      /* a single picture: every idf is 0 */
     score_captions_free(&s);
-    const score_item items[] = { { "a red car", REFERENCES("a red car"), 1 }, { "a dog", REFERENCES("a cat"), 1 },
+    const score_item items[] = { { "a red car", REFERENCES("a red car"), 1 },
+                                 { "a dog", REFERENCES("a cat"), 1 },
                                  { "blue sky", REFERENCES("blue sky at night"), 1 } };
     s = score(3, items);
     near(s.per_cider[0], 10 * 3.0 / 4);                    /* no 4-gram in three words */
@@ -125,7 +134,8 @@ START_TEST(scores_do_not_depend_on_the_order_of_pictures)
     const char *list[40];
     for (int i = 0; i < 40; i++) {
         snprintf(text[i], sizeof text[i], "w%d w%d w%d w%d", i % 7, i % 5, i % 3, i % 11);
-        snprintf(reference[i], sizeof reference[i], "w%d w%d w%d w%d w%d", i % 7, i % 5, i % 4, i % 11, i % 2);
+        snprintf(reference[i], sizeof reference[i], "w%d w%d w%d w%d w%d", i % 7, i % 5, i % 4, i % 11,
+                 i % 2);
         list[i] = reference[i];
         items[i] = (score_item){ text[i], &list[i], 1 };
     }
@@ -162,7 +172,7 @@ START_TEST(memory_that_is_out_is_an_error)
 }
 END_TEST
 
-/* ---- answers ----------------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------------- */
 START_TEST(an_answer_counts_by_the_annotators_that_gave_it)
 {
     static const char *const three[] = { "red", "red", "red", "blue", "blue", "x", "y", "z", "u", "v" };
@@ -181,10 +191,17 @@ END_TEST
 
 START_TEST(answers_have_one_normal_form)
 {
-    static const char *const forms[][2] = { { "The 1,000 dogs", "1000 dogs" }, { "t-shirt", "t shirt" },
-        { "dont know", "don't know" }, { "couldnt've", "couldn't've" }, { "somebody'd", "somebodyd" },
-        { "None", "0" }, { "u.s.", "us" }, { "3.5.", "3.5" }, { "a  b", "b" }, { "left -right", "left right" },
-        { "", "" } };
+    static const char *const forms[][2] = { { "The 1,000 dogs", "1000 dogs" },
+                                            { "t-shirt", "t shirt" },
+                                            { "dont know", "don't know" },
+                                            { "couldnt've", "couldn't've" },
+                                            { "somebody'd", "somebodyd" },
+                                            { "None", "0" },
+                                            { "u.s.", "us" },
+                                            { "3.5.", "3.5" },
+                                            { "a  b", "b" },
+                                            { "left -right", "left right" },
+                                            { "", "" } };
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         char *found = score_vqa_normalise(forms[i][0]);
         ck_assert_str_eq(found, forms[i][1]);
@@ -193,7 +210,7 @@ START_TEST(answers_have_one_normal_form)
 }
 END_TEST
 
-/* ---- retrieval, intervals ------------------------------------------------------------------------------------------ */
+/* ---- retrieval, intervals -------------------------------------------------------------------------- */
 START_TEST(the_best_right_column_counts_and_ties_go_to_the_first)
 {
     static const double scores[] = { 1, 3, 2, 3,   5, 5, 5, 5,   0, 1, 2, 3 };
@@ -212,7 +229,8 @@ START_TEST(an_interval_holds_the_mean_and_narrows_with_more_values)
     double x[1600];
     for (int i = 0; i < 1600; i++)
         x[i] = i % 4 == 0;
-    score_interval few = score_bootstrap(100, x, 0.95, 1000, 7), many = score_bootstrap(1600, x, 0.95, 1000, 7);
+    score_interval few = score_bootstrap(100, x, 0.95, 1000, 7),
+                   many = score_bootstrap(1600, x, 0.95, 1000, 7);
     score_interval again = score_bootstrap(100, x, 0.95, 1000, 7);
     ck_assert(few.low < 0.25 && few.high > 0.25 && many.low < 0.25 && many.high > 0.25);
     ck_assert(few.low == again.low && few.high == again.high);
@@ -222,7 +240,7 @@ START_TEST(an_interval_holds_the_mean_and_narrows_with_more_values)
 }
 END_TEST
 
-/* ---- files ----------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------------- */
 static const char *write(const char *name, const char *text)
 {
     static char paths[3][512];
@@ -235,22 +253,28 @@ static const char *write(const char *name, const char *text)
 
 START_TEST(files_of_captions_that_do_not_fit_are_told_how)
 {
-    static const struct { const char *results, *references, *says; } all[] = {
+    static const struct { const char *results, *references, *says;
+    } all[] = {
         { "{}", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}", "expected a list of" },
         { "[{\"image_id\": 1, \"caption\": \"a\"}]", "[]", "refs.json: expected annotations, a list of" },
-        { "[{\"image_id\": 2, \"caption\": \"a\"}]", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}",
-          "entry 0: image_id 2 is not in" },
+        { "[{\"image_id\": 2, \"caption\": \"a\"}]",
+          "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}", "entry 0: image_id 2 is not in" },
         { "[{\"image_id\": 1, \"caption\": \"a\"}, {\"image_id\": 1, \"caption\": \"b\"}]",
-          "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}", "entry 1: image_id 1 stands there twice" },
+          "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}",
+          "entry 1: image_id 1 stands there twice" },
         { "[{\"image_id\": 1}]", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}",
           "entry 0: caption: expected a text" },
-        { "[{\"image_id\": 1.5, \"caption\": \"a\"}]", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}",
+        { "[{\"image_id\": 1.5, \"caption\": \"a\"}]",
+          "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}",
           "image_id: expected a number or a text" },
-        { "[{\"image_id\": 1, \"caption\": \"a\"}", "{}", "JSON" } };
+        { "[{\"image_id\": 1, \"caption\": \"a\"}", "{}", "JSON" }
+    };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         score_options o = { 0 };
-        ck_assert(!score_caption_files(write("res.json", all[i].results), write("refs.json", all[i].references), &o, &e));
-        ck_assert_msg(strstr(e.text, all[i].says) != NULL, "expected \"%s\", found \"%s\"", all[i].says, e.text);
+        ck_assert(!score_caption_files(write("res.json", all[i].results),
+                                       write("refs.json", all[i].references), &o, &e));
+        ck_assert_msg(strstr(e.text, all[i].says) != NULL, "expected \"%s\", found \"%s\"", all[i].says,
+                      e.text);
     }
 }
 END_TEST
@@ -270,7 +294,9 @@ START_TEST(answers_come_with_accuracy_by_type)
     score_options o = { 0 };
     const char *results = write("res.json", "[{\"question_id\": 1, \"answer\": \"red\"},"
                                             " {\"question_id\": 2, \"answer\": \"no\"}]");
-    const char *annotations = write("ann.json", "{\"annotations\": [{\"question_id\": 1, \"answer_type\": \"other\","
+    const char *annotations = write(
+        "ann.json",
+        "{\"annotations\": [{\"question_id\": 1, \"answer_type\": \"other\","
         "\"question_type\": \"what\", \"answers\": [{\"answer\": \"red\", \"answer_id\": 1},"
         "{\"answer\": \"red\", \"answer_id\": 2}]}, {\"question_id\": 2, \"answer_type\": \"yes/no\","
         "\"question_type\": \"is\", \"answers\": [{\"answer\": \"yes\"}]}]}");
@@ -289,7 +315,8 @@ START_TEST(scores_of_retrieval_that_do_not_fit_are_told_how)
 {
     static const char *const all[][2] = {
         { "{}", "expected scores_i2t, a list of rows" },
-        { "{\"scores_i2t\": [[1, 2], [3]], \"img2txt\": [0, 1], \"scores_t2i\": [[1, 2], [3, 4]], \"txt2img\": [0, 1]}",
+        { "{\"scores_i2t\": [[1, 2], [3]], \"img2txt\": [0, 1], \"scores_t2i\": [[1, 2], [3, 4]], "
+          "\"txt2img\": [0, 1]}",
           "row 1 has 1 scores; expected 2" },
         { "{\"scores_i2t\": [[1, \"2\"]], \"img2txt\": [0], \"scores_t2i\": [[1], [3]], \"txt2img\": [0, 0]}",
           "row 0, column 1: expected a number" },
@@ -298,7 +325,8 @@ START_TEST(scores_of_retrieval_that_do_not_fit_are_told_how)
         { "{\"scores_i2t\": [[1, 2]], \"img2txt\": [[]], \"scores_t2i\": [[1], [3]], \"txt2img\": [0, 0]}",
           "row 0 has no right column" },
         { "{\"scores_i2t\": [[1, 2]], \"img2txt\": [1], \"scores_t2i\": [[1, 2]], \"txt2img\": [0]}",
-          "expected one to turn into the other" } };
+          "expected one to turn into the other" }
+    };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         score_options o = { 0 };
         ck_assert(!score_retrieval_file(write("r.json", all[i][0]), &o, &e));

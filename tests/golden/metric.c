@@ -1,6 +1,6 @@
 /* metric.c - expected_*.json and retrieval.json: the metrics against the reference scorers' figures, through
- * the functions that `blip2 score` calls. Scores at 1e-9, tokens and ranks exactly; METEOR stands in the files for
- * information alone. Beside expected_ptb.json, ptb_lines.json: hard lines for the tokenizer.              */
+ * the functions that `blip2 score` calls. Scores at 1e-9, tokens and ranks exactly; METEOR stands in the
+ * files for information alone. Beside expected_ptb.json, ptb_lines.json: hard lines for the tokenizer. */
 #include "tests/golden/golden.h"
 #include "data/json.h"
 #include "eval/metrics.h"
@@ -45,7 +45,8 @@ static void compare(golden *g, sums *s, const char *name, const json_t *ours, co
                 compare(g, s, key, json_object_get(ours, key), v);
     } else if (json_is_array(theirs)) {
         if (json_array_size(ours) != json_array_size(theirs))
-            golden_fail(g, "%s: %zu values, expected %zu", name, json_array_size(ours), json_array_size(theirs));
+            golden_fail(g, "%s: %zu values, expected %zu", name, json_array_size(ours),
+                        json_array_size(theirs));
         json_array_foreach(theirs, i, v)
             compare(g, s, name, json_array_get(ours, i), v);
     } else if (!json_equal(ours, theirs))
@@ -61,7 +62,7 @@ static json_t *figures(char *text, const error *e)
     return all;
 }
 
-/* ---- captions -------------------------------------------------------------------------------------------- */
+/* ---- captions -------------------------------------------------------------------------------------- */
 static void compare_tokens(golden *g, sums *s, const ptb *p, const char *text, const json_t *expected)
 {
     char *found = ptb_tokens(p, text);
@@ -82,8 +83,8 @@ static void compare_all_tokens(golden *g, const json_t *all)
     json_t *results = loaded(beside(g, "captions_results.json", path));
     json_t *references = loaded(beside(g, "captions_refs.json", path));
     size_t i, k;
-    json_array_foreach(lines, i, line)
-        compare_tokens(g, &s, p, json_string_value(json_object_get(line, "raw")), json_object_get(line, "tokens"));
+    json_array_foreach(lines, i, line) compare_tokens(
+        g, &s, p, json_string_value(json_object_get(line, "raw")), json_object_get(line, "tokens"));
     json_array_foreach(json_object_get(all, "order"), i, id) {
         size_t at = 0;
         json_array_foreach(results, k, line)
@@ -118,7 +119,7 @@ static void captions(golden *g, const json_t *all, bool whitespace)
         compare_all_tokens(g, all);
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------------- */
 static void answers(golden *g, const json_t *all)
 {
     static const char *const rules[] = { "official", "lavis" };
@@ -130,7 +131,9 @@ static void answers(golden *g, const json_t *all)
     for (int r = 0; r < 2; r++) {
         score_options o = { .per_item = true, .rule = r ? SCORE_VQA_LAVIS : SCORE_VQA_OFFICIAL };
         json_t *ours = figures(score_vqa_files(beside(g, "vqa_results.json", results),
-            beside(g, "vqa_questions.json", questions), beside(g, "vqa_annotations.json", annotations), &o, &e), &e);
+                                               beside(g, "vqa_questions.json", questions),
+                                               beside(g, "vqa_annotations.json", annotations), &o, &e),
+                               &e);
         compare(g, &s, rules[r], ours, json_object_get(all, rules[r]));
         json_decref(ours);
     }
@@ -140,19 +143,21 @@ static void answers(golden *g, const json_t *all)
         char *found = raw ? score_vqa_normalise(raw) : NULL;
         s.values++;
         if (!found || !expected || strcmp(found, expected))
-            golden_fail(g, "normal form of \"%s\": \"%s\", expected \"%s\"", raw, found ? found : "(none)", expected);
+            golden_fail(g, "normal form of \"%s\": \"%s\", expected \"%s\"", raw, found ? found : "(none)",
+                        expected);
         mem_free(found);
     }
     golden_result(g, "accuracy", s.values, s.worst, 1e-9);
 }
 
-/* ---- retrieval --------------------------------------------------------------------------------------------- */
+/* ---- retrieval ------------------------------------------------------------------------------------- */
 static void retrieval(golden *g, const json_t *all)
 {
     error e;
     sums s = { 0 };
     size_t i;
-    json_t *one, *ours = figures(score_retrieval_file(golden_file(g), &(score_options){ .per_item = true }, &e), &e);
+    json_t *one,
+        *ours = figures(score_retrieval_file(golden_file(g), &(score_options){ .per_item = true }, &e), &e);
     json_array_foreach(json_object_get(all, "cases"), i, one) {
         json_t *mine = json_array_get(json_object_get(ours, "cases"), i);
         compare(g, &s, "expected", mine, json_object_get(one, "expected"));
