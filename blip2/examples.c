@@ -43,6 +43,9 @@ static blip2_config small(void)
         .init_std = 0.3, .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
     c.opt = (blip2_opt_config){ .vocab = WORDS, .width = 16, .layers = 2, .heads = 4, .hidden = 24,
         .positions = 20, .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
+    c.t5 = (blip2_t5_config){ .vocab = WORDS, .width = 16, .layers = 2, .decoder_layers = 3, .heads = 3,
+        .head_width = 5, .hidden = 24, .buckets = 8, .max_distance = 5, .dropout = 0.1, .eps = 1e-6,
+        .init_factor = 0.6, .start = 0, .eos = 2, .pad = 0 };
     c.embed = 6;
     c.cls = CLS, c.sep = SEP, c.dec = DEC, c.text_pad = 0;
     return c;
@@ -170,13 +173,54 @@ static tensor *run_opt(tape *t, void *subject_)
     return blip2_opt_logits(&s->m.opt, t, blip2_opt_forward(&s->m.opt, t, x, is_word, NULL));
 }
 
-static void make_stage2(subject *s, nn_scope root)
+/* Both forms of the gate, an own head and a tied one. */
+static void make_t5(subject *s, nn_scope root)
 {
-    s->config.llm = BLIP2_LLM_OPT;
-    s->config.stage1 = s->config.qformer.text = s->config.qformer.head = false;
+    s->config.llm = BLIP2_LLM_T5;
+    s->config.qformer.queries = 0;
+    s->config.t5.gelu = s->variant % 2 ? BLIP2_GELU_TANH : BLIP2_GELU_ERF;
+    s->config.t5.tied = s->variant / 2;
+    blip2_model_init(&s->m, root.store, &s->config);
+}
+
+static tensor *run_t5(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    const blip2_t5 *m = &s->m.t5;
+    static const int said[B * T] = { 0, 9, 3, 4, 0, 0,  0, 5, 6, 2, 7, 7,  0, 8, 18, 0, 0, 0,  0, 1, 1, 12, 13, 2 };
+    nn_kv *memory = ag_alloc(t, s->config.t5.decoder_layers * (long)sizeof *memory);
+    tensor *read = blip2_t5_embed(m, t, words, B, T);
+    blip2_t5_memory(m, t, blip2_t5_encode(m, t, read, is_word, NULL), memory);
+    tensor *x = blip2_t5_embed(m, t, said, B, T);
+    return blip2_t5_logits(m, t, blip2_t5_decode(m, t, &(blip2_t5_pass){
+        .embeddings = x, .memory = memory, .memory_mask = is_word }));
+}
+
+static void make_with_llm(subject *s, nn_scope root, blip2_llm_kind llm)
+{
+    s->config.llm = llm;
+    s->config.stage1 = s->config.qformer.head = false;
     s->image = input(root, "features", DIMS(B, N, E));
     blip2_model_init(&s->m, root.store, &s->config);
-    nn_freeze(root.store, "opt_model");
+    nn_freeze(root.store, blip2_llm_of(&s->config).parameters);
+}
+
+static void make_stage2(subject *s, nn_scope root)
+{
+    s->config.qformer.text = false;
+    make_with_llm(s, root, BLIP2_LLM_OPT);
+}
+
+static void make_stage2_t5(subject *s, nn_scope root)
+{
+    s->config.qformer.text = false;
+    make_with_llm(s, root, BLIP2_LLM_T5);
+}
+
+/* The question in the Q-Former too. */
+static void make_asked(subject *s, nn_scope root)
+{
+    make_with_llm(s, root, s->variant ? BLIP2_LLM_T5 : BLIP2_LLM_OPT);
 }
 
 static tensor *run_stage2(tape *t, void *subject_)
@@ -186,6 +230,25 @@ static tensor *run_stage2(tape *t, void *subject_)
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .text = text(),
         .prompt_tokens = s->variant, .loss_weight = s->variant ? weight : NULL }, false, &out);
+    return out.loss;
+}
+
+static tensor *run_stage2_t5(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
+    blip2_stage2_out out;
+    blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .target = text(),
+        .text = s->variant ? text() : (blip2_text){ 0 }, .loss_weight = s->variant ? weight : NULL }, false, &out);
+    return out.loss;
+}
+
+static tensor *run_asked(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    blip2_stage2_out out;
+    blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .text = text(), .question = text(),
+        .target = s->variant ? text() : (blip2_text){ 0 } }, false, &out);
     return out.loss;
 }
 
@@ -199,7 +262,10 @@ static const example examples[] = {
     { "stage1", 3, make_stage1, run_stage1, 2, true },
     { "vision", 3, make_vision, run_vision, 4, true },
     { "opt", 3, make_opt, run_opt, 1, true },
+    { "t5", 3, make_t5, run_t5, 4, true },
     { "stage2", 11, make_stage2, run_stage2, 2, true },
+    { "stage2_t5", 3, make_stage2_t5, run_stage2_t5, 2, true },
+    { "stage2_asked", 11, make_asked, run_asked, 2, false },
 };
 
 int blip2_example_count(void) { return sizeof examples / sizeof *examples; }
