@@ -22,9 +22,11 @@ static bool sort_keys(const char *name, json_t *root, const char **keys, long n,
     return true;
 }
 
-static bool add_tokens(tokenizer *t, const char *name, json_t *root, error *e)
+bool tokenizer_add_ids(tokenizer *t, const char *name, json_t *root, error *e)
 {
     long n = (long)json_object_size(root);
+    if (!json_is_object(root))
+        return error_set(e, "%s: vocabulary: expected an object, token to id", name);
     if (n == 0 || n > TOKENIZER_TOKENS)
         return error_set(e, "%s: vocabulary: expected 1 to %d tokens, found %ld", name, TOKENIZER_TOKENS, n);
     const char **keys = mem_new((size_t)n * sizeof *keys);
@@ -43,7 +45,7 @@ static bool add_tokens(tokenizer *t, const char *name, json_t *root, error *e)
     return ok;
 }
 
-static bool find_bytes(tokenizer *t, const char *name, error *e)
+bool byte_bpe_find_bytes(tokenizer *t, const char *name, error *e)
 {
     for (int byte = 0; byte < BYTE_VALUES; byte++) {
         buffer token = { 0 };
@@ -65,8 +67,7 @@ bool byte_bpe_load(tokenizer *t, const char *name, const char *bytes, long n, er
     json_t *root = data_json(name, 1, bytes, n, TOKENIZER_TOKENS + 1, e);
     if (!root)
         return false;
-    bool ok = json_is_object(root) || error_set(e, "%s: vocabulary: expected an object, token to id", name);
-    ok = ok && add_tokens(t, name, root, e) && find_bytes(t, name, e);
+    bool ok = tokenizer_add_ids(t, name, root, e) && byte_bpe_find_bytes(t, name, e);
     json_decref(root);
     return ok;
 }
@@ -80,21 +81,17 @@ bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product)
     return !t->merges.failed && pairs_add(&t->ranks, left, right, rank);
 }
 
-/* A line "left right": both, and what they make together, must be tokens. */
-static bool add_merge(tokenizer *t, const char *name, long at, const char *line, long n, buffer *product,
-                      error *e)
+/* Both, and what they make together, must be tokens. */
+bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right, long m,
+                    buffer *product, error *e)
 {
-    const char *space = memchr(line, ' ', (size_t)n);
-    long left = space ? space - line : n, right = n - left - 1;
-    if (left < 1 || right < 1 || memchr(space + 1, ' ', (size_t)right))
-        return error_set(e, "%s:%ld: merge: expected two tokens with a space between them", name, at);
     product->used = 0;
-    data_append(product, line, left);
-    data_append(product, space + 1, right);
+    data_append(product, left, n);
+    data_append(product, right, m);
     if (product->failed)
         return data_no_memory(e, name);
-    const char *part[3] = { line, space + 1, product->text };
-    long bytes[3] = { left, right, product->used };
+    const char *part[3] = { left, right, product->text };
+    long bytes[3] = { n, m, product->used };
     int id[3];
     for (int i = 0; i < 3; i++) {
         id[i] = vocabulary_find(&t->tokens, part[i], bytes[i]);
@@ -106,6 +103,16 @@ static bool add_merge(tokenizer *t, const char *name, long at, const char *line,
     if (pairs_find(&t->ranks, id[0], id[1]) >= 0)
         return error_set(e, "%s:%ld: merge: this pair has a rank already", name, at);
     return byte_bpe_add_merge(t, id[0], id[1], id[2]) || data_no_memory(e, name);
+}
+
+bool byte_bpe_merge_line(tokenizer *t, const char *name, long at, const char *line, long n, buffer *product,
+                         error *e)
+{
+    const char *space = memchr(line, ' ', (size_t)n);
+    long left = space ? space - line : n, right = n - left - 1;
+    if (left < 1 || right < 1 || memchr(space + 1, ' ', (size_t)right))
+        return error_set(e, "%s:%ld: merge: expected two tokens with a space between them", name, at);
+    return byte_bpe_merge(t, name, at, line, left, space + 1, right, product, e);
 }
 
 bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, long n, error *e)
@@ -121,7 +128,7 @@ bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, lon
         if (length && bytes[at + length - 1] == '\r')
             length--;
         bool version = line == 1 && length >= 8 && !memcmp(bytes + at, "#version", 8);
-        ok = version || add_merge(t, name, line, bytes + at, length, &product, e);
+        ok = version || byte_bpe_merge_line(t, name, line, bytes + at, length, &product, e);
         at += step;
     }
     data_buffer_free(&product);

@@ -89,16 +89,18 @@ void record_list_free(record_list *l);
 long records_missing(const char *root, const record_list *l, error *e);
 
 /* ---- tokenizers: text to ids and back ---------------------------------------------------------------------
- * WordPiece, uncased (Devlin et al. 2019), and byte-level BPE (Radford et al. 2019), as Hugging Face's library
- * tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of
+ * WordPiece, uncased (Devlin et al. 2019), byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018; T5), as
+ * Hugging Face's library tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of
  * threads may use a tokenizer. */
 enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 1 << 26 }; /* limits */
-typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE } tokenizer_kind;
+typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE, TOKENIZER_UNIGRAM } tokenizer_kind;
 typedef struct tokenizer tokenizer;
 
-/* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one. Folders in names are ignored. */
+/* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one, spiece.model a unigram one,
+ * tokenizer.json any of them: the first of these that is there. added_tokens.json adds special tokens to the
+ * first three. Folders in names are ignored. */
 typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;
-enum { TOKENIZER_FILES = 2 };
+enum { TOKENIZER_FILES = 3 };
 tokenizer *tokenizer_read(const char *folder, error *e);
 tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);     /* from: for e */
 /* How many files, 0: failed. mem_free their bytes. */

@@ -144,8 +144,31 @@ int pairs_find(const pairs *p, int left, int right);               /* -1: it is 
 bool pairs_add(pairs *p, int left, int right, int value);  /* must not be there; false: memory is out */
 void pairs_free(pairs *p);
 
+/* ---- Protocol Buffers: protobuf.c. Fields in turn; false: the end, or broken ---- */
+typedef struct protobuf { const uint8_t *at, *end; bool broken; } protobuf;
+typedef struct protobuf_field {
+    int number, form;                  /* form 0 varint, 1 eight bytes, 5 four bytes: value; 2: bytes[0..n) */
+    uint64_t value;
+    const uint8_t *bytes; long n;
+} protobuf_field;
+bool protobuf_next(protobuf *p, protobuf_field *f);
+
+/* ---- SentencePiece's normaliser: charsmap.c. It points into the bytes it was opened on; none: a copy ---- */
+typedef struct charsmap { const uint8_t *trie; uint32_t units; const char *texts; long size; } charsmap;
+bool charsmap_open(charsmap *m, const char *name, const uint8_t *bytes, long n, error *e);
+void charsmap_apply(const charsmap *m, const char *text, long n, buffer *to);
+
 /* ---- tokenizers ---- */
-enum { TOKENIZER_SPECIALS = 64, BYTE_VALUES = 256 };
+enum { TOKENIZER_SPECIALS = 1024, BYTE_VALUES = 256 };
+struct unigram {
+    int pieces, own;                   /* ids below: pieces of the model; tokens of its file */
+    double *score, unknown_score;      /* of each piece; of a character that is none */
+    unsigned char *plain;              /* pieces that may stand in text */
+    long room;
+    charsmap map;
+    char *source; long source_size; const char *source_name;       /* the file as it was */
+    uint8_t *charsmap;                 /* out of base64 */
+};
 struct tokenizer {
     tokenizer_kind kind;
     vocabulary tokens;
@@ -155,13 +178,17 @@ struct tokenizer {
     ints merges;                       /* BPE: left, right, product of each merge, by rank */
     pairs ranks;
     struct byte_splitter *splitter;    /* BPE */
+    struct unigram *unigram;
+    bool begins[BYTE_VALUES];          /* first bytes of special tokens */
 };
 /* Text between special tokens, known to be UTF-8; false: memory is out. */
 bool wordpiece_encode(const tokenizer *t, const char *text, long n, ints *to);
 bool byte_bpe_encode(const tokenizer *t, const char *text, long n, ints *to);
+bool unigram_encode(const tokenizer *t, const char *text, long n, ints *to);
 void wordpiece_decode(const tokenizer *t, int id, buffer *to);     /* appends one token */
 void wordpiece_tidy(buffer *text);                 /* takes the space before punctuation away */
 void byte_bpe_decode(const tokenizer *t, int id, buffer *to);      /* appends its bytes */
+void unigram_decode(const tokenizer *t, int id, bool first, buffer *to);
 
 /* Words of BERT's pre-tokenizer, normalised; pieces of GPT-2's pattern. A visitor returns false to stop. */
 typedef bool (*text_visitor)(void *context, const char *piece, long n);
@@ -177,6 +204,20 @@ bool wordpiece_load(tokenizer *t, const char *name, const char *bytes, long n, e
 bool byte_bpe_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);   /* vocab.json */
 bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, long n, error *e);
 bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product);       /* false: memory is out */
+bool byte_bpe_find_bytes(tokenizer *t, const char *name, error *e);            /* each must have a token */
+/* The merge of rank `at`, of two texts or a line "left right"; product: scratch. */
+bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right, long m,
+                    buffer *product, error *e);
+bool byte_bpe_merge_line(tokenizer *t, const char *name, long at, const char *line, long n, buffer *product,
+                         error *e);
+bool tokenizer_add_ids(tokenizer *t, const char *name, json_t *ids, error *e);         /* {"token": id, ...} */
+bool unigram_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);        /* spiece.model */
+bool unigram_add(tokenizer *t, const char *name, const char *text, long n, double score, bool plain, error *e);
+bool unigram_ready(tokenizer *t, const char *name, error *e);      /* after the last piece */
+bool unigram_keep(tokenizer *t, const char *file, const char *name, const char *bytes, long n, error *e);
+void unigram_free(struct unigram *u);
+tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, error *e);         /* tokenizer.json */
+bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e);  /* added_tokens.json */
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e); /* finds special tokens; false: one lacks */
 

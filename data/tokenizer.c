@@ -1,4 +1,4 @@
-/* tokenizer.c - what both tokenizers share: special tokens in text and at its ends, batches, decoding. */
+/* tokenizer.c - what all tokenizers share: special tokens in text and at its ends, batches, decoding. */
 #include "data/internal.h"
 #include <limits.h>
 #include <string.h>
@@ -11,12 +11,15 @@ tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e)
     tokenizer *t = mem_new(sizeof *t);
     if (t && kind == TOKENIZER_BPE)
         t->splitter = byte_splitter_new();
-    if (!t || (kind == TOKENIZER_BPE && !t->splitter)) {
+    if (t && kind == TOKENIZER_UNIGRAM)
+        t->unigram = mem_new(sizeof *t->unigram);
+    if (!t || (kind == TOKENIZER_BPE && !t->splitter) || (kind == TOKENIZER_UNIGRAM && !t->unigram)) {
         mem_free(t);
         data_no_memory(e, name);
         return NULL;
     }
     t->kind = kind;
+    t->unknown = -1;
     return t;
 }
 
@@ -28,6 +31,7 @@ void tokenizer_free(tokenizer *t)
     mem_free(t->merges.at);
     pairs_free(&t->ranks);
     byte_splitter_free(t->splitter);
+    unigram_free(t->unigram);
     mem_free(t);
 }
 
@@ -69,6 +73,7 @@ static bool add_special(tokenizer *t, const char *special, int id, error *e)
     if (id < 0)
         return data_no_memory(e, "tokenizer");
     t->special[t->specials++] = id;
+    t->begins[(unsigned char)special[0]] = true;
     return true;
 }
 
@@ -83,21 +88,29 @@ int tokenizer_add(tokenizer *t, const char *special, error *e)
 /* Of OPT's, <s> and <unk> are ordinary text, as in its reference. */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e)
 {
-    static const char *const bert[] = {
-        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>", NULL
+    static const char *const special[][8] = {      /* the first: must be there */
+        [TOKENIZER_WORDPIECE] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>" },
+        [TOKENIZER_BPE] = { "</s>", "<pad>", "<image>", "<|endoftext|>" },
+        [TOKENIZER_UNIGRAM] = { "</s>", "<pad>", "<unk>", "<image>" },
     };
-    static const char *const opt[] = { "</s>", "<pad>", "<image>", "<|endoftext|>", NULL };
-    bool wordpiece = t->kind == TOKENIZER_WORDPIECE;
-    for (const char *const *token = wordpiece ? bert : opt; *token; token++)
+    static const int needed[] = { 4, 0, 2 };
+    const char *const *list = special[t->kind];
+    bool bpe = t->kind == TOKENIZER_BPE, wordpiece = t->kind == TOKENIZER_WORDPIECE;
+    for (int i = 0; i < needed[t->kind]; i++)
+        if (tokenizer_id(t, list[i]) < 0)
+            return error_set(e, "%s: %s: token: missing; expected %s", name, list[i],
+                             wordpiece ? "[PAD], [UNK], [CLS] and [SEP]" : "</s> and <pad>");
+    for (const char *const *token = list; *token; token++)
         if (tokenizer_id(t, *token) >= 0 && tokenizer_add(t, *token, e) < 0)
             return false;
-    for (int i = 0; wordpiece && i < 4; i++)
-        if (tokenizer_id(t, bert[i]) < 0)
-            return error_set(e, "%s: %s: token: missing; expected [PAD], [UNK], [CLS] and [SEP]", name,
-                             bert[i]);
-    t->first = tokenizer_id(t, wordpiece ? "[CLS]" : "</s>");
-    t->last = wordpiece ? tokenizer_id(t, "[SEP]") : -1;
-    t->unknown = wordpiece ? tokenizer_id(t, "[UNK]") : -1;
+    for (int id = 0; t->kind == TOKENIZER_UNIGRAM && id < t->tokens.n; id++)
+        if (!strncmp(vocabulary_text(&t->tokens, id), "<extra_id_", 10)
+            && tokenizer_add(t, vocabulary_text(&t->tokens, id), e) < 0)
+            return false;
+    t->first = wordpiece ? tokenizer_id(t, "[CLS]") : bpe ? tokenizer_id(t, "</s>") : -1;
+    t->last = wordpiece ? tokenizer_id(t, "[SEP]") : bpe ? -1 : tokenizer_id(t, "</s>");
+    if (t->kind != TOKENIZER_UNIGRAM)
+        t->unknown = wordpiece ? tokenizer_id(t, "[UNK]") : -1;
     t->pad = tokenizer_id(t, wordpiece ? "[PAD]" : "<pad>");
     if (t->pad < 0)
         t->pad = t->first >= 0 ? t->first : tokenizer_id(t, "<|endoftext|>");
@@ -124,14 +137,15 @@ static int special_at(const tokenizer *t, const char *text, long n, long *bytes)
 static bool encode_plain(const tokenizer *t, const char *text, long n, ints *to)
 {
     return t->kind == TOKENIZER_WORDPIECE ? wordpiece_encode(t, text, n, to)
-                                          : byte_bpe_encode(t, text, n, to);
+         : t->kind == TOKENIZER_BPE ? byte_bpe_encode(t, text, n, to) : unigram_encode(t, text, n, to);
 }
 
 static bool encode_parts(const tokenizer *t, const char *text, long n, bool literal, ints *to)
 {
     long plain = 0;                            /* where the ordinary text began */
     for (long at = 0, bytes; !literal && at < n; at += bytes ? bytes : 1) {
-        int id = special_at(t, text + at, n - at, &bytes);
+        bytes = 0;
+        int id = t->begins[(unsigned char)text[at]] ? special_at(t, text + at, n - at, &bytes) : -1;
         if (id < 0)
             continue;
         if (at > plain && !encode_plain(t, text + plain, at - plain, to))
@@ -257,13 +271,16 @@ char *tokenizer_decode(const tokenizer *t, const int *ids, long n, bool keep_spe
     buffer raw = { 0 }, text = { 0 };
     data_append(&raw, "", 0);
     data_append(&text, "", 0);
-    for (long i = 0; i < n; i++) {
+    for (long i = 0, tokens = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= t->tokens.n || (!keep_special && is_special(t, ids[i])))
             continue;
         if (t->kind == TOKENIZER_WORDPIECE)
             wordpiece_decode(t, ids[i], &raw);
-        else
+        else if (t->kind == TOKENIZER_BPE)
             byte_bpe_decode(t, ids[i], &raw);
+        else
+            unigram_decode(t, ids[i], !tokens, &raw);
+        tokens++;
     }
     if (t->kind == TOKENIZER_WORDPIECE)
         wordpiece_tidy(&raw);

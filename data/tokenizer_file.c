@@ -1,4 +1,6 @@
-/* tokenizer_file.c - tokenizers as files, on disk or in memory: vocab.txt, or vocab.json and merges.txt. */
+/* tokenizer_file.c - tokenizers as files, on disk or in memory (data.h). What was read from vocab.txt or
+ * vocab.json is written as such with all added tokens inside; spiece.model and a unigram tokenizer.json are
+ * written as they were, with added_tokens.json beside them. */
 #include "data/internal.h"
 #include <errno.h>
 #include <string.h>
@@ -16,55 +18,85 @@ static const tokenizer_file *find(const tokenizer_file *files, int n, const char
     return NULL;
 }
 
-static bool load(tokenizer *t, const char *from, const tokenizer_file *vocab, const tokenizer_file *merges,
-                 error *e)
+/* One file into the tokenizer; `load` names it in its errors. */
+typedef bool (*loader)(tokenizer *t, const char *name, const char *bytes, long n, error *e);
+
+static bool take(tokenizer *t, const char *from, const tokenizer_file *f, loader load, error *e)
 {
-    char *name = mem_text("%s/%s", from, vocab->name);
-    char *second = merges ? mem_text("%s/%s", from, merges->name) : NULL;
-    bool ok = (name && (second || !merges)) || data_no_memory(e, from);
-    if (ok && t->kind == TOKENIZER_WORDPIECE)
-        ok = wordpiece_load(t, name, vocab->bytes, vocab->size, e);
-    else if (ok)
-        ok = byte_bpe_load(t, name, vocab->bytes, vocab->size, e)
-             && byte_bpe_load_merges(t, second, merges->bytes, merges->size, e);
-    ok = ok && tokenizer_ready(t, name, e);
+    char *name = f ? mem_text("%s/%s", from, f->name) : NULL;
+    if (!name)
+        return data_no_memory(e, from);
+    bool ok = load(t, name, f->bytes, f->size, e);
     mem_free(name);
-    mem_free(second);
     return ok;
+}
+
+static bool ready(tokenizer *t, const char *name, const char *bytes, long n, error *e)
+{
+    (void)bytes, (void)n;
+    return tokenizer_ready(t, name, e);
+}
+
+static tokenizer *load_json(const char *from, const tokenizer_file *f, error *e)
+{
+    char *name = mem_text("%s/%s", from, f->name);
+    tokenizer *t = name ? tokenizer_load_json(name, f->bytes, f->size, e) : NULL;
+    if (!name)
+        data_no_memory(e, from);
+    mem_free(name);
+    return t;
 }
 
 tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e)
 {
     const tokenizer_file *words = find(files, n, "vocab.txt"), *merges = find(files, n, "merges.txt");
-    const tokenizer_file *vocab = words ? words : find(files, n, "vocab.json");
-    if (!vocab || (!words && !merges)) {
-        error_set(e, "%s: tokenizer: missing; expected vocab.txt, or vocab.json and merges.txt", from);
+    const tokenizer_file *bytes = find(files, n, "vocab.json"), *pieces = find(files, n, "spiece.model");
+    const tokenizer_file *any = find(files, n, "tokenizer.json"), *added = find(files, n, "added_tokens.json");
+    bool bpe = !words && bytes && merges;
+    const tokenizer_file *first = words ? words : bpe ? bytes : pieces;
+    if (!first && !any) {
+        error_set(e, "%s: tokenizer: missing; expected vocab.txt, vocab.json and merges.txt, spiece.model or "
+                  "tokenizer.json", from);
         return NULL;
     }
-    tokenizer *t = tokenizer_new(words ? TOKENIZER_WORDPIECE : TOKENIZER_BPE, from, e);
-    if (t && load(t, from, vocab, words ? NULL : merges, e))
+    tokenizer *t = first ? tokenizer_new(words ? TOKENIZER_WORDPIECE : bpe ? TOKENIZER_BPE : TOKENIZER_UNIGRAM,
+                                         from, e)
+                         : load_json(from, any, e);
+    bool ok = t && (!first || take(t, from, first, words ? wordpiece_load : bpe ? byte_bpe_load : unigram_load, e));
+    ok = ok && (!bpe || take(t, from, merges, byte_bpe_load_merges, e));
+    ok = ok && (!first || take(t, from, first, ready, e));
+    ok = ok && (!added || take(t, from, added, tokenizer_load_added, e));
+    if (ok)
         return t;
     tokenizer_free(t);
     return NULL;
 }
 
+/* Reads the file `name` of a folder behind the *n that were read, if it is there. */
+static bool read_file(const char *folder, const char *name, tokenizer_file *files, int *n, error *e)
+{
+    char *path = mem_text("%s/%s", folder, name);
+    if (!path)
+        return data_no_memory(e, folder);
+    bool there = access(path, F_OK) == 0;
+    tokenizer_file f = { .name = name };
+    if (there)
+        f.bytes = file_load(path, TOKENIZER_FILE_BYTES, &f.size, e);
+    if (f.bytes)
+        files[(*n)++] = f;
+    mem_free(path);
+    return f.bytes || !there;
+}
+
 tokenizer *tokenizer_read(const char *folder, error *e)
 {
-    static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt" };
-    tokenizer_file files[TOKENIZER_FILES];
+    static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+                                         "tokenizer.json", "added_tokens.json" };
+    tokenizer_file files[sizeof names / sizeof *names];
     int n = 0;
     bool ok = true;
-    for (int i = 0; ok && i < 3 && !(i == 1 && n); i++) {          /* not both kinds */
-        char *path = mem_text("%s/%s", folder, names[i]);
-        ok = path || data_no_memory(e, folder);
-        if (ok && access(path, F_OK) == 0) {
-            files[n].name = names[i];
-            files[n].bytes = file_load(path, TOKENIZER_FILE_BYTES, &files[n].size, e);
-            ok = files[n].bytes;
-            n += ok;
-        }
-        mem_free(path);
-    }
+    for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++)
+        ok = read_file(folder, names[i], files, &n, e);
     tokenizer *t = ok ? tokenizer_load(folder, files, n, e) : NULL;
     while (n)
         mem_free(files[--n].bytes);
@@ -105,20 +137,39 @@ static void put_merges(buffer *b, const tokenizer *t)
                    vocabulary_text(&t->tokens, t->merges.at[i + 1]));
 }
 
+static void put_added(buffer *b, const tokenizer *t)
+{
+    for (int id = t->unigram->own; id < t->tokens.n; id++) {
+        data_print(b, id > t->unigram->own ? "," : "{");
+        put_json_text(b, vocabulary_text(&t->tokens, id));
+        data_print(b, ":%d", id);
+    }
+    data_print(b, "}\n");
+}
+
 int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e)
 {
-    buffer vocab = { 0 }, merges = { 0 };
-    put_vocabulary(&vocab, t);
-    if (t->kind == TOKENIZER_BPE)
-        put_merges(&merges, t);
-    if (vocab.failed || merges.failed) {
-        data_buffer_free(&vocab);
-        data_buffer_free(&merges);
+    static const char *const names[][2] = { { "vocab.txt" }, { "vocab.json", "merges.txt" },
+                                            { NULL, "added_tokens.json" } };
+    buffer b[2] = { { 0 } };
+    bool unigram = t->kind == TOKENIZER_UNIGRAM, second = t->kind == TOKENIZER_BPE;
+    if (unigram) {
+        data_append(&b[0], t->unigram->source, t->unigram->source_size);
+        if ((second = t->tokens.n > t->unigram->own))
+            put_added(&b[1], t);
+    } else {
+        put_vocabulary(&b[0], t);
+        if (second)
+            put_merges(&b[1], t);
+    }
+    if (b[0].failed || b[1].failed) {
+        data_buffer_free(&b[0]);
+        data_buffer_free(&b[1]);
         return data_no_memory(e, "tokenizer");
     }
-    to[0] = (tokenizer_file){ t->kind == TOKENIZER_BPE ? "vocab.json" : "vocab.txt", vocab.text, vocab.used };
-    to[1] = (tokenizer_file){ "merges.txt", merges.text, merges.used };
-    return t->kind == TOKENIZER_BPE ? 2 : 1;
+    to[0] = (tokenizer_file){ unigram ? t->unigram->source_name : names[t->kind][0], b[0].text, b[0].used };
+    to[1] = (tokenizer_file){ names[t->kind][1], b[1].text, b[1].used };
+    return 1 + second;
 }
 
 static bool write_file(const char *folder, const tokenizer_file *f, error *e)

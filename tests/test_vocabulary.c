@@ -269,7 +269,8 @@ START_TEST(bad_byte_vocabularies_are_refused_with_the_place)
                      "x/merges.txt:2: merge: this pair has a rank already");
     ck_assert_str_eq(refusal("merges.txt", NULL, ""), "taken");
     ck_assert_ptr_null(tokenizer_load("x", NULL, 0, &e));
-    ck_assert_str_eq(e.text, "x: tokenizer: missing; expected vocab.txt, or vocab.json and merges.txt");
+    ck_assert_str_eq(e.text, "x: tokenizer: missing; expected vocab.txt, vocab.json and merges.txt, "
+                             "spiece.model or tokenizer.json");
 }
 END_TEST
 

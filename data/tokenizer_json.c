@@ -1,0 +1,198 @@
+/* tokenizer_json.c - tokenizer.json, as Hugging Face's library tokenizers writes it: the three kinds of model
+ * that BLIP-2 uses, and the tokens added to them. Settings that would give other ids than ours are refused. */
+#include "data/internal.h"
+#include <string.h>
+
+static const char *text_of(const json_t *o, const char *key, const char *otherwise)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : otherwise;
+}
+
+/* ---- the model ----------------------------------------------------------------------------------------- */
+static bool load_wordpiece(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
+{
+    const json_t *rules = json_object_get(root, "normalizer");
+    if (strcmp(text_of(rules, "type", ""), "BertNormalizer") || !json_is_true(json_object_get(rules, "lowercase")))
+        return error_set(e, "%s: normalizer: expected BertNormalizer in lower case", name);
+    if (strcmp(text_of(model, "continuing_subword_prefix", "##"), "##"))
+        return error_set(e, "%s: model.continuing_subword_prefix: expected \"##\"", name);
+    return tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e);
+}
+
+/* "left right", or [left, right] */
+static bool add_merge(tokenizer *t, const char *name, long at, const json_t *pair, buffer *product, error *e)
+{
+    const char *line = json_string_value(pair);
+    if (line)
+        return byte_bpe_merge_line(t, name, at, line, (long)json_string_length(pair), product, e);
+    const char *left = json_string_value(json_array_get(pair, 0)), *right = json_string_value(json_array_get(pair, 1));
+    if (!left || !right || json_array_size(pair) != 2)
+        return error_set(e, "%s: merge %ld: expected two tokens", name, at);
+    return byte_bpe_merge(t, name, at, left, (long)strlen(left), right, (long)strlen(right), product, e);
+}
+
+static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
+{
+    const json_t *split = json_object_get(root, "pre_tokenizer"), *merges = json_object_get(model, "merges");
+    if (strcmp(text_of(split, "type", ""), "ByteLevel") || json_is_true(json_object_get(split, "add_prefix_space")))
+        return error_set(e, "%s: pre_tokenizer: expected ByteLevel without a space in front", name);
+    if (*text_of(model, "continuing_subword_prefix", "") || *text_of(model, "end_of_word_suffix", "")
+        || json_is_true(json_object_get(model, "ignore_merges")))
+        return error_set(e, "%s: model: expected BPE without prefix, suffix and ignore_merges", name);
+    if (!json_is_array(merges))
+        return error_set(e, "%s: model.merges: expected a list", name);
+    bool ok = tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e) && byte_bpe_find_bytes(t, name, e);
+    buffer product = { 0 };
+    for (size_t i = 0; ok && i < json_array_size(merges); i++)
+        ok = add_merge(t, name, (long)i, json_array_get(merges, i), &product, e);
+    data_buffer_free(&product);
+    return ok;
+}
+
+/* The normaliser itself, or the first such in a sequence of them. */
+static const char *charsmap_text(const json_t *rules)
+{
+    const json_t *list = json_object_get(rules, "normalizers");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_object_get(json_array_get(list, i), "precompiled_charsmap"))
+            rules = json_array_get(list, i);
+    return text_of(rules, "precompiled_charsmap", "");
+}
+
+/* RFC 4648; -1: not of its alphabet */
+static int base64_value(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52
+         : c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+static bool load_charsmap(struct unigram *u, const char *name, const char *text, error *e)
+{
+    size_t length = strlen(text), n = 0;
+    uint32_t bits = 0;
+    if (!(u->charsmap = mem_new(length/4*3 + 3)))
+        return data_no_memory(e, name);
+    while (length && text[length - 1] == '=')
+        length--;
+    for (size_t i = 0; i < length; i++) {
+        int v = base64_value(text[i]);
+        if (v < 0)
+            return error_set(e, "%s: normalizer.precompiled_charsmap: not base64 at character %zu", name, i + 1);
+        bits = bits << 6 | (uint32_t)v;
+        if (i%4)
+            u->charsmap[n++] = (uint8_t)(bits >> (6 - 2*(i%4)));
+    }
+    return charsmap_open(&u->map, name, u->charsmap, (long)n, e);
+}
+
+static bool is_added(const json_t *added, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(added); i++)
+        if (!strcmp(text_of(json_array_get(added, i), "content", ""), text))
+            return true;
+    return false;
+}
+
+static bool load_unigram(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
+{
+    const json_t *vocab = json_object_get(model, "vocab"), *unknown = json_object_get(model, "unk_id");
+    const json_t *added = json_object_get(root, "added_tokens");
+    if (!json_is_array(vocab) || !json_array_size(vocab) || json_array_size(added) > TOKENIZER_SPECIALS)
+        return error_set(e, "%s: model.vocab: expected a list of pieces with scores, and at most %d added tokens",
+                         name, TOKENIZER_SPECIALS);
+    if (json_is_true(json_object_get(model, "byte_fallback")))
+        return error_set(e, "%s: model.byte_fallback: expected false", name);
+    for (size_t i = 0; i < json_array_size(vocab); i++) {
+        const json_t *text = json_array_get(json_array_get(vocab, i), 0), *score = json_array_get(json_array_get(vocab, i), 1);
+        if (!json_is_string(text) || !json_is_number(score))
+            return error_set(e, "%s: model.vocab: piece %zu: expected a text and a score", name, i);
+        if (!unigram_add(t, name, json_string_value(text), (long)json_string_length(text), json_number_value(score),
+                         !is_added(added, json_string_value(text)), e))
+            return false;
+    }
+    if (!json_is_integer(unknown) || json_integer_value(unknown) < 0 || json_integer_value(unknown) >= t->tokens.n)
+        return error_set(e, "%s: model.unk_id: expected the number of a piece", name);
+    t->unknown = (int)json_integer_value(unknown);
+    return load_charsmap(t->unigram, name, charsmap_text(json_object_get(root, "normalizer")), e)
+           && unigram_ready(t, name, e);
+}
+
+/* ---- added tokens -------------------------------------------------------------------------------------- */
+static bool add_one(tokenizer *t, const char *name, const char *text, const json_t *id, error *e)
+{
+    int now = tokenizer_id(t, text), next = now >= 0 ? now : t->tokens.n;
+    if (!json_is_integer(id) || json_integer_value(id) != next)
+        return error_set(e, "%s: %s: id: expected %d", name, QUOTE(text), next);
+    return tokenizer_add(t, text, e) >= 0;
+}
+
+bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e)
+{
+    json_t *root = data_json(name, 1, bytes, n, 2*TOKENIZER_SPECIALS, e);
+    if (!root)
+        return false;
+    bool ok = json_is_object(root) || error_set(e, "%s: expected an object, token to id", name);
+    size_t left = json_object_size(root);
+    for (bool more = ok; more; ) {                 /* those that are there, and the next id, until none is left */
+        const char *text;
+        json_t *id;
+        void *next;
+        size_t before = left;
+        json_object_foreach_safe(root, next, text, id) {
+            int now = tokenizer_id(t, text);
+            if (ok && (now >= 0 || (json_is_integer(id) && json_integer_value(id) == t->tokens.n))) {
+                ok = add_one(t, name, text, id, e);
+                json_object_del(root, text);
+                left--;
+            }
+        }
+        more = ok && left && left < before;
+    }
+    if (ok && left)
+        ok = add_one(t, name, json_object_iter_key(json_object_iter(root)),
+                     json_object_iter_value(json_object_iter(root)), e);
+    json_decref(root);
+    return ok;
+}
+
+static bool add_listed(tokenizer *t, const char *name, const json_t *added, error *e)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < json_array_size(added); i++) {
+        const json_t *one = json_array_get(added, i);
+        bool special = json_is_true(json_object_get(one, "special"));
+        int known = tokenizer_id(t, text_of(one, "content", ""));
+        if (special || known < 0)
+            ok = add_one(t, name, text_of(one, "content", ""), json_object_get(one, "id"), e);
+    }
+    return ok;
+}
+
+tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, error *e)
+{
+    static const struct {
+        const char *type;
+        tokenizer_kind kind;
+        bool (*load)(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e);
+    } kinds[] = { { "WordPiece", TOKENIZER_WORDPIECE, load_wordpiece }, { "BPE", TOKENIZER_BPE, load_bpe },
+                  { "Unigram", TOKENIZER_UNIGRAM, load_unigram } };
+    json_t *root = data_json(name, 1, bytes, n, 4*TOKENIZER_TOKENS, e);
+    const json_t *model = json_object_get(root, "model");
+    tokenizer *t = NULL;
+    size_t k = 0;
+    while (root && k < 3 && strcmp(kinds[k].type, text_of(model, "type", "")))
+        k++;
+    if (root && k == 3)
+        error_set(e, "%s: model.type: expected WordPiece, BPE or Unigram", name);
+    if (root && k < 3)
+        t = tokenizer_new(kinds[k].kind, name, e);
+    bool ok = t && kinds[k].load(t, name, root, model, e) && tokenizer_ready(t, name, e)
+              && add_listed(t, name, json_object_get(root, "added_tokens"), e)
+              && (t->kind != TOKENIZER_UNIGRAM || unigram_keep(t, "tokenizer.json", name, bytes, n, e));
+    json_decref(root);
+    if (ok)
+        return t;
+    tokenizer_free(t);
+    return NULL;
+}
