@@ -64,7 +64,7 @@ $$(call B,$(1))/flavour: FORCE
 	@mkdir -p $$(@D)
 	@[ "`cat build/flavour$(1) 2>/dev/null`" = "$$(call B,$(1))" ] || { echo "$$(call B,$(1))" >build/flavour$(1); touch $$@; }
 	@[ -f $$@ ] || touch $$@
--include $$(patsubst %.o,%.d,$$(call objects,$(1),$(FOLDERS) cli tests tests/golden))
+-include $$(patsubst %.o,%.d,$$(call objects,$(1),$(FOLDERS) cli tests tests/golden tests/mutate))
 endef
 $(foreach r,$(REALS),$(eval $(call BUILD,$(r))))
 
@@ -88,6 +88,21 @@ bench: bin/blip2                     ## the training step at the sizes of docs/s
 gradcheck: bin/blip2-f64             ## every gradient against differences, in double
 	@bin/blip2-f64 gradcheck all
 
+bin/mutate: $(call objects,64,tests/mutate) $(call objects,64,base)
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@$(CC) $(CFLAGS) $^ -o $@ $(LIBS)
+
+mutate: bin/mutate bin/test-f64      ## break every gradient, one place at a time: do the tests see it? docs/mutation.md
+	@OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 bin/mutate folder=$(call B,64) \
+	    compile='$(CC) $(filter-out -g $(OPT) $(WARN),$(CFLAGS)) -O2 $(REFUSED) -DREAL=64 $(INCLUDE)' \
+	    link='$(CC) $(filter-out $(WARN),$(CFLAGS)) -Wl,--strip-debug' \
+	    objects='$(call objects,64,tests $(FOLDERS)) $(shell pkg-config --libs check 2>/dev/null) $(LIBS)' \
+	    suites='$(MUTATE_SUITES)' known=tests/mutate/known.txt seed=$(or $(SEED),1) mutants=$(or $(MUTANTS),80) $(OP:%=op=%) $(SLICE:%=slice=%) \
+	    $(JOBS:%=jobs=%) $(if $(VERBOSE),verbose=1) $(if $(LIST),list=1) $(call sources,autograd nn blip2 train)
+REFUSED       = -w -Werror=int-conversion -Werror=incompatible-pointer-types
+MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit gradients
+
 clean:                               ## remove what was built (not out/)
 	rm -rf build bin lib
 
@@ -95,5 +110,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test golden demo demo-compare bench gradcheck clean help FORCE
+.PHONY: all lib test golden demo demo-compare bench gradcheck mutate clean help FORCE
 .SECONDARY:
