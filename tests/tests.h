@@ -7,8 +7,8 @@
 #define SUITES(X) \
     X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(dropout) X(attention) \
     X(arithmetic) X(losses) X(text) X(vocabulary) X(image) X(photo) X(scenes) X(data) X(nn) X(qformer) \
-    X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(stage2) X(search) X(generate) X(model_file) \
-    X(model_damage) X(train) X(runs) X(eval) X(retrieval) X(metrics) X(golden) X(match) X(masks) X(cli)
+    X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) X(search) X(generate) \
+    X(model_file) X(model_damage) X(train) X(runs) X(eval) X(retrieval) X(metrics) X(golden) X(match) X(masks) X(cli)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
@@ -26,6 +26,7 @@ blip2_config tiny_config(void);        /* Q-Former of 3 layers, width 12, 4 quer
 blip2_text tiny_text(tape *t, const blip2_config *c, long B, long T, long shortest, long longest,
                      uint64_t seed);
 blip2_opt_config tiny_opt_config(void);        /* 2 layers, width 16, 23 tokens, 24 positions */
+blip2_t5_config tiny_t5_config(void);          /* 2 and 3 layers, width 16, 3 heads of 5, 19 tokens */
 void tiny_settle(const blip2_opt *m);          /* before a gradient check: ReLU is never at its corner */
 void tiny_opt_text(long B, long T, int *ids, unsigned char *mask); /* right-padded: T, T - 2, T - 1, ... */
 tensor *tiny_normal(tape *t, uint64_t seed, int ndim, const long *dim);        /* a constant, N(0,1) */

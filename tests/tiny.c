@@ -21,6 +21,13 @@ blip2_opt_config tiny_opt_config(void)
                                .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
 }
 
+blip2_t5_config tiny_t5_config(void)
+{
+    return (blip2_t5_config){ .vocab = 19, .width = 16, .layers = 2, .decoder_layers = 3, .heads = 3,
+                              .head_width = 5, .hidden = 24, .buckets = 8, .max_distance = 5, .dropout = 0.1,
+                              .eps = 1e-6, .init_factor = 1, .start = 0, .eos = 2, .pad = 0 };
+}
+
 /* Every hidden unit of the feed-forwards far on or far off: no step of a gradient check may cross ReLU's corner. */
 void tiny_settle(const blip2_opt *m)
 {
