@@ -105,6 +105,24 @@ tensor *ag_slice(tape *t, tensor *x, int axis, long from, long count);
 tensor *ag_gather(tape *t, tensor *x, const int *rows, long n);        /* x (R,...): y[i] = x[rows[i]] */
 tensor *ag_repeat(tape *t, tensor *x, long n);                         /* (1,...) -> (n,...) */
 
+/* ---- ranks: one program on several parts of a batch ------------------------------------------------------
+ * A backend (train/ranks.h) fills in how they talk. All ranks make the same calls with the same sizes in the
+ * same order. False: another rank has failed, no call after it works. NULL in place of ag_ranks: alone. */
+typedef struct ag_ranks ag_ranks;
+struct ag_ranks {
+    int rank, world;                   /* this one, from 0; how many */
+    void *link;                        /* the backend's */
+    /* all (world,bytes): what each rank gave in own (bytes), in order of ranks */
+    bool (*all_gather)(const ag_ranks *r, const void *own, long bytes, void *all);
+    /* own (n): the sum over ranks of what their all (world,n) holds for this rank */
+    bool (*reduce_scatter)(const ag_ranks *r, const real *all, long n, real *own);
+    bool (*all_reduce)(const ag_ranks *r, real *x, long n);    /* x: the sum over ranks, the same bits on all */
+};
+static inline int ag_rank(const ag_ranks *r) { return r ? r->rank : 0; }
+static inline int ag_world(const ag_ranks *r) { return r ? r->world : 1; }
+/* x (B,...) of each rank -> (world B,...). The gradient of x is the sum of what all ranks make of it. */
+tensor *ag_all_gather(tape *t, const ag_ranks *ranks, tensor *x);
+
 /* ---- operations: layers ----------------------------------------------------------------------------- */
 typedef enum { AG_NONE, AG_GELU, AG_GELU_TANH, AG_QUICK_GELU, AG_RELU } ag_act;
 tensor *ag_activation(tape *t, tensor *x, ag_act act);
@@ -171,6 +189,7 @@ typedef struct ag_op {
     void (*backward)(const ag_node *n);
     tensor *(*example)(ag_probe *p, int variant);  /* builds a small case: the checkers run every variant */
     int variants;
+    bool collective;                   /* other ranks wait for it: backward even where no gradient came */
 } ag_op;
 struct ag_node {
     const ag_op *op;

@@ -325,12 +325,13 @@ static void add_to_grad(tensor *x, const real *g)
         to[i] = beta == 0 ? g[i] : to[i] + g[i];
 }
 
-/* Backward of nodes count-1 .. first. A node whose outputs met no gradient is passed over. */
+/* Backward of nodes count-1 .. first. A node whose outputs met no gradient is passed over, unless other ranks
+ * wait for it. */
 static void backward(tape *t, long first)
 {
     for (long i = t->node_count - 1; i >= first; i--) {
         ag_node *n = t->nodes[i];
-        bool reached = false;
+        bool reached = n->op->collective;
         for (int k = 0; k < n->nout; k++)
             reached |= n->outs[k]->grad && !n->outs[k]->grad_fresh;
         if (!reached)

@@ -226,6 +226,11 @@ tensor *blip2_t5_logits(const blip2_t5 *m, tape *t, tensor *hidden);           /
 /* ---- text as ids ------------------------------------------------------------------------------------ */
 /* (B,T), right-padded */
 typedef struct blip2_text { long B, T; const int *ids; const unsigned char *mask; } blip2_text;
+/* Without the columns that are padding in all rows, on all ranks (keep: with them); all ranks get one T. */
+blip2_text blip2_trim(tape *t, const ag_ranks *ranks, blip2_text text, long pad, bool keep);
+/* Of all ranks, in order: (world B,T), and of n ids (world n); NULL stays NULL. */
+blip2_text blip2_gather_text(tape *t, const ag_ranks *ranks, blip2_text text);
+const long *blip2_gather_ids(tape *t, const ag_ranks *ranks, const long *ids, long n);
 
 /* ---- the model -------------------------------------------------------------------------------------- */
 typedef struct blip2_model {
@@ -276,9 +281,9 @@ typedef struct blip2_contrastive {
 void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width,
                             const blip2_contrastive_config *config);
 tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *vision, tape *t, tensor *pictures,
-                               /* same: (B) equal for captions that read alike; right: batch accuracy, or NULL
-                                  */
-                               blip2_text text, const long *same, double *right);
+                               /* same: (B) equal for captions that read alike, with ranks (world B) of all;
+                                  right: batch accuracy, or NULL */
+                               blip2_text text, const long *same, const ag_ranks *ranks, double *right);
 
 /* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ----------------------------- */
 typedef struct blip2_stage1_in {
@@ -290,6 +295,9 @@ typedef struct blip2_stage1_in {
     /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL: the batch's own features, without
        their gradient */
     tensor *image_candidates, *text_candidates;
+    /* B of the pairs that are compared; those of rank 0 come first. Negatives count through all ranks. NULL */
+    const ag_ranks *ranks;
+    bool own_mean;                     /* ranks: ITG's mean is of this rank's tokens (LAVIS), not of all */
     bool keep;                         /* fill every field below, for trace (costs memory) */
 } blip2_stage1_in;
 typedef struct blip2_stage1_out {
@@ -298,8 +306,9 @@ typedef struct blip2_stage1_out {
     tensor *image, *query_output, *image_features;
     tensor *text_output, *text_feature;  /* (B,1,D), with keep (B,T,D); (B,embed) normalised */
     long tokens;  /* T of what was computed: of the longest caption */
-    tensor *sim_i2t, *sim_t2i;                             /* (B,B) */
-    real *weights_i2t, *weights_t2i;                       /* (B,B) that negatives are drawn with */
+    /* C: what each is compared with, B, with ranks world B */
+    tensor *sim_i2t, *sim_t2i;                             /* (B,C) */
+    real *weights_i2t, *weights_t2i;                       /* (B,C) that negatives are drawn with */
     const int *negative_image, *negative_text;             /* (B) in use */
     tensor *itm_hidden, *itm_logits;                       /* (3B,Q+T,D), only with keep; (3B,2) */
     const int *itm_labels;                                 /* (3B) 1: they belong together */
@@ -331,6 +340,7 @@ typedef struct blip2_stage2_in {
     const real *loss_weight;           /* (B,T) weight of each token as a target (T5: of target), NULL: 1 */
     /* (B,Tq) [CLS] ... [SEP] for the Q-Former's text stream too (InstructBLIP); T 0: none */
     blip2_text question;
+    const ag_ranks *ranks;             /* the loss is the mean over the tokens of all of them; NULL */
 } blip2_stage2_in;
 typedef struct blip2_stage2_out {
     /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) or, T5, (B,To,V) if keep */

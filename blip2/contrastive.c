@@ -2,7 +2,7 @@
  * causal text tower. u = l2norm(W_v mean_N LN(vit(x))), w = l2norm(W_t h_last); with S = u w' / temperature
  * the loss is (CE(S, P) + CE(S', P)) / 2, where P shares a row's mass among the captions of the batch that
  * read the same. The heads and the text tower are dropped afterwards; the tower (visual_encoder.*) is what is
- * kept. */
+ * kept. With ranks the rows of S are this rank's, the columns all ranks', with gradient on both sides. */
 #include "blip2/blip2.h"
 
 void blip2_contrastive_init(blip2_contrastive *c, nn_scope s, long vision_width,
@@ -39,47 +39,50 @@ static tensor *picture_feature(const blip2_contrastive *c, const blip2_vit *visi
     return ag_l2_normalize(t, nn_linear_forward(&c->visual, t, mean), 1e-12);
 }
 
-/* (B,B) rows that sum to 1: equal shares to all captions that read like the row's own. */
-static const real *shared_targets(tape *t, long B, const long *same)
+/* (B,C) rows that sum to 1: equal shares to all captions that read like the row's own, same[first + i]. */
+static const real *shared_targets(tape *t, long B, long C, long first, const long *same)
 {
-    real *p = ag_alloc_real(t, B * B);
+    real *p = ag_alloc_real(t, B * C);
     for (long i = 0; i < B; i++) {
-        long met = 0;
-        for (long j = 0; j < B; j++)
-            met += same[i] == same[j];
-        for (long j = 0; j < B; j++)
-            p[i*B + j] = same[i] == same[j] ? (real)(1.0 / (double)met) : 0;
+        long met = 0, own = same[first + i];
+        for (long j = 0; j < C; j++)
+            met += own == same[j];
+        for (long j = 0; j < C; j++)
+            p[i*C + j] = own == same[j] ? (real)(1.0 / (double)met) : 0;
     }
     return p;
 }
 
 /* Share of rows whose largest entry belongs to a caption that reads like the row's own. */
-static double accuracy(const tensor *s, const long *same)
+static double accuracy(const tensor *s, long first, const long *same)
 {
-    long B = s->dim[0], right = 0;
+    long B = s->dim[0], C = s->dim[1], right = 0;
     for (long i = 0; i < B; i++) {
         long best = 0;
-        for (long j = 1; j < B; j++)
-            if (s->data[i*B + j] > s->data[i*B + best])
+        for (long j = 1; j < C; j++)
+            if (s->data[i*C + j] > s->data[i*C + best])
                 best = j;
-        right += same[best] == same[i];
+        right += same[best] == same[first + i];
     }
     return (double)right / (double)B;
 }
 
 tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *vision, tape *t, tensor *pictures,
-                               blip2_text text, const long *same, double *right)
+                               blip2_text text, const long *same, const ag_ranks *ranks, double *right)
 {
+    long first = text.B * ag_rank(ranks), C = text.B * ag_world(ranks);
     tensor *u = picture_feature(c, vision, t, pictures);                           /* (B,embed) */
     tensor *w = text_feature(c, t, text);                                          /* (B,embed) */
-    tensor *uw = ag_matmul(t, u, w, false, true);                                  /* (B,B) */
-    tensor *wu = ag_matmul(t, w, u, false, true);
+    tensor *all_u = ag_all_gather(t, ranks, u);                                    /* (C,embed) */
+    tensor *all_w = ag_all_gather(t, ranks, w);
+    tensor *uw = ag_matmul(t, u, all_w, false, true);                              /* (B,C) */
+    tensor *wu = ag_matmul(t, w, all_u, false, true);
     tensor *i2t = ag_scale(t, uw, 1 / c->temperature);
     tensor *t2i = ag_scale(t, wu, 1 / c->temperature);
-    ag_ce targets = { .soft = shared_targets(t, text.B, same) };
+    ag_ce targets = { .soft = shared_targets(t, text.B, C, first, same) };
     tensor *a = ag_cross_entropy(t, i2t, &targets);
     tensor *b = ag_cross_entropy(t, t2i, &targets);
     if (right)
-        *right = accuracy(i2t, same);
+        *right = accuracy(i2t, first, same);
     return ag_scale(t, ag_add(t, a, b), 0.5);
 }

@@ -24,6 +24,7 @@ typedef struct candidates {
     tensor *images, *texts;            /* (C,Q,embed), (C,embed) */
     long count, first;                 /* C; the batch's own pairs are candidates first .. first + B - 1 */
     const long *image_id;              /* (C) equal ids are positives of each other, or NULL */
+    blip2_text words;                  /* (C,T) the texts themselves */
 } candidates;
 
 static inline bool is_positive(const candidates *c, long b, long j)        /* pair b, candidate j */
@@ -44,7 +45,11 @@ tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, 
 tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
 tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory,
                    const blip2_stage1_in *in, blip2_text text, blip2_stage1_out *out);
-tensor *stage1_itg(const blip2_model *m, tape *t, blip2_text text, bool keep, blip2_stage1_out *out);
+tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_text text,
+                   blip2_stage1_out *out);
+
+/* The mean over this rank's n targets by `rule`, times what makes its mean over ranks the one over all targets. */
+tensor *share_mean(tape *t, const ag_ranks *ranks, tensor *mean, const ag_ce *rule, long n);
 
 /* ---- stage 2 and generation ------------------------------------------------------------------------------------
  * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.

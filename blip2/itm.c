@@ -6,7 +6,9 @@
  *     (text b, image b) -> 1      (text b, drawn image) -> 0      (drawn text, image b) -> 0,
  *     loss = CE( mean_q head(h[:,q]), label ),
  * and all three read the keys and values of the images that were projected once. As in the reference,
- * positives get the score -10000: a row without a single negative (B = 1) draws among all.                 */
+ * positives get the score -10000: a row without a single negative (B = 1) draws among all. What is drawn may
+ * be another rank's: its text is at hand, its picture comes with gradient, and only the drawn rows of it are
+ * projected here.                                                                                          */
 #include "blip2/internal.h"
 #include <math.h>
 #include <string.h>
@@ -60,26 +62,61 @@ static const int *draw(tape *t, const real *weights, long B, long C, uint64_t wh
 }
 
 /* [text; text; text of the drawn], (3B,T) */
-static blip2_text three_texts(tape *t, blip2_text text, const int *negative)
+static blip2_text three_texts(tape *t, const candidates *c, blip2_text text, const int *negative)
 {
     long B = text.B, T = text.T;
     int *ids = ag_alloc(t, 3 * B * T * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(t, 3 * B * T);
     for (long r = 0; r < 3 * B; r++) {
-        long from = r < 2 * B ? r % B : negative[r - 2 * B];
-        memcpy(ids + r * T, text.ids + from * T, (size_t)T * sizeof *ids);
-        memcpy(mask + r * T, text.mask + from * T, (size_t)T);
+        long from = r < 2 * B ? c->first + r % B : negative[r - 2 * B];
+        memcpy(ids + r * T, c->words.ids + from * T, (size_t)T * sizeof *ids);
+        memcpy(mask + r * T, c->words.mask + from * T, (size_t)T);
     }
     return (blip2_text){ 3 * B, T, ids, mask };
 }
 
-/* [image; drawn image; image]: which row of the images' keys and values each row reads. */
-static const int *three_images(tape *t, long B, const int *negative)
+/* [image; drawn image; image]: which row of the images' keys and values each row reads. The pictures of other
+ * ranks stand behind the B of this one, each once: *far (n) says which they are.                           */
+static const int *three_images(tape *t, const candidates *c, long B, const int *negative, int **far, long *n)
 {
     int *row = ag_alloc(t, 3 * B * (long)sizeof *row);
-    for (long r = 0; r < 3 * B; r++)
-        row[r] = r < B || r >= 2 * B ? (int)(r % B) : negative[r - B];
+    *far = ag_alloc(t, B * (long)sizeof **far);
+    *n = 0;
+    for (long r = 0; r < 3 * B; r++) {
+        row[r] = (int)(r % B);
+        if (r < B || r >= 2 * B)
+            continue;
+        long drawn = negative[r - B], k = 0;
+        row[r] = (int)(drawn - c->first);
+        if (drawn >= c->first && drawn < c->first + B)
+            continue;
+        while (k < *n && (*far)[k] != drawn)
+            k++;
+        if (k == *n)
+            (*far)[(*n)++] = (int)drawn;
+        row[r] = (int)(B + k);
+    }
     return row;
+}
+
+/* The keys and values of this rank's pictures, and behind them those of `far` (n) out of all ranks' pictures
+ * (C,N,E), which are projected here.                                                                       */
+static const nn_kv *with_far(const blip2_model *m, tape *t, tensor *all, const nn_kv *memory, const int *far,
+                             long n)
+{
+    if (!n)
+        return memory;
+    tensor *drawn = ag_gather(t, all, far, n);                             /* (n,N,E) */
+    nn_kv *behind = layer_room(m, t), *both = layer_room(m, t);
+    blip2_qformer_memory(&m->qformer, t, drawn, behind);                   /* (n,N,D) a layer */
+    for (long i = 0; i < m->config.qformer.layers; i++) {
+        both[i] = (nn_kv){ NULL, NULL };
+        if (!memory[i].k)
+            continue;
+        both[i].k = ag_concat(t, 2, (tensor *[]){ memory[i].k, behind[i].k }, 0);      /* (B+n,N,D) */
+        both[i].v = ag_concat(t, 2, (tensor *[]){ memory[i].v, behind[i].v }, 0);
+    }
+    return both;
 }
 
 /* Dropout of the three rows of a sample is keyed by its global index and the group. */
@@ -113,15 +150,18 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
     check_negatives("negative_image", out->negative_image, B, C);
     check_negatives("negative_text", out->negative_text, B, C);
 
-    int *labels = ag_alloc(t, 3 * B * (long)sizeof *labels);
+    int *far, *labels = ag_alloc(t, 3 * B * (long)sizeof *labels);
+    long n;
     for (long r = 0; r < 3 * B; r++)
         labels[r] = r < B;
     out->itm_labels = labels;
+    tensor *images = ag_all_gather(t, in->ranks, out->image);              /* (C,N,E) */
+    const int *rows = three_images(t, c, B, out->negative_image, &far, &n);
+    memory = with_far(m, t, images, memory, far, n);
     ag_random outside = ag_random_now(t), inside = outside;
     inside.sample = three_samples(t, &outside, B);
     ag_seed(t, inside);
-    out->itm_logits = blip2_itm_logits(m, t, memory, three_images(t, B, out->negative_image),
-                                       three_texts(t, text, out->negative_text),
+    out->itm_logits = blip2_itm_logits(m, t, memory, rows, three_texts(t, c, text, out->negative_text),
                                        in->keep ? &out->itm_hidden : NULL);            /* (3B,2) */
     ag_seed(t, outside);
     return ag_cross_entropy(t, out->itm_logits, &(ag_ce){ .ids = labels, .ignore = -100 });

@@ -41,8 +41,9 @@ static tensor *caption_loss(const blip2_model *m, tape *t, const blip2_stage2_in
     ag_ce rule = { .ids = ids, .ignore = IGNORED, .weight = weight };
     tensor *from = out->logits ? out->logits : hidden;
     tensor *rows = ag_slice(t, from, 1, Q + first - 1, n);                 /* (B,n,L or V) */
-    return out->logits ? ag_cross_entropy(t, rows, &rule)
-                       : ag_linear_cross_entropy(t, rows, m->opt.tokens.weight, NULL, &rule);
+    tensor *mean = out->logits ? ag_cross_entropy(t, rows, &rule)
+                               : ag_linear_cross_entropy(t, rows, m->opt.tokens.weight, NULL, &rule);
+    return share_mean(t, in->ranks, mean, &rule, B * n);
 }
 
 static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out)

@@ -9,9 +9,10 @@
  * What the passes share is computed once: the cross-attention's keys and values of an image serve the
  * image pass and the three groups of ITM. Nothing is computed that no loss looks at (unless everything is
  * to be kept): text is cut to the longest caption, the last layer gives [CLS] alone to ITC and the query
- * rows alone to ITM.                                                                                       */
+ * rows alone to ITM.
+ * With ranks, each has B pairs of a batch of C: features and texts are gathered as constants, pictures with
+ * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md).          */
 #include "blip2/internal.h"
-#include <string.h>
 
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
 {
@@ -54,25 +55,6 @@ tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden)
     return ag_l2_normalize(t, projected, 1e-12);                           /* (B,embed) */
 }
 
-/* The text without the columns that are padding in every row. */
-static blip2_text trim(tape *t, blip2_text text)
-{
-    long longest = 0;
-    for (long b = 0; b < text.B; b++)
-        for (long i = longest; i < text.T; i++)
-            if (text.mask[b * text.T + i])
-                longest = i + 1;
-    if (longest == text.T)
-        return text;
-    int *ids = ag_alloc(t, text.B * longest * (long)sizeof *ids);
-    unsigned char *mask = ag_alloc(t, text.B * longest);
-    for (long b = 0; b < text.B; b++) {
-        memcpy(ids + b * longest, text.ids + b * text.T, (size_t)longest * sizeof *ids);
-        memcpy(mask + b * longest, text.mask + b * text.T, (size_t)longest);
-    }
-    return (blip2_text){ text.B, longest, ids, mask };
-}
-
 static void check(const blip2_model *m, const blip2_stage1_in *in)
 {
     if (!m->config.stage1 || !m->config.qformer.head)
@@ -83,10 +65,25 @@ static void check(const blip2_model *m, const blip2_stage1_in *in)
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.memory_width);
 }
 
+/* The pairs of all ranks. */
+static candidates everyone(tape *t, const blip2_stage1_in *in, blip2_text text, const blip2_stage1_out *out)
+{
+    long B = text.B;
+    tensor *images = in->image_candidates, *texts = in->text_candidates;
+    if (!images)
+        images = ag_all_gather(t, in->ranks, ag_detach(t, out->image_features));       /* (C,Q,embed) */
+    if (!texts)
+        texts = ag_all_gather(t, in->ranks, ag_detach(t, out->text_feature));          /* (C,embed) */
+    return (candidates){ .images = images, .texts = texts, .count = B * ag_world(in->ranks),
+                         .first = B * ag_rank(in->ranks),
+                         .image_id = blip2_gather_ids(t, in->ranks, in->image_id, B),
+                         .words = blip2_gather_text(t, in->ranks, text) };
+}
+
 void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_stage1_out *out)
 {
     check(m, in);
-    blip2_text text = in->keep ? in->text : trim(t, in->text);
+    blip2_text text = blip2_trim(t, in->ranks, in->text, m->config.text_pad, in->keep);
     nn_kv *memory = layer_room(m, t);
     *out = (blip2_stage1_out){ .past = layer_room(m, t), .tokens = text.T };
     out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
@@ -96,13 +93,10 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 
-    candidates others = {
-        .images = in->image_candidates ? in->image_candidates : ag_detach(t, out->image_features),
-        .texts = in->text_candidates ? in->text_candidates : ag_detach(t, out->text_feature),
-        .count = text.B, .image_id = in->image_id };
+    candidates others = everyone(t, in, text, out);
     out->itc = stage1_itc(m, t, &others, out);
     out->itm = stage1_itm(m, t, &others, memory, in, text, out);
-    out->itg = stage1_itg(m, t, text, in->keep, out);
+    out->itg = stage1_itg(m, t, in, text, out);
     tensor *aligned = ag_add(t, out->itc, out->itm);
     out->loss = ag_add(t, aligned, out->itg);
 }

@@ -49,10 +49,12 @@ static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bo
     ag_ce rule = { .ids = out->labels, .ignore = IGNORED, .weight = in->loss_weight };
     if (keep) {
         out->logits = blip2_t5_logits(&m->t5, t, hidden);                  /* (B,To,V) */
-        return ag_cross_entropy(t, out->logits, &rule);
+        tensor *mean = ag_cross_entropy(t, out->logits, &rule);
+        return share_mean(t, in->ranks, mean, &rule, B * said.T);
     }
     tensor *rows = blip2_t5_before_head(&m->t5, t, hidden);                /* (B,To,L) */
-    return ag_linear_cross_entropy(t, rows, m->t5.head, NULL, &rule);
+    tensor *mean = ag_linear_cross_entropy(t, rows, m->t5.head, NULL, &rule);
+    return share_mean(t, in->ranks, mean, &rule, B * said.T);
 }
 
 /* ---- token by token: what was encoded is projected once, all beams of a text read its one row ------------ */

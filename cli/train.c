@@ -1,6 +1,7 @@
 /* train.c - `blip2 train CONFIG.yaml [key=value...]`. */
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "train/ranks.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static void watch_signals(void)
 
 static void print_result(const train_config *c, const train_result *r, const cli_common *common)
 {
-    double mib = (double)mem_peak_bytes() / (1 << 20);
+    double mib = (double)r->peak_bytes / (1 << 20);
     if (common->json) {
         char *path = mem_text("%s/model.h5", c->output_dir);
         printf("{\"model\":");
@@ -56,10 +57,12 @@ static int run(int argc, char **argv)
     train_options how = { .stop = &stopped };
     cli_option options[] = {
         { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from output_dir/checkpoint.h5" },
+        { "ranks", "N", CLI_INT, &how.ranks, 1, RANKS_MOST,
+          "processes that share each step, each with batch_size_train samples; the threads are divided" },
         { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration and parameters, train nothing" },
     };
     int code;
-    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
     if (argc < 2)
         return cli_usage("train", "a configuration is needed: train CONFIG.yaml [key=value...]");
@@ -73,12 +76,13 @@ static int run(int argc, char **argv)
         return cli_fail(&e);
     watch_signals();
     bool ok = train_run(&c, &how, &result, &e);
+    shown.bar |= how.ranks > 1 && shown.terminal && (!ok || result.stopped);       /* drawn by rank 0 */
     progress_end(&shown);
     if (!ok)
         return cli_fail(&e);
     if (!how.dry_run)
         print_result(&c, &result, &common);
-    return result.stopped ? 128 + stopped : 0;
+    return result.stopped ? 128 + (stopped ? stopped : SIGTERM) : 0;
 }
 
 const cli_command cli_train = {
@@ -86,5 +90,7 @@ const cli_command cli_train = {
     "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
     "output folder gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every\n"
     "run.save_freq steps. SIGINT or SIGTERM ends the run after the step in hand, both files saved; --resume\n"
-    "goes on, to the same bits as if it had never stopped. All keys: train CONFIG.yaml --dry-run."
+    "goes on, to the same bits as if it had never stopped. All keys: train CONFIG.yaml --dry-run.\n\n"
+    "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one of 8\n"
+    "does. Threads are divided among them. If one fails, is killed or stands still, all end (docs/ranks.md)."
 };

@@ -38,8 +38,7 @@ static void numbers_of(const run *r, number to[NUMBERS])
     const train_config *c = r->c;
     to[0] = (number){ "state/task", "run.task", c->task };
     to[1] = (number){ "state/seed", "run.seed", c->seed };
-    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters",
-                      c->batch * c->accumulate };
+    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters x ranks", samples_a_step(r) };
     to[3] = (number){ "state/samples", "samples in the data set", r->feed.n };
 }
 

@@ -1,7 +1,7 @@
 /* internal.h - what the files of train/ share. */
 #ifndef TRAIN_INTERNAL_H
 #define TRAIN_INTERNAL_H
-#include "train/train.h"
+#include "train/ranks.h"
 #include "data/data.h"
 #include <stdio.h>
 
@@ -86,6 +86,7 @@ void exchange_batch(const sequences *s, tape *t, const blip2_config *m, long B, 
 /* ---- open.c, checkpoint.c, run.c --------------------------------------------------------------------- */
 typedef struct run {
     const train_config *c;
+    const ag_ranks *ranks;                         /* NULL: alone */
     const train_watch *watch;
     blip2_model model;
     blip2_contrastive contrastive;
@@ -101,6 +102,10 @@ typedef struct run {
     double data_seconds;
 } run;
 extern const char *const train_tasks[];
+static inline long samples_a_step(const run *r)
+{
+    return r->c->batch * r->c->accumulate * ag_world(r->ranks);
+}
 bool run_open(run *r, train_config *c, bool resume, error *e);         /* fills sizes into c */
 void run_close(run *r);
 bool save_model(const run *r, error *e);           /* output_dir/model.h5 */

@@ -106,10 +106,10 @@ static bool open_order(run *r, error *e)
 {
     const train_config *c = r->c;
     const feed *f = &r->feed;
-    long step = c->batch * c->accumulate, *family = NULL;
+    long step = samples_a_step(r), *family = NULL;
     if (f->n < step)
-        return error_usage(e, "run.batch_size_train x run.accum_grad_iters: expected at most the %ld samples "
-                           "of the data set, found %ld", f->n, step);
+        return error_usage(e, "run.batch_size_train x run.accum_grad_iters%s: expected at most the %ld samples "
+                           "of the data set, found %ld", ag_world(r->ranks) > 1 ? " x ranks" : "", f->n, step);
     if (c->families && c->task != TRAIN_LM) {
         if (!(family = mem_new((size_t)f->n * sizeof *family)))
             return error_set(e, "out of memory for the families of %ld samples", f->n);
@@ -228,7 +228,7 @@ bool run_open(run *r, train_config *c, bool resume, error *e)
         return false;
     if (!r->store->trainable)
         return error_usage(e, "model.freeze: nothing is left to train");
-    r->stepper = (train_stepper){ .store = r->store, .t = r->t, .clip = c->max_grad_norm,
+    r->stepper = (train_stepper){ .store = r->store, .t = r->t, .ranks = r->ranks, .clip = c->max_grad_norm,
                                   .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
                                   .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
     return resume ? load_checkpoint(r, e) : load_pretrained(r, e);

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What is told and written is told and written once. */
+static bool leads(const run *r) { return ag_rank(r->ranks) == 0; }
+
 const char *const train_tasks[] = { "stage1", "stage2", "vit", "lm" };
 
 /* ---- what a run tells -------------------------------------------------------------------------------- */
@@ -52,8 +55,11 @@ static void say_parts(const run *r)
             run_say(r, "%-16s %12ld  %s", parts[k], all,
                     !frozen ? "trained" : frozen == all ? "frozen" : "partly frozen");
     }
-    run_say(r, "%-16s %12ld  trained, %ld frozen; %ld samples, %ld steps, seed %ld, %s, %d threads", "all",
-            r->store->trainable, r->store->frozen, r->feed.n, r->steps, r->c->seed, ag_blas(),
+    char ranks[40] = "";
+    if (r->ranks)
+        snprintf(ranks, sizeof ranks, "%d ranks of ", r->ranks->world);
+    run_say(r, "%-16s %12ld  trained, %ld frozen; %ld samples, %ld steps, seed %ld, %s, %s%d threads", "all",
+            r->store->trainable, r->store->frozen, r->feed.n, r->steps, r->c->seed, ag_blas(), ranks,
             ag_threads_now());
 }
 
@@ -80,7 +86,8 @@ static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
         task_stage1, task_stage2, task_vit, task_lm };
     run *r = ctx;
     const train_config *c = r->c;
-    long at = (r->stepper.step * c->accumulate + part) * c->batch;
+    long world = ag_world(r->ranks);               /* a part of the batch is parted among the ranks */
+    long at = ((r->stepper.step * c->accumulate + part) * world + ag_rank(r->ranks)) * c->batch;
     long *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
     int *rows = ag_alloc(t, c->batch * (long)sizeof *rows);
     r->epoch = at / r->per_epoch;
@@ -98,7 +105,7 @@ static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
 static double rate_of(const run *r)
 {
     const train_config *c = r->c;
-    long per_epoch = r->per_epoch / (c->batch * c->accumulate), done = r->stepper.step;
+    long per_epoch = r->per_epoch / samples_a_step(r), done = r->stepper.step;
     train_schedule s = { (train_schedule_kind)c->schedule, c->init_lr, c->min_lr, c->warmup_lr,
                          c->lr_decay_rate, c->warmup_steps, c->by_step ? 1 : c->max_epoch,
                          c->by_step ? r->steps : per_epoch, c->by_step };
@@ -116,8 +123,7 @@ static void step(void *context)
 /* The samples of the step in hand, behind what went wrong in it. */
 static bool name_samples(run *r, error *e)
 {
-    const train_config *c = r->c;
-    long n = c->batch * c->accumulate, first = r->stepper.step * n;
+    long n = samples_a_step(r), first = r->stepper.step * n;
     size_t used = strlen(e->text);
     for (long i = 0; i < n && i < 64 && used < sizeof e->text - 32; i++) {
         long sample = sampler_at(&r->sampler, first / r->per_epoch, first % r->per_epoch + i);
@@ -126,37 +132,72 @@ static bool name_samples(run *r, error *e)
     return false;
 }
 
+/* A step that failed can be met again by --resume; the other ranks stay until rank 0 has written. */
+static bool give_up(run *r, error *e)
+{
+    error ignored;
+    long nothing = 0;
+    if (leads(r))
+        save_checkpoint(r, &ignored);
+    ranks_largest(r->ranks, &nothing, &ignored);
+    return name_samples(r, e);
+}
+
 /* ---- the loop ---------------------------------------------------------------------------------------- */
+/* Is the run to end here? All ranks say the same. */
+static bool asked_to_stop(const run *r, const volatile int *stop, bool *halt, error *e)
+{
+    long asked = stop && *stop ? *stop : ranks_halt(r->ranks);
+    bool ok = ranks_largest(r->ranks, &asked, e);
+    *halt = asked != 0;
+    return ok;
+}
+
+static bool checkpoint(const run *r, error *e)
+{
+    return ranks_same(r->ranks, r->store, e) && (!leads(r) || save_checkpoint(r, e));
+}
+
+/* The step's line in the log and on the screen. */
+static bool tell_step(run *r, file_log *log, train_line *line, error *e)
+{
+    long done = line->step;
+    line->shown = done % r->c->log_freq == 0 || done == 1 || done == r->steps;
+    if (!log_write(log, line, e))
+        return false;
+    if (r->watch && r->watch->step)
+        r->watch->step(r->watch->context, line);
+    if (done == 1)
+        say_start(r, line->losses);
+    return true;
+}
+
 static bool loop(run *r, file_log *log, const volatile int *stop, error *e)
 {
     const train_config *c = r->c;
     long first = r->stepper.step;
-    while (r->stepper.step < r->steps && !(stop && *stop)) {
+    while (r->stepper.step < r->steps) {
         attempt a = { .r = r, .e = e };
+        bool halt;
+        if (!asked_to_stop(r, stop, &halt, e))
+            return false;
+        if (halt)
+            break;
         double from = clock_seconds();
         r->data_seconds = 0;
         r->stepper.adamw.lr = rate_of(r);
         if (!ag_try(r->t, step, &a, e))
             return false;
-        if (!a.ok) {
-            error ignored;
-            save_checkpoint(r, &ignored);                  /* --resume meets the same step again */
-            return name_samples(r, e);
-        }
+        if (!a.ok)
+            return give_up(r, e);
         long done = r->stepper.step;
         train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
-                            .epoch = r->epoch, .samples = c->batch * c->accumulate, .losses = &a.losses,
-                            .lr = r->stepper.adamw.lr,
-                            .data_seconds = r->data_seconds };
+                            .epoch = r->epoch, .samples = samples_a_step(r), .losses = &a.losses,
+                            .lr = r->stepper.adamw.lr, .data_seconds = r->data_seconds };
         line.step_seconds = clock_seconds() - from - r->data_seconds;
-        line.shown = done % c->log_freq == 0 || done == 1 || done == r->steps;
-        if (!log_write(log, &line, e))
+        if (leads(r) && !tell_step(r, log, &line, e))
             return false;
-        if (r->watch && r->watch->step)
-            r->watch->step(r->watch->context, &line);
-        if (done == 1)
-            say_start(r, &a.losses);
-        if (c->save_freq && done % c->save_freq == 0 && !save_checkpoint(r, e))
+        if (c->save_freq && done % c->save_freq == 0 && !checkpoint(r, e))
             return false;
     }
     return true;
@@ -179,25 +220,32 @@ static bool save_config(const train_config *c, error *e)
     return ok;
 }
 
+static bool prepare(const run *r, bool resume, file_log *log, error *e)
+{
+    return file_make_folders(r->c->output_dir, e) && (resume || set_checkpoint_aside(r, e))
+           && save_config(r->c, e) && log_open(log, r->c->output_dir, r->stepper.step, e);
+}
+
 /* The output folder, the loop, the model. */
 static bool work(run *r, const train_options *o, error *e)
 {
     file_log log = { .fd = -1 };
     long first = r->stepper.step;
-    bool ok = file_make_folders(r->c->output_dir, e) && (o->resume || set_checkpoint_aside(r, e))
-              && save_config(r->c, e) && log_open(&log, r->c->output_dir, first, e);
-    ok = ok && loop(r, &log, o->stop, e);
+    bool ok = (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
+              && loop(r, &log, o->stop, e);
     file_log_close(&log);
     bool stopped = r->stepper.step < r->steps;
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    return (!stopped || save_checkpoint(r, e)) && save_model(r, e);
+    return ranks_same(r->ranks, r->store, e)
+           && (!leads(r) || ((!stopped || save_checkpoint(r, e)) && save_model(r, e)));
 }
 
-bool train_run(const train_config *given, const train_options *o, train_result *result, error *e)
+static bool run_one(const ag_ranks *ranks, const train_config *given, const train_options *o,
+                    train_result *result, error *e)
 {
     train_config c = *given;
-    run r = { .watch = o->watch };
+    run r = { .ranks = ranks, .watch = ag_rank(ranks) == 0 ? o->watch : NULL };
     double from = clock_seconds();
     bool ok = run_open(&r, &c, o->resume, e);
     if (ok)
@@ -206,7 +254,31 @@ bool train_run(const train_config *given, const train_options *o, train_result *
         run_say(&r, "goes on after step %ld", r.stepper.step);
     ok = ok && (o->dry_run || work(&r, o, e));
     bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
-    *result = (train_result){ r.stepper.step, clock_seconds() - from, stopped };
+    if (leads(&r))
+        *result = (train_result){ r.stepper.step, mem_peak_bytes(), clock_seconds() - from, stopped };
     run_close(&r);
+    return ok;
+}
+
+/* ---- several ranks ------------------------------------------------------------------------------------- */
+typedef struct job { const train_config *c; const train_options *o; train_result result; } job;
+
+static bool run_rank(const ag_ranks *ranks, void *context, error *e)
+{
+    job *j = context;                              /* shared: the result is rank 0's to write */
+    return run_one(ranks, j->c, j->o, &j->result, e);
+}
+
+bool train_run(const train_config *c, const train_options *o, train_result *result, error *e)
+{
+    ag_ranks counted = { .world = (int)o->ranks };         /* enough to know the sizes of a run */
+    job j = { c, o, { 0 } };
+    *result = j.result;
+    if (o->ranks < 2 || o->dry_run)
+        return run_one(o->ranks < 2 ? NULL : &counted, c, o, result, e);
+    bool ok = ranks_processes((int)o->ranks, run_rank, &j, sizeof j, o->stop, e);
+    if (!ok)
+        file_sweep(c->output_dir);                         /* what a killed rank was writing */
+    *result = j.result;
     return ok;
 }

@@ -1,6 +1,6 @@
 /* step.c - one optimiser step: forward and backward of each part of the batch; gradients averaged, checked,
  * clipped; AdamW. The loop of `train` and `bench` both call it, so what is timed is what trains.           */
-#include "train/train.h"
+#include "train/ranks.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -51,6 +51,7 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
 {
     char where[256];
     int parts = s->accumulate > 0 ? s->accumulate : 1;
+    double share = 1.0 / (parts * ag_world(s->ranks));     /* gradients are summed, over parts and ranks */
     *losses = (train_losses){ 0 };
     nn_zero_grad(s->store);
     for (int part = 0; part < parts; part++) {
@@ -59,12 +60,15 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
         ag_seed(s->t, (ag_random){ .seed = s->seed, .step = (uint32_t)(s->step + 1) });
         train_losses now = { 0 };
         tensor *loss = forward(ctx, s->t, part, &now);
-        if (parts > 1)
-            loss = ag_scale(s->t, loss, 1.0 / parts);
-        if (!isfinite(ag_value(loss))) {
+        if (share < 1)
+            loss = ag_scale(s->t, loss, share);
+        bool finite = isfinite(ag_value(loss));
+        if (!finite) {
             first_bad(s, where, sizeof where);
-            return error_set(e, "step %ld: the loss is not finite; first bad tensor: %s", s->step + 1, where);
+            error_set(e, "step %ld: the loss is not finite; first bad tensor: %s", s->step + 1, where);
         }
+        if (!ranks_status(s->ranks, finite, &now, e))
+            return false;
         ag_backward(s->t, loss);
         losses->count = now.count;
         for (int i = 0; i < now.count; i++) {
@@ -73,6 +77,8 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
         }
     }
     nn_finish_grad(s->store);
+    if (!ranks_sum(s->ranks, s->store->grads, s->store->trainable, e))
+        return false;
     losses->grad_norm = train_grad_norm(s->store);
     if (!isfinite(losses->grad_norm))
         return error_set(e, "step %ld: the gradient is not finite; first bad tensor: the gradient of %s",

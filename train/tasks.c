@@ -45,7 +45,7 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
     double from = clock_seconds();
     long B = r->c->batch;
     blip2_stage1_in in = { .features = features_of(r, t, B),
-                           .image_id = feed_identities_of(&r->feed, t, B, r->samples) };
+                           .image_id = feed_identities_of(&r->feed, t, B, r->samples), .ranks = r->ranks };
     in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
@@ -105,7 +105,7 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     const blip2_config *m = &c->model;
     const blip2_llm llm = blip2_llm_of(m);
     long B = c->batch, each = m->question_in_qformer || llm.encodes ? 1 : c->questions;
-    blip2_stage2_in in = { .features = features_of(r, t, B) };
+    blip2_stage2_in in = { .features = features_of(r, t, B), .ranks = r->ranks };
     long *rows = ag_alloc(t, B * each * (long)sizeof *rows), *asked = ag_alloc(t, B * (long)sizeof *asked);
     for (long b = 0; b < B; b++)
         choose_sequence(r, r->samples[b], each, rows + b*each, &asked[b]);
@@ -143,10 +143,11 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
     tensor *pictures = feed_pixels(&r->feed, t, B, r->samples);
     blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     const long *same = feed_identities_of(&r->feed, t, B, r->samples);
-    if (!same)
-        same = alike(t, text);
     r->data_seconds += clock_seconds() - from;
-    tensor *loss = blip2_contrastive_loss(&r->contrastive, &r->model.vision, t, pictures, text, same, &right);
+    text = blip2_trim(t, r->ranks, text, r->c->model.text_pad, false);
+    same = same ? blip2_gather_ids(t, r->ranks, same, B) : alike(t, blip2_gather_text(t, r->ranks, text));
+    tensor *loss = blip2_contrastive_loss(&r->contrastive, &r->model.vision, t, pictures, text, same, r->ranks,
+                                          &right);
     train_loss(l, "loss", ag_value(loss));
     train_loss(l, "accuracy", right);
     return loss;
@@ -158,7 +159,7 @@ tensor *task_lm(run *r, tape *t, train_losses *l)
     const blip2_llm llm = blip2_llm_of(&r->c->model);
     const feed *f = &r->feed;
     long B = r->c->batch;
-    blip2_stage2_in in = { 0 };
+    blip2_stage2_in in = { .ranks = r->ranks };
     if (llm.encodes) {
         exchange *x = ag_alloc(t, B * (long)sizeof *x);
         for (long b = 0; b < B; b++) {
@@ -182,7 +183,7 @@ double task_start(const run *r, const char *loss, char why[32])
     bool all = !strcmp(loss, "loss");
     long n = 0;
     if (!strcmp(loss, "itc") || (all && c->task == TRAIN_VIT))
-        n = c->batch;
+        n = c->batch * ag_world(r->ranks);
     else if (!strcmp(loss, "itm"))
         n = 2;
     else if (!strcmp(loss, "itg"))

@@ -41,6 +41,7 @@ typedef struct train_stepper {
     int accumulate;                    /* parts a step; the loss of each is divided by it */
     uint64_t seed;
     long step;                         /* done so far */
+    const ag_ranks *ranks;             /* that share the batch; losses and gradients are their means. NULL */
 } train_stepper;
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
@@ -84,10 +85,14 @@ typedef struct train_options {
     bool resume;                       /* go on from output_dir/checkpoint.h5, to the same bits */
     bool dry_run;                      /* open everything, train nothing, write nothing */
     const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
+    long ranks;                        /* processes that share each step's batch; 0, 1: this one alone */
     const train_watch *watch;          /* NULL: nobody */
 } train_options;
-typedef struct train_result { long steps; double seconds; bool stopped; } train_result;
-/* Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every
+typedef struct train_result { long steps, peak_bytes; double seconds; bool stopped; } train_result;
+/* Each of N ranks takes run.batch_size_train samples of a step, as in LAVIS: N ranks of batch b see the same
+ * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
+ *
+ * Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every
  * save_freq steps. A run that is stopped saves both; one that meets a number that is not finite saves the
  * checkpoint before it.                                                                                    */
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
