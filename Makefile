@@ -19,7 +19,7 @@ INCLUDE  = -I. -I/usr/include/$(TRIPLE)/openblas-openmp $(shell pkg-config --cfl
 LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas -lm
 
 # ---- what is built ----------------------------------------------------------------------------------------------
-FOLDERS  = base autograd nn blip2 data train eval
+FOLDERS  = base autograd nn blip2 data convert train eval
 TAG      = $(SAN:%=-%)$(if $(filter-out native,$(MARCH)),-$(MARCH))
 comma   := ,
 B        = build/$(subst $(comma),-,f$(1)$(TAG))

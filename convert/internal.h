@@ -1,0 +1,54 @@
+/* internal.h - what the readers of convert/ share. */
+#ifndef CONVERT_INTERNAL_H
+#define CONVERT_INTERNAL_H
+#include "convert/weights.h"
+
+enum { WEIGHTS_FILES = 1024 };
+typedef struct weights_file { char *path; int fd; long bytes; } weights_file;
+struct weights {
+    weights_file *files; int file_count;
+    weights_entry *entries; long count, room;
+};
+
+/* ---- weights.c ------------------------------------------------------------------------------------- */
+int weights_add_file(weights *w, const char *path, error *e);              /* opened: its number; -1 */
+/* name is copied, size and strides are set (strides NULL: contiguous) after the shape was checked against
+ * overflow; where the data lie must have been checked. */
+bool weights_add(weights *w, const char *name, weights_type type, int ndim, const long *dim,
+                 const long *stride, int file, long offset, error *e);
+/* product of the axes into *size; false: negative or beyond 2^62 bytes */
+bool weights_size(int ndim, const long *dim, long width, long *size);
+
+/* ---- the formats: each adds what is in file number `file` ------------------------------------------ */
+bool safetensors_read(weights *w, int file, error *e);
+bool safetensors_read_index(weights *w, const char *path, error *e);
+bool torch_read(weights *w, int file, error *e);
+
+/* ---- zip.c ----------------------------------------------------------------------------------------- */
+typedef struct zip_entry { char *name; long offset, bytes; } zip_entry;    /* of the data, in the file */
+typedef struct zip { zip_entry *entries; long count; } zip;
+bool zip_read(zip *z, int fd, long bytes, const char *path, error *e);     /* stored entries alone */
+void zip_free(zip *z);
+const zip_entry *zip_find(const zip *z, const char *name, size_t size);
+
+/* ---- pickle.c: protocol 2 and up to 5, as far as torch.save writes it ------------------------------ */
+typedef enum { P_NONE, P_BOOL, P_INT, P_REAL, P_TEXT, P_TUPLE, P_LIST, P_DICT, P_GLOBAL, P_STORAGE, P_TENSOR,
+               P_MARK } pickle_kind;
+typedef struct pickle_value {
+    pickle_kind kind;
+    int64_t number;                    /* P_BOOL, P_INT, P_GLOBAL: which */
+    const char *text; long size;       /* P_TEXT, into the pickle: no 0 behind */
+    int32_t *items; long count, room;  /* members by index; of a dict key and value by turns */
+} pickle_value;
+typedef struct pickle { pickle_value *values; long count, room; int32_t root; } pickle;
+/* text stays in use as long as p. */
+bool pickle_read(pickle *p, const char *text, long size, const char *path, error *e);
+void pickle_free(pickle *p);
+const pickle_value *pickle_at(const pickle *p, int32_t i);
+const pickle_value *pickle_item(const pickle *p, const pickle_value *v, long i); /* NULL: not so many */
+const pickle_value *pickle_get(const pickle *p, const pickle_value *dict,
+                               const char *key); /* NULL: not there */
+bool pickle_is_text(const pickle_value *v, const char *text);
+/* What names of code stand for; nothing else is let in. A storage's number is its weights_type. */
+enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, PICKLE_PARAMETER };
+#endif
