@@ -1,5 +1,7 @@
-/* dataset.c - `blip2 dataset make scenes DIR`: a synthetic world; its options are the table of data.h. */
+/* dataset.c - `blip2 dataset make scenes DIR`: a synthetic world; its options are the table of data.h. And
+ * `dataset inspect`, whose work is done in dataset_inspect.c. */
 #include "cli/commands.h"
+#include "cli/dataset.h"
 #include "data/data.h"
 #include <signal.h>
 #include <stdio.h>
@@ -116,8 +118,44 @@ static bool read_config(int argc, char **argv, scenes_options *o, error *e)
     return true;
 }
 
+static int inspect(int argc, char **argv)
+{
+    const char *folder = NULL;
+    dataset_look how = { 0 };
+    cli_common common = { 0 };
+    cli_option options[] = {
+        { "sheet", "F.png", CLI_TEXT, &how.sheet, 0, 0, "writes up to 40 of the pictures with their texts" },
+        { "tokenizer", "DIR", CLI_TEXT, &folder, 0, 0, "counts the tokens of captions too" },
+    };
+    int code;
+    error e;
+    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+        return code;
+    if (argc != 3)
+        return cli_usage("dataset", "inspect: a folder or a list is needed: dataset inspect FOLDER_OR_LIST");
+    tokenizer *words = folder ? tokenizer_read(folder, &e) : NULL;
+    if (folder && !words)
+        return cli_fail(&e);
+    how.words = words;
+    how.json = common.json;
+    code = dataset_inspect(argv[2], &how);
+    tokenizer_free(words);
+    return code;
+}
+
+/* The first word that is no option. */
+static bool asks_for(const char *what, int argc, char **argv)
+{
+    int i = 1;
+    while (i < argc && argv[i][0] == '-')
+        i++;
+    return i < argc && !strcmp(argv[i], what);
+}
+
 static int run(int argc, char **argv)
 {
+    if (asks_for("inspect", argc, argv))
+        return inspect(argc, argv);
     scenes_options o = scenes_defaults;
     struct table table;
     error e;
@@ -129,18 +167,24 @@ static int run(int argc, char **argv)
     if (!cli_parse(&argc, argv, table.option, table.count, &common, &code))
         return code;
     o.seed = common.seed;
-    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch")
-                     || !strcmp(argv[1], "inspect"))) {
+    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch"))) {
         error_usage(&e, "dataset %s: not built in this version", argv[1]);
         return cli_fail(&e);
     }
     if (argc != 4 || strcmp(argv[1], "make") || strcmp(argv[2], "scenes"))
-        return cli_usage("dataset", "expected make scenes DIR");
+        return cli_usage("dataset", "expected make scenes DIR, or inspect FOLDER_OR_LIST");
     return take_texts(&table, &o, &e) ? make_scenes(argv[3], &o, table.force, &common) : cli_fail(&e);
 }
 
 const cli_command cli_dataset = {
-    "dataset", "make scenes DIR", "make a data set: coloured shapes with captions, questions, answers", run,
+    "dataset", "make scenes DIR | inspect FOLDER_OR_LIST", "make a data set of coloured shapes; look into any",
+    run,
+    "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder of\n"
+    "pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and broken\n"
+    "pictures by name, repeated ids, lengths of captions, and questions by type; --sheet F.png writes pictures\n"
+    "with their texts to look at, --tokenizer DIR counts tokens too. The exit code is 1 if a picture is missing\n"
+    "or broken.\n\n"
+    "make scenes: coloured shapes with captions, questions and answers.\n"
     "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files),\n"
     "text.txt for language models, sheet.png to look at, and world.yaml, which says what is in them. The\n"
     "held-out pairs of colour and shape are in test_unseen alone. The same options and seed give the same\n"

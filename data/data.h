@@ -66,6 +66,8 @@ typedef bool (*scenes_progress)(void *context, const char *what, long done, long
 bool scenes_make(const scenes_options *o, const char *folder, bool force, scenes_progress progress,
                  void *context, error *e);
 
+typedef struct tokenizer tokenizer;
+
 /* ---- lists of pictures: a JSON object a line, or a JSON list of objects -----------------------------------
  * {"image": "train/000001.png", "image_id": 1, "family": 0, "captions": ["..."],
  *  "questions": [{"question": "...", "answer": "...", "type": "colour"}],
@@ -88,13 +90,36 @@ void record_list_free(record_list *l);
 /* How many pictures are no regular files below root; e names up to 20 of them. */
 long records_missing(const char *root, const record_list *l, error *e);
 
+/* ---- what a list holds; every picture is decoded ---------------------------------------------------------- */
+enum { INSPECT_NAMES = 20, INSPECT_BINS = 12, INSPECT_TYPES = 64 };
+typedef struct inspect_lengths {       /* bins[i]: how many are of i*bin to (i + 1)*bin - 1 */
+    long n, least, most, sum, bin, bins[INSPECT_BINS];
+} inspect_lengths;
+typedef struct inspect_type {          /* questions of a type; different answers, and the most frequent */
+    const char *type, *common;
+    long questions, answers, common_count;
+} inspect_type;
+typedef struct inspection {
+    long records, pictures, captions, questions;
+    long repeated_ids;                 /* records whose image_id an earlier record has */
+    long missing, broken, empty;       /* pictures; captions without a word */
+    char *wrong[INSPECT_NAMES]; int wrong_count;   /* of the first missing and broken: "path: what" */
+    long width[3], height[3];          /* least, median, most */
+    inspect_lengths words, tokens;     /* of captions; tokens: where a tokenizer was given */
+    inspect_type type[INSPECT_TYPES]; int types;   /* the last holds those that are too many */
+} inspection;
+bool records_inspect(const char *root, const record_list *l, const tokenizer *t, inspection *to, error *e);
+void inspection_free(inspection *i);
+bool records_sheet(const char *root, const record_list *l, picture *page, error *e);   /* up to 40, evenly */
+/* The pictures of a folder, sorted, each with the lines of NAME.txt beside it as its captions. */
+bool records_of_folder(const char *folder, record_list *l, error *e);
+
 /* ---- tokenizers: text to ids and back ---------------------------------------------------------------------
  * WordPiece, uncased (Devlin et al. 2019), byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018; T5), as
  * Hugging Face's library tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of
  * threads may use a tokenizer. */
 enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 1 << 26 }; /* limits */
 typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE, TOKENIZER_UNIGRAM } tokenizer_kind;
-typedef struct tokenizer tokenizer;
 
 /* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one, spiece.model a unigram one,
  * tokenizer.json any of them: the first of these that is there. added_tokens.json adds special tokens to the

@@ -97,7 +97,8 @@ double data_distance(int shape, double x, double y);       /* signed, to a shape
 /* ---- pictures in a grid with text beside them: sheet.c ---- */
 struct sheet { picture page; long columns, side, scale; };     /* side of a picture, enlarged scale times */
 bool data_sheet_begin(struct sheet *s, long entries, long side, error *e);
-void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text);     /* text is wrapped */
+/* at most side x side; text is wrapped */
+void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text);
 
 /* ---- text: grow.c ---- */
 void data_append(buffer *b, const char *bytes, long n);            /* a 0 stands behind, not counted */
@@ -106,6 +107,9 @@ typedef struct ints { int *at; long n, room; bool failed; } ints;
 void data_push(ints *list, int value);
 bool data_room(void **at, long *room, long n, size_t size);  /* for n of this size; false: memory is out */
 bool data_no_memory(error *e, const char *what);                   /* reports it; false */
+
+/* ---- lists of pictures: records.c. A list in memory; name: for e ---- */
+bool records_parse(const char *name, const char *text, long bytes, record_list *l, error *e);
 
 /* ---- characters: unicode.c ---- */
 enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };

@@ -294,14 +294,10 @@ static void settle_ids(struct reader *r)
     mem_free(order);
 }
 
-bool records_read(const char *path, record_list *l, error *e)
+bool records_parse(const char *name, const char *text, long bytes, record_list *l, error *e)
 {
-    long bytes;
+    struct reader r = { .name = name, .list = l, .line = 1, .e = e };
     *l = (record_list){ 0 };
-    char *text = file_load(path, FILE_BYTES, &bytes, e);
-    if (!text)
-        return false;
-    struct reader r = { .name = QUOTE(path), .list = l, .line = 1, .e = e };
     e->lines = 0;
     long first = skip_white(&r, text, bytes, 0);
     if (first < bytes && text[first] == '[') {
@@ -310,7 +306,6 @@ bool records_read(const char *path, record_list *l, error *e)
         r.line = 1;
         read_lines(&r, text, bytes);
     }
-    mem_free(text);
     if (!e->lines && !r.no_memory)
         settle_ids(&r);
     if (!e->lines && !r.no_memory && l->count)
@@ -321,6 +316,16 @@ bool records_read(const char *path, record_list *l, error *e)
     if (e->lines)
         return error_head(e, ERROR_RUN, "%s: %d bad record%s", r.name, e->lines, e->lines > 1 ? "s" : "");
     return error_set(e, "%s: no pictures in it; expected one JSON object a line", r.name);
+}
+
+bool records_read(const char *path, record_list *l, error *e)
+{
+    long bytes;
+    *l = (record_list){ 0 };
+    char *text = file_load(path, FILE_BYTES, &bytes, e);
+    bool ok = text && records_parse(QUOTE(path), text, bytes, l, e);
+    mem_free(text);
+    return ok;
 }
 
 /* ---- the pictures -------------------------------------------------------------------------------------- */

@@ -127,12 +127,26 @@ static bool add_one(tokenizer *t, const char *name, const char *text, const json
     return tokenizer_add(t, text, e) >= 0;
 }
 
+/* BLIP-2's [DEC] takes the id behind BERT's vocabulary; some folders list only what comes after it. */
+static bool decoder_is_left_out(const tokenizer *t, json_t *added)
+{
+    const char *text;
+    json_t *id;
+    bool next = false, after = false;
+    json_object_foreach(added, text, id) {
+        next |= json_integer_value(id) == t->tokens.n;
+        after |= json_integer_value(id) == t->tokens.n + 1;
+    }
+    return t->kind == TOKENIZER_WORDPIECE && after && !next && tokenizer_id(t, "[DEC]") < 0;
+}
+
 bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e)
 {
     json_t *root = data_json(name, 1, bytes, n, 2*TOKENIZER_SPECIALS, e);
     if (!root)
         return false;
     bool ok = json_is_object(root) || error_set(e, "%s: expected an object, token to id", name);
+    ok = ok && (!decoder_is_left_out(t, root) || tokenizer_add(t, "[DEC]", e) >= 0);
     size_t left = json_object_size(root);
     for (bool more = ok; more; ) {                 /* those that are there, and the next id, until none is left */
         const char *text;
