@@ -58,6 +58,12 @@ bool ag_is_training(const tape *t);
 ag_random ag_seed(tape *t, ag_random random);      /* returns what it was */
 ag_random ag_random_now(const tape *t);
 long ag_bytes(const tape *t);                      /* arena and gradient pool, as held from the system */
+/* For those who look at a tape: what part of the work the nodes from now on belong to (a literal; returns what
+ * it was), and a function that hears of each node when it is recorded and, while its output's gradient still
+ * stands, when it has gone back. NULL: nobody listens. */
+const char *ag_part(tape *t, const char *part);
+typedef void (*ag_watcher)(void *context, const ag_node *n, long index, bool backward);
+void ag_watch(tape *t, ag_watcher watcher, void *context);
 long ag_node_count(const tape *t);
 const ag_node *ag_node_at(const tape *t, long i);
 
@@ -194,6 +200,7 @@ typedef struct ag_op {
 struct ag_node {
     const ag_op *op;
     tape *tape;
+    const char *part;                  /* see ag_part */
     void *saved;
     tensor *out, **outs, **in;         /* out is outs[0]; entries of in may be NULL */
     int nout, nin;

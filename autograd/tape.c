@@ -24,6 +24,9 @@ struct tape {
     long node_count, node_room;
     bool recording, training, wanted;  /* wanted: an op would have been recorded; see ag_checkpoint */
     ag_random random;
+    const char *part;
+    ag_watcher watcher;
+    void *watching;
 };
 
 /* ---- failing ---------------------------------------------------------------------------------------- */
@@ -51,12 +54,14 @@ bool ag_try(tape *t, void (*body)(void *), void *context, error *e)
     ag_mark mark = ag_here(t);
     bool recording = t->recording, training = t->training;
     ag_random random = t->random;
+    const char *part = t->part;
     if (setjmp(frame.back)) {
         frames = frame.outer;
         ag_rewind(t, mark);
         t->recording = recording;
         t->training = training;
         t->random = random;
+        t->part = part;
         return false;
     }
     frames = &frame;
@@ -230,6 +235,19 @@ ag_random ag_seed(tape *t, ag_random random)
     return was;
 }
 
+const char *ag_part(tape *t, const char *part)
+{
+    const char *was = t->part;
+    t->part = part;
+    return was;
+}
+
+void ag_watch(tape *t, ag_watcher watcher, void *context)
+{
+    t->watcher = watcher;
+    t->watching = context;
+}
+
 ag_random ag_random_now(const tape *t) { return t->random; }
 
 void *ag_alloc(tape *t, long bytes) { return arena_take(&t->work, bytes); }
@@ -262,6 +280,8 @@ static void push_node(tape *t, ag_node *n)
         t->node_room = room;
     }
     t->nodes[t->node_count++] = n;
+    if (t->watcher)
+        t->watcher(t->watching, n, t->node_count - 1, false);
 }
 
 static void record(tape *t, const ag_op *op, int nout, tensor *const *out, void *saved, int nin,
@@ -269,7 +289,7 @@ static void record(tape *t, const ag_op *op, int nout, tensor *const *out, void 
 {
     ag_node *n = ag_alloc(t, (long)(sizeof *n + (size_t)(nout + nin) * sizeof(tensor *)));
     tensor **room = (tensor **)(n + 1);
-    *n = (ag_node){ op, t, saved, out[0], room, room + nout, nout, nin };
+    *n = (ag_node){ op, t, t->part, saved, out[0], room, room + nout, nout, nin };
     memcpy(n->outs, out, (size_t)nout * sizeof *out);
     if (nin)
         memcpy(n->in, in, (size_t)nin * sizeof *in);
@@ -337,6 +357,8 @@ static void backward(tape *t, long first)
         if (!reached)
             continue;
         n->op->backward(n);
+        if (t->watcher)
+            t->watcher(t->watching, n, i, true);
         for (int k = 0; k < n->nout; k++) {
             tensor *y = n->outs[k];
             if (y->grad && !y->keep_grad) {

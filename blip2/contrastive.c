@@ -71,8 +71,11 @@ tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *visi
                                blip2_text text, const long *same, const ag_ranks *ranks, double *right)
 {
     long first = text.B * ag_rank(ranks), C = text.B * ag_world(ranks);
+    const char *part = ag_part(t, "pictures");
     tensor *u = picture_feature(c, vision, t, pictures);                           /* (B,embed) */
+    ag_part(t, "captions");
     tensor *w = text_feature(c, t, text);                                          /* (B,embed) */
+    ag_part(t, "loss");
     tensor *all_u = ag_all_gather(t, ranks, u);                                    /* (C,embed) */
     tensor *all_w = ag_all_gather(t, ranks, w);
     tensor *uw = ag_matmul(t, u, all_w, false, true);                              /* (B,C) */
@@ -84,5 +87,7 @@ tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *visi
     tensor *b = ag_cross_entropy(t, t2i, &targets);
     if (right)
         *right = accuracy(i2t, first, same);
-    return ag_scale(t, ag_add(t, a, b), 0.5);
+    tensor *loss = ag_scale(t, ag_add(t, a, b), 0.5);
+    ag_part(t, part);
+    return loss;
 }

@@ -86,17 +86,24 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     blip2_text text = blip2_trim(t, in->ranks, in->text, m->config.text_pad, in->keep);
     nn_kv *memory = layer_room(m, t);
     *out = (blip2_stage1_out){ .past = layer_room(m, t), .tokens = text.T };
+    const char *part = ag_part(t, "image pass");
     out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
     out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
     out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
+    ag_part(t, "text pass");
     out->text_output = text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or (B,1,D): [CLS] */
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 
     candidates others = everyone(t, in, text, out);
+    ag_part(t, "ITC");
     out->itc = stage1_itc(m, t, &others, out);
+    ag_part(t, "ITM");
     out->itm = stage1_itm(m, t, &others, memory, in, text, out);
+    ag_part(t, "ITG");
     out->itg = stage1_itg(m, t, in, text, out);
+    ag_part(t, "loss");
     tensor *aligned = ag_add(t, out->itc, out->itm);
     out->loss = ag_add(t, aligned, out->itg);
+    ag_part(t, part);
 }

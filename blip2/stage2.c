@@ -31,14 +31,17 @@ static tensor *asked_pass(const blip2_model *m, tape *t, tensor *image, blip2_te
 tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,
                        bool keep, blip2_stage2_out *out)
 {
+    const char *part = ag_part(t, "language model");
     tensor *words = text.T ? language_of(m)->embed(m, t, text.ids, text.B, text.T) : NULL;     /* (B,T,L) */
     long B = features ? features->dim[0] : text.B, Q = 0, T = text.T;
     if (features) {
+        ag_part(t, "image pass");
         out->image = nn_layer_norm_forward(&m->ln_vision, t, features);                        /* (B,N,E) */
         out->query_output = question.T ? asked_pass(m, t, out->image, question, keep, out)     /* (B,Q,D) */
                                        : image_pass(m, t, out->image, layer_room(m, t), NULL);
         out->projected = nn_linear_forward(&m->llm_proj, t, out->query_output);                /* (B,Q,L) */
         Q = out->projected->dim[1];
+        ag_part(t, "language model");
     }
     out->embeddings = !words ? out->projected : !features ? words
                     : ag_concat(t, 2, (tensor *[]){ out->projected, words }, 1);               /* (B,Q+T,L) */
@@ -49,6 +52,7 @@ tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_te
             mask[b * (Q + T) + Q + i] = text.mask[b * T + i];
     }
     out->mask = mask;
+    ag_part(t, part);
     return out->embeddings;
 }
 
@@ -74,5 +78,7 @@ void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool
     inputs->keep_grad |= keep;
     if (out->query_output)
         out->query_cosine = blip2_query_cosine(out->query_output);
+    const char *part = ag_part(t, "language model");
     out->loss = llm->loss(m, t, in, keep, out);
+    ag_part(t, part);
 }

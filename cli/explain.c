@@ -4,6 +4,7 @@
 #include <string.h>
 
 const cli_command *const cli_explain_parts[] = {   /* in the order of the help */
+    &cli_explain_tape,
     &cli_explain_masks,
     NULL,
 };

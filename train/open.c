@@ -135,7 +135,7 @@ static bool open_data(run *r, error *e)
 
 /* ---- the model --------------------------------------------------------------------------------------- */
 /* Which parts a task needs is the task's business, not the user's. */
-static void choose_parts(train_config *c)
+void train_choose_parts(train_config *c)
 {
     blip2_config *m = &c->model;
     if (c->task == TRAIN_LM)
@@ -221,7 +221,7 @@ static bool open_model(run *r, error *e)
 
 bool run_open(run *r, train_config *c, bool resume, error *e)
 {
-    choose_parts(c);
+    train_choose_parts(c);
     r->c = c;
     if (!check_parts(c, e) || !open_tokenizers(r, c, e) || !check_parts(c, e) || !open_data(r, e)
         || !open_model(r, e))

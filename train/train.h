@@ -65,6 +65,7 @@ typedef struct train_config {
 } train_config;
 enum { TRAIN_TABLES = 4 };
 train_config train_config_default(void);
+void train_choose_parts(train_config *c);          /* the parts of the model that its task needs, and no others */
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
 
 /* Who watches a run; called between steps, by the thread that trains. Functions may be NULL. */
