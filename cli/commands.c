@@ -11,6 +11,7 @@ const cli_command *const cli_commands[] = {
     &cli_inspect,
     &cli_trace,
     &cli_explain,
+    &cli_graph,
     &cli_dataset,
     &cli_tokenize,
     &cli_preprocess,

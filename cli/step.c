@@ -37,6 +37,13 @@ static bool from_model(step *s, const char *path, error *e)
     return true;
 }
 
+/* Special ids come from a tokenizer, which is not read here: they only have to exist. */
+static void keep_inside(long *id, long vocab)
+{
+    if (*id >= vocab)
+        *id = vocab - 1;
+}
+
 static bool from_config(step *s, const char *path, char *const *words, int count, error *e)
 {
     config_table tables[TRAIN_TABLES];
@@ -47,6 +54,12 @@ static bool from_config(step *s, const char *path, char *const *words, int count
         if (!config_override(words[i], tables, n, e))
             return false;
     train_choose_parts(&s->c);
+    blip2_config *m = &s->c.model;
+    keep_inside(&m->cls, m->qformer.vocab);
+    keep_inside(&m->sep, m->qformer.vocab);
+    keep_inside(&m->dec, m->qformer.vocab);
+    keep_inside(&m->opt.bos, m->opt.vocab);
+    keep_inside(&m->opt.eos, m->opt.vocab);
     return true;
 }
 
