@@ -28,6 +28,7 @@ objects  = $(patsubst %.c,$(call B,$(1))/%.o,$(call sources,$(2)))
 SUFFIX32 =
 SUFFIX64 = -f64
 REALS    = 32 64
+SCOREBOARD = tools/scoreboard.c $(filter-out tests/main.c tests/test_%,$(wildcard tests/*.c))
 
 all: bin/blip2 bin/blip2-f64 bin/golden bin/golden-f64   ## both builds of the program and of the golden runner
 lib: lib/libblip2.so lib/libblip2-f64.so                 ## the shared libraries alone
@@ -59,12 +60,16 @@ bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDE
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
+bin/scoreboard$$(SUFFIX$(1)): $$(call objects,$(1),$(FOLDERS)) $$(patsubst %.c,$$(call B,$(1))/%.o,$(SCOREBOARD))
+	@mkdir -p bin
+	@echo "  LINK  $$@"
+	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
 # bin/ and lib/ hold one flavour at a time: this file is new when the flavour changes, and all is linked anew.
 $$(call B,$(1))/flavour: FORCE
 	@mkdir -p $$(@D)
 	@[ "`cat build/flavour$(1) 2>/dev/null`" = "$$(call B,$(1))" ] || { echo "$$(call B,$(1))" >build/flavour$(1); touch $$@; }
 	@[ -f $$@ ] || touch $$@
--include $$(patsubst %.o,%.d,$$(call objects,$(1),$(FOLDERS) cli tests tests/golden tests/mutate))
+-include $$(patsubst %.o,%.d,$$(call objects,$(1),$(FOLDERS) cli tests tests/golden tests/mutate tools))
 endef
 $(foreach r,$(REALS),$(eval $(call BUILD,$(r))))
 

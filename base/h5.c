@@ -45,6 +45,7 @@ static void release(h5 *f)
 {
     if (f->file >= 0)
         H5Fclose(f->file);
+    h5_access_end(&f->io);
     if (f->io.fd >= 0)
         close(f->io.fd);
     mem_free(f->seal.spans);

@@ -110,14 +110,20 @@ static const H5FD_class_t driver_class = {
 
 hid_t h5_access(h5_io *io)
 {
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), id = H5FDregister(&driver_class);
-    if (access < 0 || id < 0 || H5Pset_driver(access, id, &io) < 0) {
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    io->driver = H5FDregister(&driver_class);
+    if (access < 0 || io->driver < 0 || H5Pset_driver(access, io->driver, &io) < 0) {
         H5Pclose(access);
         access = -1;
     }
-    if (id >= 0)
-        H5FDunregister(id);            /* the list holds it now */
     return access;
+}
+
+void h5_access_end(h5_io *io)
+{
+    if (io->driver > 0)
+        H5FDunregister(io->driver);
+    io->driver = 0;
 }
 
 /* HDF5 file format 3.0, II.A: the signature, the version, and where each version keeps its end of file. */

@@ -55,6 +55,7 @@ static void release(h5_out *f)
 {
     if (f->h >= 0)
         H5Fclose(f->h);
+    h5_access_end(&f->io);
     H5Pclose(f->untimed);
     if (f->file)
         file_abandon(f->file);

@@ -23,8 +23,11 @@ typedef struct h5_io {
     int fd;                            /* reading */
     file_out *out;                     /* writing; NULL when reading */
     uint64_t end;  /* reading: bytes of HDF5's part; writing: set when HDF5 closes the file */
+    hid_t driver;                      /* 0: none is registered */
 } h5_io;
 hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
+/* After H5Fclose, and not before: HDF5 1.10 gives up its hold on the driver and then calls its close. */
+void h5_access_end(h5_io *io);
 bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end of file that the superblock states */
 
 /* The seal behind HDF5's end of file (h5_seal.c). */
