@@ -3,6 +3,7 @@
  * One tree, two builds: `real` is float in what users run and double where gradients are checked. */
 #ifndef BASE_H
 #define BASE_H
+#include <locale.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -95,6 +96,10 @@ bool config_override(const char *assignment, const config_table *tables, int cou
 char *config_print(const config_table *tables, int count, bool help);
 
 double clock_seconds(void);                        /* monotonic */
+/* Numbers in files have a point in them, whatever locale the host program has set: between the two, this
+ * thread prints and reads as in the locale "C". */
+locale_t numbers_begin(void);
+void numbers_end(locale_t before);
 
 /* ---- files ---------------------------------------------------------------------------------------------
  * Input: regular files only, so that a pipe or a device cannot hang the program. Output: whole or not at all.

@@ -50,11 +50,13 @@ static void put_text(printer *p, const char *s)
 static void put_number(printer *p, double x)
 {
     char text[40];
+    locale_t before = numbers_begin();
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x)
             break;
     }
+    numbers_end(before);
     put(p, "%s", text);
 }
 

@@ -25,7 +25,9 @@ static bool number(const char *text, double *value)
     if (p[0] == '0' && (isdigit((unsigned char)p[1]) || p[1] == 'x' || p[1] == 'X' || p[1] == 'o'))
         return false;
     errno = 0;
+    locale_t before = numbers_begin();
     *value = strtod(text, &end);
+    numbers_end(before);
     return !*end && !errno && isfinite(*value);
 }
 

@@ -5,6 +5,7 @@
 
 void data_print(buffer *b, const char *format, ...)
 {
+    locale_t before = numbers_begin();
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
@@ -22,6 +23,7 @@ void data_print(buffer *b, const char *format, ...)
     }
     va_end(again);
     va_end(args);
+    numbers_end(before);
 }
 
 void data_buffer_free(buffer *b)

@@ -136,7 +136,9 @@ static int weigh(double *w, const char *key, const char *list, int most, error *
     double sum = 0;
     int n = 0;
     for (; next(&list, item); n++) {
+        locale_t before = numbers_begin();
         double x = strtod(item, &end);
+        numbers_end(before);
         if (!*item || *end || !(x >= 0 && x <= 1e6)) {
             error_line(e, "%s: expected weights from 0 to 1000000, found \"%s\"", key, QUOTE(item));
             return 0;

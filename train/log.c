@@ -59,6 +59,7 @@ static void put_number(text_line *l, const char *name, double x)
 bool log_write(file_log *l, const train_line *s, error *e)
 {
     text_line line = { .used = 0 };
+    locale_t before = numbers_begin();
     put(&line, "{\"step\":%ld,\"epoch\":%ld", s->step, s->epoch);
     for (int i = 0; i < s->losses->count; i++)
         put_number(&line, s->losses->name[i], s->losses->value[i]);
@@ -69,5 +70,6 @@ bool log_write(file_log *l, const train_line *s, error *e)
     put_number(&line, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));
     put_number(&line, "rss_mb", (double)mem_peak_bytes() / (1 << 20));
     put(&line, "}\n");
+    numbers_end(before);
     return file_log_add(l, line.text, (long)line.used, e);
 }
