@@ -73,9 +73,11 @@ static int caption_run(int argc, char **argv)
             failed = cli_fail(&e);                         /* the other pictures still get their captions */
             continue;
         }
-        eval_write(&s, features, 1, &prompt, NULL, &o, &text);
-        print_text(argv[i], NULL, &text, common.json, argc > 3);
-        eval_text_free(&text, 1);
+        if (eval_write(&s, features, 1, &prompt, NULL, &o, &text, &e)) {
+            print_text(argv[i], NULL, &text, common.json, argc > 3);
+            eval_text_free(&text, 1);
+        } else
+            failed = cli_fail(&e);
         mem_free(features);
     }
     eval_close(&s);
@@ -104,22 +106,22 @@ static int answer_run(int argc, char **argv)
         return cli_fail(&e);
     real *features = cli_features(&s, argv[2], &e);
     blip2_generate o = rules(&a);
-    for (int i = 3; features && i < argc; i++) {
+    bool ok = features != NULL;
+    for (int i = 3; ok && i < argc; i++) {
         eval_text text;
         const char *question = argv[i];
         char *prompt = blip2_question(&s.model.config, question);
-        if (!prompt)
-            ag_fail("answer", "out of memory");
-        eval_write(&s, features, 1, (const char *const *)&prompt, &question, &o, &text);
-        print_text(argv[2], question, &text, common.json, argc > 4);
-        eval_text_free(&text, 1);
+        ok = prompt ? eval_write(&s, features, 1, (const char *const *)&prompt, &question, &o, &text, &e)
+                    : error_set(&e, "out of memory");
+        if (ok) {
+            print_text(argv[2], question, &text, common.json, argc > 4);
+            eval_text_free(&text, 1);
+        }
         mem_free(prompt);
     }
     eval_close(&s);
-    if (!features)
-        return cli_fail(&e);
     mem_free(features);
-    return 0;
+    return ok ? 0 : cli_fail(&e);
 }
 
 const cli_command cli_caption = {

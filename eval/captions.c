@@ -78,6 +78,7 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
 {
     eval_words v = eval_words_of(&d->records);
     json_t *results = json_array();
+    bool ok = true;
     long objects = 0, exact = 0, number = 0, judged = 0;
     for (long first = 0; first < d->n; first += c->batch) {
         long n = d->n - first < c->batch ? d->n - first : c->batch;
@@ -85,7 +86,9 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
         const char *prompts[EVAL_BATCH];
         for (long i = 0; i < n; i++)
             prompts[i] = s->model.config.prompt;
-        eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts);
+        ok = eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts, e);
+        if (!ok)
+            break;
         for (long i = 0; i < n; i++) {
             const record *r = &d->records.items[first + i];
             int pairs[EVAL_PAIRS];
@@ -105,7 +108,7 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
         json_object_set_new(m, "number", json_real((double)number / (double)judged));
     }
     json_object_set_new(metrics, "captions", m);
-    bool ok = eval_save(c, "captions.json", results, e);
+    ok = ok && eval_save(c, "captions.json", results, e);
     json_decref(results);
     return ok;
 }

@@ -6,7 +6,14 @@
 #pragma GCC visibility push(default)
 
 /* ---- a model file in use: pictures in, words out --------------------------------------------------- */
-typedef struct eval_session { blip2_model model; tokenizer *bert, *llm; tape *t; bool sealed; } eval_session;
+typedef struct eval_session {
+    blip2_model model;
+    tokenizer *bert, *llm;
+    tape *t;
+    bool sealed;
+    token_list line;                   /* used again and again */
+    token_batch lines;
+} eval_session;
 bool eval_open(eval_session *s, const char *path, error *e);
 void eval_close(eval_session *s);
 bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
@@ -18,8 +25,8 @@ typedef struct eval_text { char *text; int *ids; long length; double score; } ev
 /* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture.
  * questions: what the Q-Former reads too where the model is made so (question_in_qformer), NULL for a
  * caption. to (n x o->returns): eval_text_free.                                                            */
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
-                const char *const *questions, const blip2_generate *o, eval_text *to);
+bool eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
+                const char *const *questions, const blip2_generate *o, eval_text *to, error *e);
 void eval_text_free(eval_text *texts, long n);
 
 /* ---- pictures and texts compared by the heads of stage 1 ----------------------------------------------

@@ -37,29 +37,46 @@ static json_t *recalls(const real *i2t, const real *t2i, long n, const long *id)
                      "t2i_r5", eval_recall(t2i, n, n, id, id, 5));
 }
 
-static bool run(eval_session *s, const eval_config *c, const eval_data *d, const char *const *texts,
-                const long *id, json_t *metrics, error *e)
+typedef struct ranking {
+    eval_session *s;
+    const eval_data *d;
+    blip2_text text;
+    const long *id;
+    long k;
+    json_t *metrics;
+} ranking;
+
+static void rank(void *context)
 {
-    token_batch batch = { 0 };
-    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
-    if (!tokenizer_batch(s->bert, d->n, texts, &words, &batch, e))
-        return false;
-    ag_mark mark = ag_here(s->t);
-    long k = c->k_test < d->n ? c->k_test : d->n;
-    blip2_text text = { d->n, batch.T, batch.ids, batch.mask };
-    eval_retrieval r = eval_retrieve(&s->model, s->t, d->features, d->n, d->N, text, k);
-    real *turned = ag_alloc_real(s->t, d->n * d->n);       /* itc by text */
+    const ranking *x = context;
+    const eval_data *d = x->d;
+    tape *t = x->s->t;
+    eval_retrieval r = eval_retrieve(&x->s->model, t, d->features, d->n, d->N, x->text, x->k);
+    real *turned = ag_alloc_real(t, d->n * d->n);          /* itc by text */
     for (long i = 0; i < d->n; i++)
         for (long j = 0; j < d->n; j++)
             turned[j * d->n + i] = r.itc[i * d->n + j];
+    const long *id = x->id;
     json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test",
-                          (json_int_t)k,
+                          (json_int_t)x->k,
                           "itc", recalls(r.itc, turned, d->n, id), "itm", recalls(r.i2t, r.t2i, d->n, id),
                           "chance", "i2t_r1", eval_chance(d->n, id, 1), "i2t_r5", eval_chance(d->n, id, 5));
-    json_object_set_new(metrics, "retrieval", m);
+    json_object_set_new(x->metrics, "retrieval", m);
+}
+
+static bool run(eval_session *s, const eval_config *c, const eval_data *d, const char *const *texts,
+                const long *id, json_t *metrics, error *e)
+{
+    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
+    token_batch *batch = &s->lines;
+    if (!tokenizer_batch(s->bert, d->n, texts, &words, batch, e))
+        return false;
+    ag_mark mark = ag_here(s->t);
+    ranking x = { s, d, { d->n, batch->T, batch->ids, batch->mask }, id, c->k_test < d->n ? c->k_test : d->n,
+                  metrics };
+    bool ok = ag_try(s->t, rank, &x, e);
     ag_rewind(s->t, mark);
-    token_batch_free(&batch);
-    return true;
+    return ok;
 }
 
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)

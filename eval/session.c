@@ -49,6 +49,8 @@ void eval_close(eval_session *s)
 {
     tokenizer_free(s->bert);
     tokenizer_free(s->llm);
+    mem_free(s->line.ids);
+    token_batch_free(&s->lines);
     ag_tape_free(s->t);
     blip2_close(&s->model);
     *s = (eval_session){ 0 };
@@ -80,33 +82,44 @@ long eval_tokens(const blip2_config *c)
     return side * side + 1;
 }
 
-bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e)
+typedef struct looking { eval_session *s; const char *const *paths; long n; real *to; error *e; bool ok; } looking;
+
+/* Pictures read side by side; then the tower. */
+static void look(void *context)
 {
-    long S = s->model.config.vision.image_size;
-    long each = eval_tokens(&s->model.config) * s->model.config.vision.width;
+    looking *l = context;
+    tape *t = l->s->t;
+    long S = l->s->model.config.vision.image_size;
+    tensor *x = ag_new(t, DIMS(l->n, 3, S, S));            /* (n,3,S,S) */
     bool failed = false;
-    ag_mark mark = ag_here(s->t);
-    tensor *x = ag_new(s->t, DIMS(n, 3, S, S));            /* (n,3,S,S) */
     #pragma omp parallel for schedule(dynamic)
-    for (long i = 0; i < n; i++) {
+    for (long i = 0; i < l->n; i++) {
         picture p = { 0 };
         error mine;
-        if (!picture_read(&p, paths[i], &mine) || !picture_pixels(&p, S, x->data + i * 3 * S * S, &mine)) {
+        if (!picture_read(&p, l->paths[i], &mine) || !picture_pixels(&p, S, x->data + i * 3 * S * S, &mine)) {
             #pragma omp critical
             {
                 if (!failed)
-                    *e = mine;
+                    *l->e = mine;
                 failed = true;
             }
         }
         picture_free(&p);
     }
-    if (!failed) {
-        tensor *y = blip2_vision_features(&s->model, s->t, x);                     /* (n,N,E) */
-        memcpy(to, y->data, (size_t)(n * each) * sizeof *to);
+    l->ok = !failed;
+    if (l->ok) {
+        tensor *y = blip2_vision_features(&l->s->model, t, x);                     /* (n,N,E) */
+        memcpy(l->to, y->data, (size_t)y->size * sizeof *l->to);
     }
+}
+
+bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e)
+{
+    ag_mark mark = ag_here(s->t);
+    looking l = { s, paths, n, to, e, false };
+    bool ok = ag_try(s->t, look, &l, e);
     ag_rewind(s->t, mark);
-    return !failed;
+    return ok && l.ok;
 }
 
 /* The prompts as the language model takes them: `</s>` and the tokens, padded on the left to the longest, or
@@ -114,15 +127,16 @@ bool eval_features(eval_session *s, const char *const *paths, long n, real *to, 
 static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts)
 {
     const blip2_llm llm = blip2_llm_of(&s->model.config);
-    token_list *lists = ag_alloc(s->t, n * (long)sizeof *lists);
+    struct { const int *ids; long n; } *lists = ag_alloc(s->t, n * (long)sizeof *lists);
     long T = 1;
     error e;
     for (long i = 0; i < n; i++) {
         const char *text = prompts && prompts[i] ? prompts[i] : "";
-        lists[i] = (token_list){ 0 };
         if (!tokenizer_encode(s->llm, text, (long)strlen(text),
-                              &(tokenizer_options){ .bare = true, .literal = true }, &lists[i], &e))
+                              &(tokenizer_options){ .bare = true, .literal = true }, &s->line, &e))
             ag_fail("generate", "%s", e.text);
+        lists[i].ids = ag_ids(s->t, s->line.ids, s->line.n);
+        lists[i].n = s->line.n;
         T = lists[i].n + 1 > T ? lists[i].n + 1 : T;
     }
     int *ids = ag_alloc(s->t, n * T * (long)sizeof *ids);
@@ -135,7 +149,6 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
                                  : llm.encodes ? llm.eos : llm.start);
             mask[i*T + k] = word || k == mark;
         }
-        mem_free(lists[i].ids);
     }
     return (blip2_text){ n, T, ids, mask };
 }
@@ -159,39 +172,65 @@ static char *words_of(const eval_session *s, const blip2_sequence *q)
 /* What the Q-Former reads beside the queries; T 0 where it reads nothing. */
 static blip2_text questions_of(eval_session *s, long n, const char *const *questions)
 {
-    token_batch batch = { 0 };
+    token_batch *batch = &s->lines;
     const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
     error e;
     if (!questions || !s->model.config.question_in_qformer || !s->bert)
         return (blip2_text){ 0 };
-    if (!tokenizer_batch(s->bert, n, questions, &words, &batch, &e))
+    if (!tokenizer_batch(s->bert, n, questions, &words, batch, &e))
         ag_fail("generate", "%s", e.text);
-    unsigned char *mask = ag_alloc(s->t, n * batch.T);
-    memcpy(mask, batch.mask, (size_t)(n * batch.T));
-    blip2_text text = { n, batch.T, ag_ids(s->t, batch.ids, n * batch.T), mask };
-    token_batch_free(&batch);
-    return text;
+    unsigned char *mask = ag_alloc(s->t, n * batch->T);
+    memcpy(mask, batch->mask, (size_t)(n * batch->T));
+    return (blip2_text){ n, batch->T, ag_ids(s->t, batch->ids, n * batch->T), mask };
 }
 
-void eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
-                const char *const *questions, const blip2_generate *o, eval_text *to)
+typedef struct writing {
+    eval_session *s;
+    const real *features;
+    long n;
+    const char *const *prompts, *const *questions;
+    const blip2_generate *o;
+    eval_text *to;
+} writing;
+
+static int returns(const blip2_generate *o)
+{
+    return o->returns > 1 ? o->returns : 1;
+}
+
+static void write_texts(void *context)
+{
+    const writing *w = context;
+    eval_session *s = w->s;
+    const blip2_config *c = &s->model.config;
+    long n = w->n * returns(w->o);
+    tensor *x = w->features ? ag_copy_in(s->t, DIMS(w->n, eval_tokens(c), c->vision.width), w->features) : NULL;
+    blip2_text prompt = prompts_of(s, w->n, w->prompts);
+    blip2_sequence *out = ag_alloc(s->t, n * (long)sizeof *out);
+    blip2_text question = w->features ? questions_of(s, w->n, w->questions) : (blip2_text){ 0 };
+    blip2_llm_generate(&s->model, s->t, x, question, prompt, w->o, out);
+    for (long i = 0; i < n; i++) {
+        w->to[i].text = words_of(s, &out[i]);
+        w->to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *w->to[i].ids);
+        if (!w->to[i].ids)
+            ag_fail("generate", "out of memory");
+        memcpy(w->to[i].ids, out[i].ids, (size_t)out[i].length * sizeof *w->to[i].ids);
+        w->to[i].length = out[i].length;
+        w->to[i].score = out[i].score;
+    }
+}
+
+bool eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
+                const char *const *questions, const blip2_generate *o, eval_text *to, error *e)
 {
     ag_mark mark = ag_here(s->t);
-    const blip2_config *c = &s->model.config;
-    tensor *x = features ? ag_copy_in(s->t, DIMS(n, eval_tokens(c), c->vision.width), features) : NULL;
-    blip2_text prompt = prompts_of(s, n, prompts);
-    int each = o->returns > 1 ? o->returns : 1;
-    blip2_sequence *out = ag_alloc(s->t, n * each * (long)sizeof *out);
-    blip2_text question = features ? questions_of(s, n, questions) : (blip2_text){ 0 };
-    blip2_llm_generate(&s->model, s->t, x, question, prompt, o, out);
-    for (long i = 0; i < n * each; i++) {
-        to[i] = (eval_text){ .text = words_of(s, &out[i]), .length = out[i].length, .score = out[i].score };
-        to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *to[i].ids);
-        if (!to[i].ids)
-            ag_fail("generate", "out of memory");
-        memcpy(to[i].ids, out[i].ids, (size_t)out[i].length * sizeof *to[i].ids);
-    }
+    writing w = { s, features, n, prompts, questions, o, to };
+    memset(to, 0, (size_t)(n * returns(o)) * sizeof *to);
+    bool ok = ag_try(s->t, write_texts, &w, e);
+    if (!ok)
+        eval_text_free(to, n * returns(o));
     ag_rewind(s->t, mark);
+    return ok;
 }
 
 void eval_text_free(eval_text *texts, long n)

@@ -47,15 +47,17 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
         if (rows)
             memcpy(rows + i * each, features + list[i].picture * each, (size_t)each * sizeof *rows);
     }
-    if (ok) {
+    if (!ok)
+        error_set(e, "out of memory for %ld questions", n);
+    else {
         blip2_generate o = c->generate;
         o.max_length = c->answer_length;
-        eval_write(s, rows, n, prompts, questions, &o, to);
+        ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
     }
     for (long i = 0; i < n; i++)
         mem_free((char *)prompts[i]);
     mem_free(rows);
-    return ok || error_set(e, "out of memory for %ld questions", n);
+    return ok;
 }
 
 static json_t *result_of(const eval_data *d, const asked *a, long number, const char *answer)

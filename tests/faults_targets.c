@@ -28,10 +28,10 @@ void fault_prepare(void *context, fault_report *r)
     (void)context, (void)r;
     world_make();
     world_train_all(TRAIN_STAGE2);
-    train_config c = fault_run(IN_FOLDER("begun"), 2, 1);
-    world_train(&c);
     keep_lines(IN_FOLDER("world/train.jsonl"), 8);
     keep_lines(IN_FOLDER("world/test.jsonl"), 2);
+    train_config c = fault_run(IN_FOLDER("begun"), 2, 1);
+    world_train(&c);
 }
 
 /* From here on nothing is made to fail: the work is done, what it gave is looked at. */
@@ -75,40 +75,26 @@ static bool load(uint64_t *digest, error *e)
     return true;
 }
 
-typedef struct caption_job { eval_session s; real *features; eval_text text; } caption_job;
-
-static void write_caption(void *context)
-{
-    caption_job *j = context;
-    const char *prompt = j->s.model.config.prompt;
-    eval_write(&j->s, j->features, 1, &prompt, NULL,
-               &(blip2_generate){ .beams = 2, .max_length = 6, .min_length = 1, .returns = 1,
-                                  .length_penalty = 1, .repetition_penalty = 1 }, &j->text);
-}
-
-static void see(void *context)
-{
-    caption_job *j = context;
-    const char *path = IN_FOLDER("world/test/000069.png");
-    error e;
-    if (!eval_features(&j->s, &path, 1, j->features, &e))
-        ag_fail("features", "%s", e.text);
-    write_caption(j);
-}
-
 static bool caption(uint64_t *digest, error *e)
 {
-    caption_job j = { 0 };
-    if (!eval_open(&j.s, IN_FOLDER("stage2/model.h5"), e))
+    const blip2_generate o = { .beams = 2, .max_length = 6, .min_length = 1, .returns = 1, .length_penalty = 1,
+                               .repetition_penalty = 1 };
+    const char *path = IN_FOLDER("world/test/000069.png");
+    eval_session s;
+    eval_text text = { 0 };
+    if (!eval_open(&s, IN_FOLDER("stage2/model.h5"), e))
         return false;
-    const blip2_config *c = &j.s.model.config;
-    j.features = mem_new((size_t)(eval_tokens(c) * c->vision.width) * sizeof(real));
-    bool ok = j.features ? ag_try(j.s.t, see, &j, e) : error_set(e, "memory is out for the features");
-    for (const char *p = j.text.text; ok && p && *p; p++)
+    const blip2_config *c = &s.model.config;
+    const char *prompt = c->prompt;
+    real *features = mem_new((size_t)(eval_tokens(c) * c->vision.width) * sizeof(real));
+    bool ok = features ? eval_features(&s, &path, 1, features, e) : error_set(e, "memory is out for the features");
+    ok = ok && eval_write(&s, features, 1, &prompt, NULL, &o, &text, e);
+    for (const char *p = text.text; ok && *p; p++)
         *digest = *digest * 31 + (unsigned char)*p;
-    eval_text_free(&j.text, ok);
-    mem_free(j.features);
-    eval_close(&j.s);
+    if (ok)
+        eval_text_free(&text, 1);
+    mem_free(features);
+    eval_close(&s);
     return ok;
 }
 
