@@ -81,6 +81,14 @@ golden: bin/golden bin/golden-f64    ## compare with reference values: make gold
 	@bin/golden-f64 $(DIR)
 	@bin/golden $(DIR)
 
+fuzz-files: bin/blip2 bin/judge      ## bad files of every kind against the program: FLIPS=50 SEED=1
+	@sh tests/fuzz.sh
+
+bin/judge: tests/fuzz/judge.c | $(STAMP)
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@$(CC) -std=gnu11 -O2 $(WARN) $< -o $@ $(shell pkg-config --cflags --libs jansson)
+
 demo: all                            ## train a small BLIP-2 from nothing and show what it learned (about 5 minutes)
 	@sh tools/demo.sh
 
@@ -115,5 +123,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test golden demo demo-compare bench gradcheck mutate clean help FORCE
+.PHONY: all lib test golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
 .SECONDARY:
