@@ -16,6 +16,7 @@ typedef struct blip2_vit_config {
     /* hidden: width of the MLP; depth: blocks that are run */
     long image_size, patch, width, depth, heads, hidden;
     double init_std, position_std;  /* start of matrices; of positions (0: 2-D sinusoids x 0.3) */
+    double eps;                     /* of the norms; 0: the family's, CLIP 1e-5, EVA 1e-6 */
 } blip2_vit_config;
 typedef struct blip2_qformer_config {
     long width, layers, heads, hidden, queries, vocab, positions, memory_width;  /* memory_width: E */
@@ -28,6 +29,8 @@ typedef struct blip2_opt_config {
     long vocab, width, layers, heads, hidden, positions;   /* positions: without the offset of 2 */
     double dropout, init_std;
     long bos, eos, pad;                                    /* 2, id of the newline token (LAVIS), 1 */
+    long embed;                                            /* width of the token table; 0: width (opt-350m: 512) */
+    bool post_norm;                                        /* norms behind the residuals, none at the end (opt-350m) */
 } blip2_opt_config;
 typedef enum { BLIP2_GELU_ERF, BLIP2_GELU_TANH } blip2_gelu;
 typedef struct blip2_t5_config {
@@ -166,7 +169,8 @@ typedef struct blip2_opt_layer {
 } blip2_opt_layer;
 typedef struct blip2_opt {
     blip2_opt_config config;
-    nn_embedding tokens, positions; nn_layer_norm norm;
+    nn_embedding tokens, positions; nn_layer_norm norm;    /* norm: without post_norm */
+    nn_linear project_in, project_out;                     /* (L,embed), (embed,L), where they differ */
     blip2_opt_layer *layers;
 } blip2_opt;
 void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c);

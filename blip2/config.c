@@ -17,6 +17,7 @@ static const config_key keys[] = {
     INT("vit.depth", vision.depth, 0, 256, "blocks that are run"),
     INT("vit.heads", vision.heads, 0, 256, "attention heads"),
     INT("vit.hidden", vision.hidden, 0, 262144, "width of the MLP"),
+    REALN("vit.eps", vision.eps, 0, 1, "of its norms; 0: its family's (CLIP 1e-5, EVA 1e-6)"),
     REALN("vit.init_std", vision.init_std, 0, 10, "start of matrices, from scratch"),
     REALN("vit.position_std", vision.position_std, 0, 10, "start of positions; 0: 2-D sinusoids x 0.3"),
     INT("qformer.num_query_token", qformer.queries, 0, 4096, "learned queries; 0: no Q-Former"),
@@ -50,6 +51,8 @@ static const config_key keys[] = {
     INT("opt.heads", opt.heads, 0, 256, "attention heads"),
     INT("opt.hidden", opt.hidden, 0, 262144, "width of the feed-forwards"),
     INT("opt.positions", opt.positions, 0, 1048576, "longest sequence, visual prompt included"),
+    INT("opt.embed", opt.embed, 0, 65536, "width of the table of tokens; 0: opt.width"),
+    BOOL("opt.post_norm", opt.post_norm, "norms behind the residuals and none at the end, as in opt-350m"),
     REALN("opt.dropout", opt.dropout, 0, 0.99, "while training"),
     REALN("opt.init_std", opt.init_std, 0, 10, "start of matrices and embeddings, from scratch"),
     INT("opt.bos", opt.bos, 0, 4194303, "token in front of every text"),
@@ -144,6 +147,9 @@ static void check_llm(const char *f, const blip2_config *c, error *e)
                    llm.encodes ? "start" : "bos", llm.name, llm.name, llm.name, llm.vocab);
     if (c->llm == BLIP2_LLM_OPT)
         divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);
+    if (c->llm == BLIP2_LLM_OPT && c->qformer.queries && c->opt.embed && c->opt.embed != c->opt.width)
+        error_line(e, "%s: opt.embed: an OPT whose table of tokens is narrower (%ld) than its layers (%ld), as "
+                   "opt-350m, cannot take visual prompts; take another one", f, c->opt.embed, c->opt.width);
     if (c->llm == BLIP2_LLM_T5) {
         if (c->t5.buckets < 4)
             error_line(e, "%s: t5.buckets: expected at least 4, found %ld", f, c->t5.buckets);

@@ -1,8 +1,10 @@
-/* opt.c - OPT (Zhang et al. 2022), a decoder-only language model, pre-norm, of any size.
+/* opt.c - OPT (Zhang et al. 2022), a decoder-only language model of any size.
  *
  *     x = embeddings + positions[2 + n],       n: how many real tokens stand before this one in its row
  *     x = x + dropout(out(attention(LN1 x)));  x = x + dropout(W2 relu(W1 LN2 x))        for each layer
  *     hidden = LN(x);  logits = hidden words'                      the head's matrix is the table of tokens
+ * opt-350m alone is built otherwise: its norms stand behind the residuals, x = LN1(x + ...), with none at the end
+ * (post_norm), and its table of tokens is narrower, so that a matrix leads in and one out (embed).
  * A token looks at the real tokens up to itself. Padding may stand left or right; it takes position 1, nobody
  * sees it, and its own rows mean nothing. transformers modeling_opt.py.                                    */
 #include "blip2/internal.h"
@@ -28,10 +30,16 @@ void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c)
     nn_scope inside = nn_sub(s, "model.decoder");
     nn_init start = NN_INIT_NORMAL(c->init_std);
     *m = (blip2_opt){ .config = *c, .layers = ag_alloc(s.store->names, c->layers * (long)sizeof *m->layers) };
-    nn_embedding_init(&m->tokens, nn_sub(inside, "embed_tokens"), c->vocab, c->width, start);
+    long E = c->embed ? c->embed : c->width;
+    nn_embedding_init(&m->tokens, nn_sub(inside, "embed_tokens"), c->vocab, E, start);
     nn_embedding_init(&m->positions, nn_sub(inside, "embed_positions"), c->positions + OFFSET, c->width,
                       start);
-    nn_layer_norm_init(&m->norm, nn_sub(inside, "final_layer_norm"), c->width, 1e-5);
+    if (E != c->width) {
+        nn_linear_init_plain(&m->project_in, nn_sub(inside, "project_in"), c->width, E, start);
+        nn_linear_init_plain(&m->project_out, nn_sub(inside, "project_out"), E, c->width, start);
+    }
+    if (!c->post_norm)
+        nn_layer_norm_init(&m->norm, nn_sub(inside, "final_layer_norm"), c->width, 1e-5);
     for (long i = 0; i < c->layers; i++)
         layer_init(&m->layers[i], nn_sub(inside, "layers.%ld", i), c, i);
     nn_alias(nn_sub(s, "lm_head"), "weight", m->tokens.weight);
@@ -39,7 +47,8 @@ void blip2_opt_init(blip2_opt *m, nn_scope s, const blip2_opt_config *c)
 
 tensor *blip2_opt_embed(const blip2_opt *m, tape *t, const int *ids, long B, long T)
 {
-    return nn_embedding_forward(&m->tokens, t, ids, DIMS(B, T));           /* (B,T,L) */
+    tensor *x = nn_embedding_forward(&m->tokens, t, ids, DIMS(B, T));      /* (B,T,embed) */
+    return m->project_in.weight ? nn_linear_forward(&m->project_in, t, x) : x;     /* (B,T,L) */
 }
 
 /* Which rows of the table of positions the last T of `past + T` columns take: cumsum(mask) * mask - 1 + 2. */
@@ -72,19 +81,24 @@ static const ag_mask *padding_mask(tape *t, const unsigned char *mask, long B, l
     return may;
 }
 
-static tensor *layer_forward(const blip2_opt_layer *l, tape *t, tensor *x, const ag_mask *mask,
-                             ag_cache *cache, double p)
+static tensor *layer_forward(const blip2_opt *m, const blip2_opt_layer *l, tape *t, tensor *x,
+                             const ag_mask *mask, ag_cache *cache)
 {
-    tensor *h = nn_layer_norm_forward(&l->norm1, t, x);                    /* (B,T,L) */
+    double p = m->config.dropout;
+    bool post = m->config.post_norm;
+    tensor *h = post ? x : nn_layer_norm_forward(&l->norm1, t, x);         /* (B,T,L) */
     nn_kv kv = nn_attention_memory(&l->self, t, h);
     h = nn_attention_forward(&l->self, t, h, kv, (ag_attn){ .mask = mask, .causal = true, .cache = cache });
     h = ag_dropout(t, h, (ag_drop){ p, l->site + DROP_ATTENTION });
     x = ag_add(t, x, h);
-    h = nn_layer_norm_forward(&l->norm2, t, x);
+    if (post)
+        x = nn_layer_norm_forward(&l->norm1, t, x);
+    h = post ? x : nn_layer_norm_forward(&l->norm2, t, x);
     h = nn_linear_act(&l->fc1, t, h, AG_RELU);                             /* (B,T,hidden) */
     h = nn_linear_forward(&l->fc2, t, h);                                  /* (B,T,L) */
     h = ag_dropout(t, h, (ag_drop){ p, l->site + DROP_FEED_FORWARD });
-    return ag_add(t, x, h);
+    x = ag_add(t, x, h);
+    return post ? nn_layer_norm_forward(&l->norm2, t, x) : x;
 }
 
 tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask,
@@ -99,11 +113,13 @@ tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const
     tensor *positions = nn_embedding_forward(&m->positions, t, at, DIMS(B, T));        /* (B,T,L) */
     tensor *x = ag_add(t, embeddings, positions);
     for (long i = 0; i < m->config.layers; i++) {
-        x = layer_forward(&m->layers[i], t, x, may, cache ? &cache[i] : NULL, m->config.dropout);
+        x = layer_forward(m, &m->layers[i], t, x, may, cache ? &cache[i] : NULL);
         if (!x->needs_grad)                                /* what is frozen needs one layer's memory */
             x = ag_rewind_keep(t, before, x);
     }
-    return nn_layer_norm_forward(&m->norm, t, x);
+    if (m->norm.weight)
+        x = nn_layer_norm_forward(&m->norm, t, x);
+    return m->project_out.weight ? nn_linear_forward(&m->project_out, t, x) : x;       /* (B,T,L or embed) */
 }
 
 tensor *blip2_opt_logits(const blip2_opt *m, tape *t, tensor *hidden)

@@ -65,11 +65,11 @@ static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bo
 /* Logits (rows,V) at the last of the positions of `embeddings`, which are put behind what the caches hold. */
 static tensor *last_logits(writer *w, tape *t, tensor *embeddings, const unsigned char *mask)
 {
-    long rows = embeddings->dim[0], T = embeddings->dim[1], L = embeddings->dim[2];
+    long rows = embeddings->dim[0], T = embeddings->dim[1];
     tensor *hidden = blip2_opt_forward(&w->m->opt, t, embeddings, mask, w->cache);     /* (rows,T,L) */
     writer_advance(w, T);
     tensor *last = ag_slice(t, hidden, 1, T - 1, 1);                       /* (rows,1,L) */
-    return blip2_opt_logits(&w->m->opt, t, ag_reshape(t, last, DIMS(rows, L)));
+    return blip2_opt_logits(&w->m->opt, t, ag_reshape(t, last, DIMS(rows, last->dim[2])));
 }
 
 static void begin(writer *w, tape *t)
