@@ -259,6 +259,8 @@ bool blip2_save(const blip2_model *m, const char *path, const char *source, cons
                 int count, error *e);
 /* into an open file */
 bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
+/* the same without the parameters */
+bool blip2_write_head(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
 bool blip2_read_config(h5 *f, blip2_config *c, error *e);
 /* parameters under prefix; "": all, and nothing else */
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);

@@ -18,7 +18,7 @@ static void write_parts(h5_out *f, const blip2_part *parts, int count)
     }
 }
 
-bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count)
+bool blip2_write_head(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count)
 {
     blip2_config copy = m->config;
     config_table table = blip2_config_table("", &copy);
@@ -29,9 +29,16 @@ bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip
     h5_write_number(f, "format_version", VERSION);
     h5_write_text(f, "config", config);
     h5_write_text(f, "source", source);
-    nn_save(m->store, f, "contrastive");
     write_parts(f, parts, count);
     mem_free(config);
+    return true;
+}
+
+bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count)
+{
+    if (!blip2_write_head(m, f, source, parts, count))
+        return false;
+    nn_save(m->store, f, "contrastive");
     return true;
 }
 

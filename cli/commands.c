@@ -8,6 +8,7 @@ const cli_command *const cli_commands[] = {
     &cli_train,
     &cli_evaluate,
     &cli_score,
+    &cli_convert,
     &cli_inspect,
     &cli_trace,
     &cli_explain,

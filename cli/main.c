@@ -50,7 +50,7 @@ static int version(void)
 
 static int unknown(const char *word)
 {
-    static const char *const later[] = { "convert", "export", "embed", "search", "attention",
+    static const char *const later[] = { "export", "embed", "search", "attention",
         "ablate", "report", "doctor" };
     const char *names[64];
     int n = 0;

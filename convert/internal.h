@@ -1,6 +1,7 @@
 /* internal.h - what the readers of convert/ share. */
 #ifndef CONVERT_INTERNAL_H
 #define CONVERT_INTERNAL_H
+#include "blip2/blip2.h"
 #include "convert/weights.h"
 
 enum { WEIGHTS_FILES = 1024 };
@@ -11,6 +12,7 @@ struct weights {
 };
 
 /* ---- weights.c ------------------------------------------------------------------------------------- */
+bool weights_read_file(weights *w, int file, error *e);                    /* by its first bytes */
 int weights_add_file(weights *w, const char *path, error *e);              /* opened: its number; -1 */
 /* name is copied, size and strides are set (strides NULL: contiguous) after the shape was checked against
  * overflow; where the data lie must have been checked. */
@@ -51,4 +53,24 @@ const pickle_value *pickle_get(const pickle *p, const pickle_value *dict,
 bool pickle_is_text(const pickle_value *v, const char *text);
 /* What names of code stand for; nothing else is let in. A storage's number is its weights_type. */
 enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, PICKLE_PARAMETER };
+
+/* ---- hf_config.c: bare: a language model alone ----------------------------------------------------- */
+bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e);
+
+/* ---- what is converted ----------------------------------------------------------------------------- */
+typedef enum { SOURCE_HF, SOURCE_LLM, SOURCE_LAVIS, SOURCE_TOWER, SOURCE_WORDS } source_kind;
+typedef struct source {
+    source_kind kind;                  /* SOURCE_LLM: a bare OPT or T5; SOURCE_WORDS: a tokenizer alone */
+    const char *path;
+    char *folder;                      /* itself, or that of the file */
+    weights *w;                        /* NULL: SOURCE_WORDS */
+    bool *used;                        /* of w's entries */
+    blip2_config config; bool has_config;
+} source;
+enum { SOURCES = 8 };
+
+/* ---- lavis_config.c: sizes from the shapes of a LAVIS checkpoint and of a tower; like: a config.json's, or
+ * NULL */
+bool convert_lavis_config(const source *checkpoint, const source *tower, const blip2_config *like,
+                          blip2_config *c, error *e);
 #endif

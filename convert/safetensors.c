@@ -1,7 +1,8 @@
 /* safetensors.c - Hugging Face's format: 8 bytes of length, little endian, a JSON header of that length
  *     {"NAME": {"dtype": "F32", "shape": [2,3], "data_offsets": [BEGIN,END]}, ..., "__metadata__": {...}}
- * and the data, in which the tensors must lie without gaps or overlaps. Shards: model.safetensors.index.json
- * with {"weight_map": {"NAME": "FILE"}}. https://github.com/huggingface/safetensors, its README. */
+ * and the data, in which the tensors must lie without gaps or overlaps. Shards: an index.json with
+ * {"weight_map": {"NAME": "FILE"}}, of torch archives too. https://github.com/huggingface/safetensors, its
+ * README. */
 #include "convert/internal.h"
 #include "data/json.h"
 #include <errno.h>
@@ -166,7 +167,7 @@ static bool open_shard(weights *w, const char *index, const char *name, error *e
         known |= !strcmp(w->files[i].path, path);
     if (ok && !known) {
         int file = weights_add_file(w, path, e);
-        ok = file >= 0 && safetensors_read(w, file, e);
+        ok = file >= 0 && weights_read_file(w, file, e);
     }
     mem_free(path);
     return ok;

@@ -98,7 +98,7 @@ static bool ends(const char *s, const char *with)
     return n >= m && !strcmp(s + n - m, with);
 }
 
-static bool read_by_content(weights *w, int file, error *e)
+bool weights_read_file(weights *w, int file, error *e)
 {
     static const unsigned char legacy[] = { 0x80, 2,    0x8a, 0x0a, 0x6c, 0xfc, 0x9c,
                                             0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19 };
@@ -133,7 +133,7 @@ weights *weights_open(const char *path, error *e)
         ok = safetensors_read_index(w, path, e);
     else {
         int file = weights_add_file(w, path, e);
-        ok = file >= 0 && read_by_content(w, file, e);
+        ok = file >= 0 && weights_read_file(w, file, e);
     }
     if (ok && sort_entries(w, e))
         return w;

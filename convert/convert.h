@@ -1,0 +1,17 @@
+/* convert.h - published checkpoints into one model file and back. */
+#ifndef CONVERT_CONVERT_H
+#define CONVERT_CONVERT_H
+#include "blip2/blip2.h"
+#pragma GCC visibility push(default)
+
+typedef struct convert_watch {         /* functions may be NULL */
+    void *context;
+    void (*note)(void *context, const char *text);
+    void (*progress)(void *context, long done, long of);       /* parameters */
+} convert_watch;
+/* sources (n): a Hugging Face folder (config.json, weights as safetensors, shards or .bin, tokenizer files);
+ * or a LAVIS .pth and, if what it lacks is wanted, the vision tower's .pth and the language model's folder.
+ * All that is missing, misshapen or unexpected is reported together, before anything is written. */
+bool convert_run(const char *const *sources, int n, const char *out, const convert_watch *watch, error *e);
+#pragma GCC visibility pop
+#endif

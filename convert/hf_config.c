@@ -1,0 +1,200 @@
+/* hf_config.c - config.json of a Hugging Face folder into our configuration. Files are sparse: what is
+ * missing has the default of its class (transformers: configuration_blip_2.py, configuration_opt.py,
+ * configuration_t5.py). */
+#include "convert/internal.h"
+#include "data/json.h"
+#include <string.h>
+
+typedef struct reader { const char *path; error *e; } reader;      /* problems are collected in e */
+
+static long whole(const reader *r, const json_t *o, const char *key, long otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v))
+        return otherwise;
+    if (!json_is_integer(v))
+        error_line(r->e, "%s: %s: expected a whole number", QUOTE(r->path), key);
+    return json_is_integer(v) ? (long)json_integer_value(v) : otherwise;
+}
+
+static double number(const reader *r, const json_t *o, const char *key, double otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v))
+        return otherwise;
+    if (!json_is_number(v))
+        error_line(r->e, "%s: %s: expected a number", QUOTE(r->path), key);
+    return json_is_number(v) ? json_number_value(v) : otherwise;
+}
+
+static bool flag(const json_t *o, const char *key, bool otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_boolean(v) ? json_is_true(v) : otherwise;
+}
+
+/* Anything but `expected` is something that is not built. */
+static void must_be(const reader *r, const json_t *o, const char *key, const char *expected)
+{
+    const json_t *v = json_object_get(o, key);
+    const char *text = json_string_value(v);
+    if (v && !json_is_null(v) && (!text || strcmp(text, expected)))
+        error_line(r->e, "%s: %s: expected \"%s\", found \"%s\"", QUOTE(r->path), key, expected,
+                   QUOTE(text ? text : "(no text)"));
+}
+
+static void read_opt(const reader *r, const json_t *o, blip2_config *c)
+{
+    blip2_opt_config *t = &c->opt;
+    c->llm = BLIP2_LLM_OPT;
+    must_be(r, o, "activation_function", "relu");
+    t->vocab = whole(r, o, "vocab_size", 50272);
+    t->width = whole(r, o, "hidden_size", 768);
+    t->layers = whole(r, o, "num_hidden_layers", 12);
+    t->heads = whole(r, o, "num_attention_heads", 12);
+    t->hidden = whole(r, o, "ffn_dim", 3072);
+    t->positions = whole(r, o, "max_position_embeddings", 2048);
+    t->dropout = number(r, o, "dropout", 0.1);
+    t->bos = whole(r, o, "bos_token_id", 2);
+    t->eos = whole(r, o, "eos_token_id", 2);
+    t->pad = whole(r, o, "pad_token_id", 1);
+    t->post_norm = !flag(o, "do_layer_norm_before", true);
+    long embed = whole(r, o, "word_embed_proj_dim", t->width);
+    t->embed = embed == t->width ? 0 : embed;
+    if (flag(o, "_remove_final_layer_norm", false) && !t->post_norm)
+        error_line(r->e, "%s: _remove_final_layer_norm: not built in this version", QUOTE(r->path));
+    if (!flag(o, "enable_bias", true) || !flag(o, "layer_norm_elementwise_affine", true))
+        error_line(r->e, "%s: an OPT without biases (Galactica): not built in this version", QUOTE(r->path));
+}
+
+/* dense_act_fn, where it is given, beats what feed_forward_proj says: BLIP-2's FlanT5 uses exact GELU. */
+static void read_t5(const reader *r, const json_t *o, blip2_config *c)
+{
+    blip2_t5_config *t = &c->t5;
+    const char *act = json_string_value(json_object_get(o, "dense_act_fn"));
+    const char *form = json_string_value(json_object_get(o, "feed_forward_proj"));
+    c->llm = BLIP2_LLM_T5;
+    if (!form || strncmp(form, "gated-", 6))
+        error_line(
+            r->e,
+            "%s: feed_forward_proj: expected \"gated-gelu\", found \"%s\"; the first T5 is not built in "
+            "this version",
+            QUOTE(r->path), QUOTE(form ? form : "relu"));
+    if (!act)
+        act = "gelu_new";
+    if (strcmp(act, "gelu") && strcmp(act, "gelu_new"))
+        error_line(r->e, "%s: dense_act_fn: expected \"gelu\" or \"gelu_new\", found \"%s\"", QUOTE(r->path),
+                   QUOTE(act));
+    t->gelu = strcmp(act, "gelu") ? BLIP2_GELU_TANH : BLIP2_GELU_ERF;
+    t->vocab = whole(r, o, "vocab_size", 32128);
+    t->width = whole(r, o, "d_model", 512);
+    t->layers = whole(r, o, "num_layers", 6);
+    t->decoder_layers = whole(r, o, "num_decoder_layers", t->layers);
+    t->heads = whole(r, o, "num_heads", 8);
+    t->head_width = whole(r, o, "d_kv", 64);
+    t->hidden = whole(r, o, "d_ff", 2048);
+    t->buckets = whole(r, o, "relative_attention_num_buckets", 32);
+    t->max_distance = whole(r, o, "relative_attention_max_distance", 128);
+    t->dropout = number(r, o, "dropout_rate", 0.1);
+    t->eps = number(r, o, "layer_norm_epsilon", 1e-6);
+    t->start = whole(r, o, "decoder_start_token_id", 0);
+    t->eos = whole(r, o, "eos_token_id", 1);
+    t->pad = whole(r, o, "pad_token_id", 0);
+    t->tied = flag(o, "scale_decoder_outputs", flag(o, "tie_word_embeddings", true));
+}
+
+static void read_llm(const reader *r, const json_t *o, blip2_config *c)
+{
+    const char *type = json_string_value(json_object_get(o, "model_type"));
+    if (type && !strcmp(type, "opt"))
+        read_opt(r, o, c);
+    else if (type && !strcmp(type, "t5"))
+        read_t5(r, o, c);
+    else
+        error_line(r->e, "%s: text_config.model_type: expected opt or t5, found %s", QUOTE(r->path),
+                   QUOTE(type ? type : "none"));
+}
+
+static void read_vision(const reader *r, const json_t *o, blip2_config *c)
+{
+    blip2_vit_config *v = &c->vision;
+    must_be(r, o, "hidden_act", "gelu");
+    v->kind = BLIP2_VIT_EVA;
+    v->width = whole(r, o, "hidden_size", 1408);
+    v->depth = whole(r, o, "num_hidden_layers", 39);
+    v->heads = whole(r, o, "num_attention_heads", 16);
+    v->hidden = whole(r, o, "intermediate_size", 6144);
+    v->patch = whole(r, o, "patch_size", 14);
+    v->image_size = whole(r, o, "image_size", 224);
+    v->eps = number(r, o, "layer_norm_eps", 1e-6);
+    c->ln_vision_eps = v->eps;                             /* Hugging Face has one for all */
+    if (v->eps == 1e-6)
+        v->eps = 0;
+    if (!flag(o, "qkv_bias", true))
+        error_line(r->e, "%s: vision_config.qkv_bias: false is not built in this version", QUOTE(r->path));
+}
+
+static void read_qformer(const reader *r, const json_t *o, blip2_config *c)
+{
+    blip2_qformer_config *q = &c->qformer;
+    must_be(r, o, "hidden_act", "gelu");
+    q->width = whole(r, o, "hidden_size", 768);
+    q->layers = whole(r, o, "num_hidden_layers", 12);
+    q->heads = whole(r, o, "num_attention_heads", 12);
+    q->hidden = whole(r, o, "intermediate_size", 3072);
+    q->cross_attention_freq = whole(r, o, "cross_attention_frequency", 2);
+    q->vocab = whole(r, o, "vocab_size", 30522);
+    q->positions = whole(r, o, "max_position_embeddings", 512);
+    q->eps = number(r, o, "layer_norm_eps", 1e-12);
+    q->dropout = number(r, o, "hidden_dropout_prob", 0.1);
+    q->memory_width = c->vision.width;
+    q->text = flag(o, "use_qformer_text_input", flag(o, "qformer_text_input", false));
+    q->head = false;
+}
+
+static bool is_class(const json_t *o, const char *name)
+{
+    const json_t *v = json_array_get(json_object_get(o, "architectures"), 0);
+    return json_is_string(v) && !strcmp(json_string_value(v), name);
+}
+
+/* BLIP-2: with a language model, or for retrieval with the heads of stage 1. */
+static void read_blip2(const reader *r, const json_t *o, blip2_config *c)
+{
+    read_vision(r, json_object_get(o, "vision_config"), c);
+    c->qformer.queries = whole(r, o, "num_query_tokens", 32);
+    read_qformer(r, json_object_get(o, "qformer_config"), c);
+    c->embed = whole(r, o, "image_text_hidden_size", 256);
+    c->stage1 = is_class(o, "Blip2ForImageTextRetrieval");
+    if (c->stage1)
+        c->qformer.text = true;
+    else
+        read_llm(r, json_object_get(o, "text_config"), c);
+}
+
+bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)
+{
+    reader r = { path, e };
+    json_t *o = data_json_file(path, e);
+    const char *type = json_string_value(json_object_get(o, "model_type"));
+    if (!o)
+        return false;
+    e->lines = 0;
+    *bare = type && (!strcmp(type, "opt") || !strcmp(type, "t5"));
+    *c = blip2_config_default();
+    c->llm = BLIP2_LLM_NONE;
+    c->prompt[0] = 0;
+    if (*bare) {
+        c->vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
+        c->qformer.queries = 0;
+        c->stage1 = false;
+        read_llm(&r, o, c);
+    } else if (type && !strcmp(type, "blip-2"))
+        read_blip2(&r, o, c);
+    else
+        error_line(e, "%s: model_type: expected blip-2, opt or t5, found %s", QUOTE(path),
+                   QUOTE(type ? type : "none"));
+    json_decref(o);
+    return error_close(e, ERROR_RUN, "%s: %d entries cannot be taken over", QUOTE(path), e->lines)
+        && blip2_config_check(path, c, e);
+}

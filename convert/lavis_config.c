@@ -1,0 +1,112 @@
+/* lavis_config.c - the architecture of a LAVIS checkpoint, which does not say it: sizes are read off the
+ * shapes. Heads have no shape: they are taken from a config.json beside the checkpoint, else from the
+ * published models' width of a head (64, in ViT-g 88). */
+#include "convert/internal.h"
+#include <stdio.h>
+#include <string.h>
+
+static const weights_entry *find(const source *s, const char *prefix, const char *name)
+{
+    char whole[2 * NN_NAME];
+    snprintf(whole, sizeof whole, "%s%s", prefix, name);
+    return s ? weights_find(s->w, whole) : NULL;
+}
+
+static long dim(const weights_entry *x, int axis) { return x && axis < x->ndim ? x->dim[axis] : 0; }
+
+/* How many of "PREFIX0SUFFIX", "PREFIX1SUFFIX", ... there are. */
+static long layers(const source *s, const char *prefix, const char *suffix)
+{
+    char name[NN_NAME];
+    long n = 0;
+    while (snprintf(name, sizeof name, "%s%ld%s", prefix, n, suffix) && weights_find(s->w, name))
+        n++;
+    return n;
+}
+
+static long heads_of(long width, long like)
+{
+    return like ? like : width == 1408 ? 16 : width / 64;
+}
+
+static long root(long n)
+{
+    long r = 0;
+    while (r * r < n)
+        r++;
+    return r;
+}
+
+/* A tower's own file has one block more than is run (second-to-last features), unless `like` knows better. */
+static bool read_tower(const source *s, const char *prefix, const blip2_config *like, blip2_vit_config *v,
+                       error *e)
+{
+    char blocks[64];
+    bool clip = find(s, prefix, "class_embedding") != NULL;
+    const weights_entry *positions = find(s, prefix, clip ? "positional_embedding" : "pos_embed");
+    const weights_entry *patch = find(s, prefix, clip ? "conv1.weight" : "patch_embed.proj.weight");
+    const blip2_vit_config *known = like && like->vision.kind != BLIP2_VIT_NONE ? &like->vision : NULL;
+    snprintf(blocks, sizeof blocks, "%s%s", prefix, clip ? "transformer.resblocks." : "blocks.");
+    const weights_entry *fc = find(s, blocks, clip ? "0.mlp.c_fc.weight" : "0.mlp.fc1.weight");
+    if (!positions || !patch || !fc)
+        return error_set(
+            e, "%s: no vision tower of LAVIS's names in it (pos_embed, patch_embed.proj.weight, blocks.0...)",
+            QUOTE(s->path));
+    long all = layers(s, blocks, clip ? ".mlp.c_fc.weight" : ".mlp.fc1.weight");
+    *v = (blip2_vit_config){ .kind = clip ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA,
+                             .width = dim(patch, 0),
+                             .patch = dim(patch, 2),
+                             .hidden = dim(fc, 0),
+                             .init_std = 0.02,
+                             .position_std = 0.02 };
+    v->depth = known && known->depth <= all ? known->depth : *prefix || all < 2 ? all : all - 1;
+    v->heads = heads_of(v->width, known ? known->heads : 0);
+    v->image_size = root(dim(positions, positions->ndim - 2) - 1) * v->patch;
+    return true;
+}
+
+static void read_qformer(const source *s, const blip2_config *like, blip2_config *c)
+{
+    static const char layer[] = "Qformer.bert.encoder.layer.";
+    blip2_qformer_config *q = &c->qformer;
+    const weights_entry *tokens = find(s, "", "query_tokens");
+    const weights_entry *words = find(s, "", "Qformer.bert.embeddings.word_embeddings.weight");
+    q->queries = dim(tokens, 1);
+    q->width = dim(tokens, 2);
+    q->layers = layers(s, layer, ".attention.self.query.weight");
+    q->heads = heads_of(q->width, like && like->qformer.queries ? like->qformer.heads : 0);
+    q->hidden = dim(find(s, layer, "0.intermediate_query.dense.weight"), 0);
+    q->memory_width = dim(find(s, layer, "0.crossattention.self.key.weight"), 1);
+    for (q->cross_attention_freq = 1; q->cross_attention_freq < q->layers; q->cross_attention_freq++) {
+        char name[64];
+        snprintf(name, sizeof name, "%ld.crossattention.self.key.weight", q->cross_attention_freq);
+        if (find(s, layer, name))
+            break;
+    }
+    q->text = words && find(s, layer, "0.intermediate.dense.weight");
+    q->vocab = words ? dim(words, 0) : q->vocab;
+    q->positions = words ? dim(find(s, "", "Qformer.bert.embeddings.position_embeddings.weight"), 0)
+                         : q->positions;
+    q->head = q->text && find(s, "", "Qformer.cls.predictions.bias");
+    c->stage1 = q->text && find(s, "", "vision_proj.weight") && find(s, "", "itm_head.weight");
+    c->embed = c->stage1 ? dim(find(s, "", "vision_proj.weight"), 0) : c->embed;
+}
+
+bool convert_lavis_config(const source *checkpoint, const source *tower, const blip2_config *like,
+                          blip2_config *c, error *e)
+{
+    bool inside = find(checkpoint, "visual_encoder.", "cls_token")
+                  || find(checkpoint, "visual_encoder.", "class_embedding");
+    *c = blip2_config_default();
+    c->vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
+    c->llm = BLIP2_LLM_NONE;
+    snprintf(c->prompt, sizeof c->prompt, "a photo of");
+    if (!find(checkpoint, "", "query_tokens") || find(checkpoint, "", "query_tokens")->ndim != 3)
+        return error_set(e, "%s: query_tokens: missing, or not of shape (1,queries,width)",
+                         QUOTE(checkpoint->path));
+    read_qformer(checkpoint, like, c);
+    if (inside ? !read_tower(checkpoint, "visual_encoder.", like, &c->vision, e)
+               : tower && !read_tower(tower, "", like, &c->vision, e))
+        return false;
+    return blip2_config_check(checkpoint->path, c, e);
+}
