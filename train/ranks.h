@@ -19,6 +19,7 @@ typedef bool (*ranks_body)(const ag_ranks *r, void *context, error *e);
  * halt: NULL, or what ends body early; a change of it here is seen through ranks_halt in all of them.     */
 bool ranks_processes(int n, ranks_body body, void *context, long bytes, const volatile int *halt, error *e);
 int ranks_halt(const ag_ranks *r);                 /* what *halt is in the process that watches */
+void ranks_outside(const ag_ranks *r, bool on);    /* on: waits for a terminal or a disk, does not stand still */
 
 /* The same by threads of this process, which share `context`. One that hangs cannot be ended. */
 bool ranks_threads(int n, ranks_body body, void *context, error *e);

@@ -38,7 +38,7 @@ static _Noreturn void be_rank(int rank, int threads, pid_t parent, ranks_block *
 {
     ag_ranks r;
     ranks_link link;
-    error e;
+    error e = { 0 };
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(ERROR_RUN);
@@ -52,6 +52,12 @@ static _Noreturn void be_rank(int rank, int threads, pid_t parent, ranks_block *
 int ranks_halt(const ag_ranks *r)
 {
     return r && r->link ? ((const ranks_link *)r->link)->block->halt : 0;
+}
+
+void ranks_outside(const ag_ranks *r, bool on)
+{
+    if (r && r->link)
+        ((const ranks_link *)r->link)->block->waiting[r->rank] = on ? 2 : 0;
 }
 
 /* ---- watching ------------------------------------------------------------------------------------------ */
@@ -105,7 +111,7 @@ static void look(watch *w)
 {
     int waiting = 0;
     for (int k = 0; k < w->n; k++)
-        waiting += w->block->waiting[k] != 0;
+        waiting += w->block->waiting[k] == 1;
     for (int k = 0; k < w->n; k++) {
         child *c = &w->child[k];
         unsigned long used = c->used;
@@ -114,9 +120,11 @@ static void look(watch *w)
                      && (state == 'T' || (waiting && !w->block->waiting[k]));
         c->used = used;
         c->silent = still ? c->silent + 1 : 0;
-        if (c->silent == SILENT)
-            fail(w, "rank %d of %d stands still: it has done nothing for %d seconds%s", k,
-                 SILENT * LOOK_MS / 1000, state == 'T' ? " (it is stopped)" : "");
+        if (c->silent != SILENT)
+            continue;
+        fail(w, "rank %d of %d stands still: it has done nothing for %d seconds%s", k,
+             SILENT * LOOK_MS / 1000, state == 'T' ? " (it is stopped)" : "");
+        kill(c->pid, SIGKILL);
     }
 }
 

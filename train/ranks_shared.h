@@ -10,7 +10,7 @@ typedef struct ranks_block {           /* zeroed memory, followed by the windows
     _Atomic uint32_t turn, arrived;    /* of the barrier: how often it has opened; who has come since */
     _Atomic uint32_t failed;           /* once set, no exchange succeeds any more */
     _Atomic uint32_t told;             /* 1: someone is writing the error, 2: it is there */
-    _Atomic uint32_t waiting[RANKS_MOST];          /* 1: this rank waits for the others */
+    _Atomic uint32_t waiting[RANKS_MOST];          /* 1: this rank waits for the others; 2: for someone else */
     _Atomic int halt;
     error first;
     int world;

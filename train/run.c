@@ -14,8 +14,11 @@ static void tell(const run *r, void (*to)(void *, const char *), const char *for
 {
     char text[ERROR_TEXT];
     vsnprintf(text, sizeof text, format, args);
-    if (to)
-        to(r->watch->context, text);
+    if (!to)
+        return;
+    ranks_outside(r->ranks, true);
+    to(r->watch->context, text);
+    ranks_outside(r->ranks, false);
 }
 
 void run_say(const run *r, const char *format, ...)
@@ -132,13 +135,23 @@ static bool name_samples(run *r, error *e)
     return false;
 }
 
+/* Rank 0 writes for all. */
+static bool save(const run *r, bool (*what)(const run *, error *), error *e)
+{
+    if (!leads(r))
+        return true;
+    ranks_outside(r->ranks, true);
+    bool ok = what(r, e);
+    ranks_outside(r->ranks, false);
+    return ok;
+}
+
 /* A step that failed can be met again by --resume; the other ranks stay until rank 0 has written. */
 static bool give_up(run *r, error *e)
 {
     error ignored;
     long nothing = 0;
-    if (leads(r))
-        save_checkpoint(r, &ignored);
+    save(r, save_checkpoint, &ignored);
     ranks_largest(r->ranks, &nothing, &ignored);
     return name_samples(r, e);
 }
@@ -155,7 +168,7 @@ static bool asked_to_stop(const run *r, const volatile int *stop, bool *halt, er
 
 static bool checkpoint(const run *r, error *e)
 {
-    return ranks_same(r->ranks, r->store, e) && (!leads(r) || save_checkpoint(r, e));
+    return ranks_same(r->ranks, r->store, e) && save(r, save_checkpoint, e);
 }
 
 /* The step's line in the log and on the screen. */
@@ -165,8 +178,10 @@ static bool tell_step(run *r, file_log *log, train_line *line, error *e)
     line->shown = done % r->c->log_freq == 0 || done == 1 || done == r->steps;
     if (!log_write(log, line, e))
         return false;
+    ranks_outside(r->ranks, true);
     if (r->watch && r->watch->step)
         r->watch->step(r->watch->context, line);
+    ranks_outside(r->ranks, false);
     if (done == 1)
         say_start(r, line->losses);
     return true;
@@ -237,8 +252,8 @@ static bool work(run *r, const train_options *o, error *e)
     bool stopped = r->stepper.step < r->steps;
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    return ranks_same(r->ranks, r->store, e)
-           && (!leads(r) || ((!stopped || save_checkpoint(r, e)) && save_model(r, e)));
+    return ranks_same(r->ranks, r->store, e) && (!stopped || save(r, save_checkpoint, e))
+           && save(r, save_model, e);
 }
 
 static bool run_one(const ag_ranks *ranks, const train_config *given, const train_options *o,
