@@ -79,11 +79,18 @@ typedef struct config_key {
     const char *help;
 } config_key;
 typedef struct config_table {
-    const char *section;
+    const char *section;               /* ends in ".*": sections that the file names itself */
     const config_key *keys;
     int count;
-    void *to;
+    void *to;                          /* a struct with the fields; of named sections, a config_named */
 } config_table;
+enum { CONFIG_NAMED_MOST = 8, CONFIG_NAMED_SIZE = 64 };
+typedef struct config_named {
+    int count;                         /* sections that were met, in their order */
+    char name[CONFIG_NAMED_MOST][CONFIG_NAMED_SIZE];       /* letters, digits, _ and - */
+    void *items;                       /* CONFIG_NAMED_MOST structs, set to their defaults */
+    size_t size;                       /* of one */
+} config_named;
 
 void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME]);   /* "run.init_lr" */
 /* fields not named keep their values */

@@ -41,31 +41,80 @@ void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME
     snprintf(to, CONFIG_NAME, "%s%s%s", t->section, *t->section ? "." : "", k->name);
 }
 
+static bool is_named(const config_table *t)
+{
+    size_t n = strlen(t->section);
+    return n > 2 && !strcmp(t->section + n - 2, ".*");
+}
+
+/* The key's name in the section of its own name that `path` speaks of, if the table is of such sections;
+ * else as config_name has it. */
+static void name_in(const config_table *t, const config_key *k, const char *path, char to[PATH])
+{
+    size_t n = strlen(t->section) - 1, name;               /* with the dot */
+    config_name(t, k, to);
+    if (!is_named(t) || strncmp(path, t->section, n))
+        return;
+    name = strspn(path + n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    if (name && name < CONFIG_NAMED_SIZE && (!path[n + name] || path[n + name] == '.'))
+        snprintf(to, PATH, "%.*s.%s", (int)(n + name), path, k->name);
+}
+
+/* The struct of the section that `path` speaks of, a new one at its first mention; NULL: there is no more
+ * room. */
+static char *struct_of(const config_table *t, const char *path)
+{
+    if (!is_named(t))
+        return t->to;
+    config_named *own = t->to;
+    const char *name = path + strlen(t->section) - 1;
+    int n = (int)strcspn(name, "."), i = 0;
+    while (i < own->count && ((int)strlen(own->name[i]) != n || strncmp(own->name[i], name, (size_t)n)))
+        i++;
+    if (i == CONFIG_NAMED_MOST)
+        return NULL;
+    if (i == own->count)
+        snprintf(own->name[own->count++], CONFIG_NAMED_SIZE, "%.*s", n, name);
+    return (char *)own->items + (size_t)i * own->size;
+}
+
+/* named: sections that the file names itself count too. */
+static bool is_section(const config_table *tables, int count, const char *path, bool named)
+{
+    char name[PATH];
+    size_t n = strlen(path);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < tables[i].count && (named || !is_named(&tables[i])); k++) {
+            name_in(&tables[i], &tables[i].keys[k], path, name);
+            if (!strncmp(name, path, n) && name[n] == '.')
+                return true;
+        }
+    return false;
+}
+
+/* Is the name that `path` gives to a section already that of one with known keys? */
+static bool is_taken(const config_table *tables, int count, const config_table *t, const char *path)
+{
+    char section[PATH];
+    size_t n = strlen(t->section) - 1;
+    snprintf(section, PATH, "%.*s", (int)(n + strcspn(path + n, ".")), path);
+    return is_section(tables, count, section, false);
+}
+
+/* *target NULL: the key is known, but its section is one too many. */
 static const config_key *find(const config_table *tables, int count, const char *path, void **target)
 {
     char name[PATH];
     for (int i = 0; i < count; i++)
         for (int k = 0; k < tables[i].count; k++) {
-            config_name(&tables[i], &tables[i].keys[k], name);
-            if (!strcmp(name, path)) {
-                *target = (char *)tables[i].to + tables[i].keys[k].offset;
+            name_in(&tables[i], &tables[i].keys[k], path, name);
+            if (!strcmp(name, path) && !(is_named(&tables[i]) && is_taken(tables, count, &tables[i], path))) {
+                char *to = struct_of(&tables[i], path);
+                *target = to ? to + tables[i].keys[k].offset : NULL;
                 return &tables[i].keys[k];
             }
         }
     return NULL;
-}
-
-static bool is_section(const config_table *tables, int count, const char *path)
-{
-    char name[PATH];
-    size_t n = strlen(path);
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < tables[i].count; k++) {
-            config_name(&tables[i], &tables[i].keys[k], name);
-            if (!strncmp(name, path, n) && name[n] == '.')
-                return true;
-        }
-    return false;
 }
 
 /* The known key or section of the same depth that a mistyped one is most like. */
@@ -79,14 +128,14 @@ static const char *suggest(const config_table *tables, int count, const char *pa
         dots += *p == '.';
     for (int i = 0; names && list && i < count; i++)
         for (int k = 0; k < tables[i].count && n < MOST; k++) {
-            config_name(&tables[i], &tables[i].keys[k], names[n]);
+            name_in(&tables[i], &tables[i].keys[k], path, names[n]);
             char *end = names[n];
             for (int d = 0; end && d <= dots; d++)
                 end = strchr(end + (d > 0), '.');
             if (end)
                 *end = 0;
             list[n] = names[n];
-            n++;
+            n += strcmp(names[n], path) != 0;              /* a section of its own name is like itself */
         }
     const char *like = n ? nearest(path, list, n) : NULL;
     if (like)
@@ -207,7 +256,10 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     yaml_mark_t at = event->start_mark;
     bool scalar = event->type == YAML_SCALAR_EVENT;
     const char *text = scalar ? (char *)event->data.scalar.value : "";
-    if (!k && is_section(r->tables, r->count, path)) {
+    if (k && !target) {
+        problem(r, key_at, "%s: at most %d such sections are possible", path, CONFIG_NAMED_MOST);
+        skip(w, event);
+    } else if (!k && is_section(r->tables, r->count, path, event->type == YAML_MAPPING_START_EVENT)) {
         if (event->type == YAML_MAPPING_START_EVENT)
             read_section(w, path);
         else if (!scalar || *text) {
@@ -345,6 +397,8 @@ bool config_override(const char *assignment, const config_table *tables, int cou
         return error_usage(e, "%s: unknown key%s%s%s", QUOTE(path), suggestion ? ", did you mean " : "",
                            suggestion ? suggestion : "", suggestion ? "?" : "");
     }
+    if (!target)
+        return error_usage(e, "%s: at most %d such sections are possible", path, CONFIG_NAMED_MOST);
     const char *text = equals + 1;
     if (k->type != CONFIG_LIST)
         return config_take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);

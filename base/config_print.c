@@ -84,31 +84,45 @@ static void put_value(printer *p, const config_key *k, const void *v)
     }
 }
 
-/* Keys in the order of the tables; a section's header is written where its path first differs from the one
- * before. */
+/* One key on its line; a section's header is written where its path first differs from the one before. */
+static void put_key(printer *p, const config_key *key, const char *name, char before[CONFIG_NAME],
+                    const void *value, bool help)
+{
+    int depth = 0;
+    const char *part = name;
+    for (const char *dot; (dot = strchr(part, '.')); part = dot + 1, depth++) {
+        size_t n = (size_t)(dot - name) + 1;
+        if (strncmp(name, before, n))
+            put(p, "%*s%.*s:\n", 2 * depth, "", (int)(dot - part), part);
+    }
+    put(p, "%*s%s: ", 2 * depth, "", part);
+    put_value(p, key, value);
+    if (help && key->help)
+        put(p, "   # %s%s%s", key->help, key->choices ? "; one of " : "", key->choices ? key->choices : "");
+    put(p, "\n");
+    strcpy(before, name);
+}
+
+/* Keys in the order of the tables, sections of the file's own names in the order that they were met. */
 char *config_print(const config_table *tables, int count, bool help)
 {
     printer p = { 0 };
     char name[CONFIG_NAME], before[CONFIG_NAME] = "";
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < tables[i].count; k++) {
-            const config_key *key = &tables[i].keys[k];
-            config_name(&tables[i], key, name);
-            int depth = 0;
-            char *part = name;
-            for (char *dot; (dot = strchr(part, '.')); part = dot + 1, depth++) {
-                size_t n = (size_t)(dot - name) + 1;
-                if (strncmp(name, before, n))
-                    put(&p, "%*s%.*s:\n", 2 * depth, "", (int)(dot - part), part);
+    for (int i = 0; i < count; i++) {
+        const config_table *t = &tables[i];
+        size_t n = strlen(t->section);
+        const config_named *own = n > 2 && !strcmp(t->section + n - 2, ".*") ? t->to : NULL;
+        for (int section = 0; section < (own ? own->count : 1); section++)
+            for (int k = 0; k < t->count; k++) {
+                const config_key *key = &t->keys[k];
+                const char *to = own ? (char *)own->items + (size_t)section * own->size : t->to;
+                config_name(t, key, name);
+                if (own)
+                    snprintf(name, CONFIG_NAME, "%.*s%s.%s", (int)n - 1, t->section, own->name[section],
+                             key->name);
+                put_key(&p, key, name, before, to + key->offset, help);
             }
-            put(&p, "%*s%s: ", 2 * depth, "", part);
-            put_value(&p, key, (const char *)tables[i].to + key->offset);
-            if (help && key->help)
-                put(&p, "   # %s%s%s", key->help, key->choices ? "; one of " : "",
-                    key->choices ? key->choices : "");
-            put(&p, "\n");
-            strcpy(before, name);
-        }
+    }
     if (p.failed) {
         mem_free(p.text);
         return NULL;

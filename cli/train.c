@@ -5,15 +5,21 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static volatile int stopped;                       /* the number of the signal that asks to stop */
 
-static void on_signal(int number) { stopped = number; }
+/* The first signal ends the run after the step or the save in hand; a second one ends the process at once. */
+static void on_signal(int number)
+{
+    if (stopped)
+        _exit(128 + number);
+    stopped = number;
+}
 
-/* The first signal ends the run after the step in hand; the second one ends the process. */
 static void watch_signals(void)
 {
-    struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -25,12 +31,15 @@ static void print_result(const train_config *c, const train_result *r, const cli
         char *path = mem_text("%s/model.h5", c->output_dir);
         printf("{\"model\":");
         cli_json_text(path ? path : "model.h5");
-        printf(",\"steps\":%ld,\"stopped\":%s,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n", r->steps,
-               r->stopped ? "true" : "false", r->seconds, mib);
+        printf(",\"steps\":%ld,\"stopped\":%s,\"bad_samples\":%ld,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n",
+               r->steps, r->stopped ? "true" : "false", r->bad_samples, r->seconds, mib);
         mem_free(path);
-    } else if (!common->quiet)
+    } else if (!common->quiet) {
+        if (r->bad_samples)
+            printf("%ld broken pictures left out\n", r->bad_samples);
         printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB%s\n", c->output_dir, r->steps, r->seconds,
                mib, r->stopped ? "; stopped, --resume goes on" : "");
+    }
 }
 
 static bool configure(int argc, char **argv, train_config *c, const cli_common *common, bool print, error *e)
@@ -56,7 +65,7 @@ static int run(int argc, char **argv)
     cli_common common = { .seed = -1 };
     train_options how = { .stop = &stopped };
     cli_option options[] = {
-        { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from output_dir/checkpoint.h5" },
+        { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from the newest whole checkpoint in output_dir" },
         { "ranks", "N", CLI_INT, &how.ranks, 1, RANKS_MOST,
           "processes that share each step, each with batch_size_train samples; the threads are divided" },
         { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration and parameters, train nothing" },

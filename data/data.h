@@ -31,6 +31,25 @@ void picture_normalise(const uint8_t *rgb, long size, real *pixels);     /* (siz
 /* The same but for the last bit of a float: LAVIS divides a byte by 255, Hugging Face multiplies it. */
 void picture_normalise_as(picture_reference as, const uint8_t *rgb, long size, real *pixels);
 
+/* ---- a view of a picture, drawn at random: what training shows of it -----------------------------------
+ * In LAVIS's order: a crop, resized; a mirror image; RandAugment. What is drawn is a function of the key alone.
+ * The crop has least to most of the picture's area and a width of 3/4 to 4/3 of its height. */
+typedef struct picture_view {
+    double least, most;                /* 0, 0: no crop, the whole picture is resized */
+    double flip;                       /* probability; captions with "left" and "right" become wrong by it */
+    int operations;                    /* of RandAugment, each done with probability 1/2; LAVIS: 2 */
+    double magnitude;                  /* of 10; LAVIS: 5, at which brightness and sharpness stay as they are */
+} picture_view;
+typedef enum { AUGMENT_IDENTITY, AUGMENT_CONTRAST, AUGMENT_EQUALIZE, AUGMENT_BRIGHTNESS, AUGMENT_SHARPNESS,
+               AUGMENT_SHEAR_X, AUGMENT_SHEAR_Y, AUGMENT_TRANSLATE_X, AUGMENT_TRANSLATE_Y, AUGMENT_ROTATE,
+               AUGMENT_OPERATIONS } augment_operation;
+typedef struct crop { long left, top, width, height; } crop;
+crop picture_crop(long width, long height, double least, double most, uint64_t key);
+/* argument: of brightness and sharpness a factor, of shears a slope, of translations pixels, of the rotation
+ * degrees, counter-clockwise; none of the others. What comes in from outside is grey. */
+bool picture_augment(picture *p, augment_operation operation, double argument, error *e);
+bool picture_look(picture *to, const picture *from, long size, const picture_view *v, uint64_t key, error *e);
+
 /* ---- the synthetic world -------------------------------------------------------------------------------
  * Coloured shapes in the cells of a square, with captions, questions and answers. Pairs of colour and shape
  * that are held out appear in the split test_unseen alone: nowhere else in a picture, a caption, a question or

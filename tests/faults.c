@@ -258,7 +258,7 @@ train_config fault_run(const char *folder, long steps, long save_freq)
 {
     train_config c = world_config(TRAIN_STAGE1);
     c.pretrained.count = 0;
-    c.max_samples = 16;
+    c.data.max_samples = 16;
     c.max_iters = steps;
     c.save_freq = save_freq;
     world_text(c.bert_tokenizer, IN_FOLDER("bert"));
@@ -274,7 +274,7 @@ train_config fault_wide(const char *folder, long steps)
     c.model.vision.hidden = c.model.qformer.hidden = 192;
     c.model.qformer.queries = 8;
     c.model.vision.heads = c.model.qformer.heads = 3;
-    c.max_samples = 0;
+    c.data.max_samples = 0;
     c.accumulate = 2;
     return c;
 }

@@ -318,6 +318,70 @@ START_TEST(memory_that_runs_out_anywhere_is_an_error)
 }
 END_TEST
 
+/* ---- sections that the file names itself --------------------------------------------------------------- */
+typedef struct part { long size; double share; } part;
+typedef struct many { long all; part only, part[CONFIG_NAMED_MOST]; config_named named; } many;
+
+static int many_tables(many *m, config_table to[3])
+{
+    static const config_key top[] = { { "all", CONFIG_INT, offsetof(many, all), 0, 0, NULL, "of all" } };
+    static const config_key keys_of_part[] = {
+        { "size", CONFIG_INT, offsetof(part, size), 0, 0, NULL, "a size" },
+        { "way.share", CONFIG_REAL, offsetof(part, share), 0, 1, NULL, "a share" } };
+    m->named.items = m->part;
+    m->named.size = sizeof *m->part;
+    to[0] = (config_table){ "parts", top, 1, m };
+    to[1] = (config_table){ "parts", keys_of_part, 2, &m->only };
+    to[2] = (config_table){ "parts.*", keys_of_part, 2, &m->named };
+    return 3;
+}
+
+static bool read_many(many *m, const char *text)
+{
+    config_table t[3];
+    int n = many_tables(m, t);
+    return config_read_text("c.yaml", text, strlen(text), t, n, &e);
+}
+
+START_TEST(sections_may_have_names_of_their_own)
+{
+    many m = { 0 }, again = { 0 };
+    config_table t[3];
+    ck_assert_msg(read_many(&m, "parts: {all: 3, b-2: {size: 5, way: {share: 0.5}}, size: 9, a: {size: 7}}"), "%s",
+                  e.text);
+    ck_assert(m.all == 3 && m.only.size == 9 && m.named.count == 2);
+    ck_assert_str_eq(m.named.name[0], "b-2");
+    ck_assert(m.part[0].size == 5 && m.part[0].share == 0.5 && m.part[1].size == 7);
+    int n = many_tables(&m, t);
+    ck_assert(config_override("parts.a.way.share=0.25", t, n, &e) && m.part[1].share == 0.25);
+    char *text = config_print(t, n, true);
+    ck_assert_msg(text && read_many(&again, text), "%s", e.text);      /* reads back the same */
+    mem_free(text);
+    m.named.items = again.named.items;
+    ck_assert(!memcmp(m.part, again.part, sizeof m.part) && again.named.count == 2 && again.only.size == 9);
+}
+END_TEST
+
+START_TEST(mistakes_in_and_about_named_sections_are_told)
+{
+    static const struct { const char *text, *says; } all[] = {
+        { "parts: {a: {siz: 5}}", "c.yaml:1:13: parts.a.siz: unknown key, did you mean parts.a.size?" },
+        { "parts: {al: 5}", "c.yaml:1:9: parts.al: unknown key, did you mean parts.all?" },
+        { "parts: {way: {size: 5}}", "parts.way.size: unknown key" },          /* a section with known keys */
+        { "parts: {a b: {size: 5}}", "parts.a b: unknown key" },
+        { "parts: {a: {size: 1, size: 2}}", "this key stands here twice" },
+        { "parts: {a: {size: 1}, b: {size: 1}, c: {size: 1}, d: {size: 1}, e: {size: 1}, f: {size: 1}, "
+          "g: {size: 1}, h: {size: 1}, i: {size: 1}}", "parts.i.size: at most 8 such sections" },
+    };
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        many m = { 0 };
+        ck_assert(!read_many(&m, all[k].text));
+        ck_assert_msg(strstr(e.text, all[k].says) != NULL, "expected \"%s\", found \"%s\"", all[k].says, e.text);
+        ck_assert_int_eq(e.kind, ERROR_USAGE);
+    }
+}
+END_TEST
+
 Suite *suite_config(void)
 {
     Suite *suite = suite_create("config");
@@ -340,6 +404,8 @@ Suite *suite_config(void)
     tcase_add_test(c, help_explains_every_key);
     tcase_add_test(c, a_file_that_cannot_be_read_is_a_usage_error);
     tcase_add_test(c, memory_that_runs_out_anywhere_is_an_error);
+    tcase_add_test(c, sections_may_have_names_of_their_own);
+    tcase_add_test(c, mistakes_in_and_about_named_sections_are_told);
     suite_add_tcase(suite, c);
     return suite;
 }

@@ -193,15 +193,22 @@ static void make_families(void)
         family[i] = 100 - i / 4;
 }
 
+static bool one_set(sampler *s, uint64_t seed, long n, const long *families)
+{
+    return sampler_new(s, seed, 1, 1, &(sampler_data){ n, 1, families }, &e);
+}
+
+static long at(sampler *s, long epoch, long i) { return sampler_at(s, epoch * s->per_epoch + i).sample; }
+
 START_TEST(an_epoch_shows_every_sample_once)
 {
     sampler s;
     make_families();
-    ck_assert(sampler_new(&s, 9, SAMPLES, _i ? family : NULL, &e));
+    ck_assert(one_set(&s, 9, SAMPLES, _i ? family : NULL));
     for (long epoch = 0; epoch < 3; epoch++) {
         bool seen[SAMPLES] = { 0 };
         for (long i = 0; i < SAMPLES; i++) {
-            long x = sampler_at(&s, epoch, i);
+            long x = at(&s, epoch, i);
             ck_assert(x >= 0 && x < SAMPLES && !seen[x]);
             seen[x] = true;
         }
@@ -215,9 +222,9 @@ START_TEST(a_family_stays_side_by_side)
     sampler s;
     long met = 0;
     make_families();
-    ck_assert(sampler_new(&s, 9, SAMPLES, family, &e));
+    ck_assert(one_set(&s, 9, SAMPLES, family));
     for (long i = 1; i < SAMPLES; i++)
-        met += family[sampler_at(&s, 1, i)] != family[sampler_at(&s, 1, i - 1)];
+        met += family[at(&s, 1, i)] != family[at(&s, 1, i - 1)];
     ck_assert_int_eq(met, (SAMPLES + 3) / 4 - 1);          /* families, less one */
     sampler_free(&s);
 }
@@ -227,16 +234,16 @@ START_TEST(the_order_depends_on_seed_and_epoch_and_not_on_where_a_run_begins)
 {
     sampler a, b, other;
     long same = 0, moved = 0;
-    ck_assert(sampler_new(&a, 9, SAMPLES, NULL, &e) && sampler_new(&b, 9, SAMPLES, NULL, &e)
-              && sampler_new(&other, 10, SAMPLES, NULL, &e));
+    ck_assert(one_set(&a, 9, SAMPLES, NULL) && one_set(&b, 9, SAMPLES, NULL)
+              && one_set(&other, 10, SAMPLES, NULL));
     for (long epoch = 0; epoch < 4; epoch++)
-        sampler_at(&a, epoch, 0);
+        at(&a, epoch, 0);
     for (long i = 0; i < SAMPLES; i++) {
-        ck_assert_int_eq(sampler_at(&a, 3, i), sampler_at(&b, 3, i));
-        same += sampler_at(&other, 3, i) == sampler_at(&a, 3, i);
+        ck_assert_int_eq(at(&a, 3, i), at(&b, 3, i));
+        same += at(&other, 3, i) == at(&a, 3, i);
     }
     for (long i = 0; i < SAMPLES; i++)
-        moved += sampler_at(&b, 2, i) != sampler_at(&a, 3, i);
+        moved += at(&b, 2, i) != at(&a, 3, i);
     ck_assert_int_lt(same, SAMPLES / 3);
     ck_assert_int_gt(moved, SAMPLES / 2);
     sampler_free(&a);
@@ -251,14 +258,73 @@ START_TEST(all_orders_are_equally_likely)
     long met[3][3] = { 0 };                                /* (first, second) */
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         sampler s;
-        ck_assert(sampler_new(&s, seed, 3, NULL, &e));
-        met[sampler_at(&s, 0, 0)][sampler_at(&s, 0, 1)]++;
+        ck_assert(one_set(&s, seed, 3, NULL));
+        met[at(&s, 0, 0)][at(&s, 0, 1)]++;
         sampler_free(&s);
     }
     for (int a = 0; a < 3; a++)
         for (int b = 0; b < 3; b++)
             if (a != b)                                    /* 5000 each, standard deviation 65 */
                 ck_assert_int_le(labs(met[a][b] - SEEDS / 6), 300);
+}
+END_TEST
+
+START_TEST(samples_that_fill_no_step_are_left_out_of_an_epoch)
+{
+    sampler s;
+    ck_assert(sampler_new(&s, 9, 8, 1, &(sampler_data){ SAMPLES, 1, NULL }, &e));
+    ck_assert_int_eq(s.per_epoch, 48);
+    for (long place = 0; place < 200; place++)
+        ck_assert_int_eq(sampler_at(&s, place).visit, place / 48);
+    sampler_free(&s);
+}
+END_TEST
+
+START_TEST(data_sets_share_each_batch_by_their_ratios)
+{
+    enum { SETS = 3, STEP = 20, STEPS = 60 };
+    static const long first[SETS + 1] = { 0, 10, 40, 140 };
+    static const double ratio[SETS] = { 3, 1, 1.5 };
+    const sampler_data data[SETS] = { { 10, 3, NULL }, { 30, 1, NULL }, { 100, 1.5, NULL } };
+    sampler s;
+    long all[SETS] = { 0 }, times[140] = { 0 };
+    ck_assert(sampler_new(&s, 9, STEP, SETS, data, &e));
+    ck_assert_int_eq(s.per_epoch, 140);
+    for (long step = 0; step < STEPS; step++) {
+        long mine[SETS] = { 0 };
+        for (long i = 0; i < STEP; i++) {
+            drawn d = sampler_at(&s, step * STEP + i);
+            int k = d.sample < first[1] ? 0 : d.sample < first[2] ? 1 : 2;
+            ck_assert(d.sample >= 0 && d.sample < first[SETS]);
+            ck_assert_int_eq(d.visit, all[k] / (first[k + 1] - first[k]));
+            ck_assert_int_eq(times[d.sample]++, d.visit);          /* none twice before all had their turn */
+            mine[k]++;
+            all[k]++;
+        }
+        for (int k = 0; k < SETS; k++)
+            ck_assert(fabs((double)mine[k] - STEP * ratio[k] / 5.5) < 2);
+    }
+    for (int k = 0; k < SETS; k++)
+        ck_assert(fabs((double)all[k] - STEPS * STEP * ratio[k] / 5.5) <= 1);
+    sampler_free(&s);
+}
+END_TEST
+
+START_TEST(a_mixed_order_is_the_same_from_any_place_on)
+{
+    const sampler_data data[2] = { { 17, 2, NULL }, { 29, 1, NULL } };
+    sampler a, b;
+    ck_assert(sampler_new(&a, 4, 8, 2, data, &e) && sampler_new(&b, 4, 8, 2, data, &e));
+    drawn kept[400];
+    for (long i = 0; i < 400; i++)
+        kept[i] = sampler_at(&a, i);
+    for (long i = 0; i < 400; i++) {
+        long place = i * 233 % 400;
+        drawn d = sampler_at(&b, place);
+        ck_assert(d.sample == kept[place].sample && d.visit == kept[place].visit);
+    }
+    sampler_free(&a);
+    sampler_free(&b);
 }
 END_TEST
 
@@ -466,6 +532,9 @@ Suite *suite_train(void)
     tcase_add_test(c, a_family_stays_side_by_side);
     tcase_add_test(c, the_order_depends_on_seed_and_epoch_and_not_on_where_a_run_begins);
     tcase_add_test(c, all_orders_are_equally_likely);
+    tcase_add_test(c, samples_that_fill_no_step_are_left_out_of_an_epoch);
+    tcase_add_test(c, data_sets_share_each_batch_by_their_ratios);
+    tcase_add_test(c, a_mixed_order_is_the_same_from_any_place_on);
     tcase_add_test(c, dropout_is_another_in_each_step_and_the_same_in_each_run);
     tcase_add_test(c, two_parts_of_four_are_one_batch_of_eight);
     tcase_add_test(c, a_gradient_longer_than_the_limit_is_cut_to_it);

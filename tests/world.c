@@ -62,7 +62,7 @@ train_config world_config(train_task task)
     c.max_iters = 3;
     c.warmup_steps = 2;
     c.caption_share = 0.5;
-    world_text(c.root, IN_FOLDER("world"));
+    world_text(c.data.root, IN_FOLDER("world"));
     world_text(c.output_dir, IN_FOLDER(names[task]));
     if (task == TRAIN_VIT)
         world_text(c.bert_tokenizer, IN_FOLDER("bert"));

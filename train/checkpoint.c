@@ -1,14 +1,18 @@
 /* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the
  * run depends on: every parameter (those of the contrastive heads too), AdamW's moments under optimizer/,
  * and the steps done under state/. The order of the samples and every random number are functions of seed
- * and step, so a run that goes on from it ends with the same bits as one that was never stopped.           */
+ * and step, so a run that goes on from it ends with the same bits as one that was never stopped.
+ *
+ * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new one
+ * checkpoint.h5. Wherever a run is killed, the two newest whole ones are there under two of these names.       */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char newest[] = "checkpoint.h5", previous[] = "checkpoint.old.h5";
+enum { NEW, NEWEST, OLD, CHECKPOINTS };
+static const char *const names[CHECKPOINTS] = { "checkpoint.new.h5", "checkpoint.h5", "checkpoint.old.h5" };
 
 static bool add_parts(const tokenizer *t, const char *group, blip2_part *parts, int *n, error *e)
 {
@@ -30,8 +34,20 @@ static void write_number(h5_out *f, const char *name, long value)
 }
 
 /* ---- what must be the same for a run to go on -------------------------------------------------------- */
-enum { NUMBERS = 4 };
+enum { NUMBERS = 5 };
 typedef struct number { const char *name, *what; long value; } number;
+
+/* All that the order of the samples follows from, in 31 bits. */
+static long order_of(const run *r)
+{
+    uint64_t x = 0;
+    for (int k = 0; k < r->sampler.count; k++) {
+        const sampler_set *set = &r->sampler.sets[k];
+        x = ag_mix(ag_mix(x, (uint64_t)set->n), (uint64_t)set->group_count);
+        x = ag_mix(x, (uint64_t)(set->share * 0x1p52));
+    }
+    return (long)(x >> 33);
+}
 
 static void numbers_of(const run *r, number to[NUMBERS])
 {
@@ -39,7 +55,8 @@ static void numbers_of(const run *r, number to[NUMBERS])
     to[0] = (number){ "state/task", "run.task", c->task };
     to[1] = (number){ "state/seed", "run.seed", c->seed };
     to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters x ranks", samples_a_step(r) };
-    to[3] = (number){ "state/samples", "samples in the data set", r->feed.n };
+    to[3] = (number){ "state/samples", "samples in the data sets", r->feed.n };
+    to[4] = (number){ "state/order", "data sets, ratios and families, as a number", order_of(r) };
 }
 
 static void write_state(const run *r, h5_out *f)
@@ -87,7 +104,7 @@ static char *path_of(const run *r, const char *name)
     return mem_text("%s/%s", r->c->output_dir, name);
 }
 
-bool save_model(const run *r, error *e)
+bool save_model(run *r, error *e)
 {
     char *path = path_of(r, "model.h5");
     bool ok = path ? save(r, path, false, e) : error_set(e, "out of memory");
@@ -95,40 +112,65 @@ bool save_model(const run *r, error *e)
     return ok;
 }
 
-/* checkpoint.h5, if there is one, becomes checkpoint.old.h5. */
-static bool set_aside(const run *r, bool *was, error *e)
+/* ---- the three names --------------------------------------------------------------------------------- */
+/* The file gets the name behind its own, if it is there. */
+static bool pass_on(const run *r, int from, bool *was, error *e)
 {
-    char *path = path_of(r, newest), *old = path_of(r, previous);
-    bool ok = path && old;
-    int status = ok ? rename(path, old) : 0;
+    char *path = path_of(r, names[from]), *to = path_of(r, names[from + 1]);
+    bool ok = (path && to) || error_set(e, "out of memory");
+    int status = ok ? rename(path, to) : 0;
     *was = ok && !status;
-    if (!ok)
-        error_set(e, "out of memory");
-    else if (status && errno != ENOENT)
+    if (status && errno != ENOENT)
         ok = error_set(e, "%s: cannot be renamed; %s", QUOTE(path), strerror(errno));
     mem_free(path);
-    mem_free(old);
+    mem_free(to);
+    return ok;
+}
+
+static bool is_there(const run *r, int which)
+{
+    char *path = path_of(r, names[which]);
+    bool is = path && !access(path, F_OK);
+    mem_free(path);
+    return is;
+}
+
+bool save_checkpoint(run *r, error *e)
+{
+    bool was;
+    char *path = path_of(r, names[NEW]);
+    bool ok = path ? save(r, path, true, e) && pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)
+                   : error_set(e, "out of memory");
+    mem_free(path);
+    if (ok)
+        r->saved = r->stepper.step;
     return ok;
 }
 
 bool set_checkpoint_aside(const run *r, error *e)
 {
     bool was;
-    if (!set_aside(r, &was, e))
+    if ((is_there(r, NEW) && !pass_on(r, NEW, &was, e)) || !pass_on(r, NEWEST, &was, e))
         return false;
     if (was)
         run_warn(r, "%s: starts anew; the checkpoint there is now %s (--resume would have gone on from it)",
-                 QUOTE(r->c->output_dir), previous);
+                 QUOTE(r->c->output_dir), names[OLD]);
     return true;
 }
 
-bool save_checkpoint(const run *r, error *e)
+/* A damaged one must not take the place of the whole one behind it; a save that was interrupted between its
+ * renames is brought to its end. */
+bool tidy_checkpoints(run *r, error *e)
 {
-    bool was;
-    char *path = path_of(r, newest);
-    bool ok = path ? set_aside(r, &was, e) && save(r, path, true, e) : error_set(e, "out of memory");
-    mem_free(path);
-    return ok;
+    bool was, ok = true;
+    for (int k = 0; ok && k < r->loaded; k++) {
+        char *path = path_of(r, names[k]);
+        ok = path ? !unlink(path) || errno == ENOENT
+                    || error_set(e, "%s: cannot be removed; %s", QUOTE(path), strerror(errno))
+                  : error_set(e, "out of memory");
+        mem_free(path);
+    }
+    return ok && (r->loaded || !is_there(r, NEW) || (pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)));
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
@@ -174,16 +216,28 @@ static bool load(run *r, const char *path, error *e)
     return ok;
 }
 
-bool load_checkpoint(run *r, error *e)
+/* A file of another run is an error; a damaged one is passed over, if an older one is whole. */
+bool load_checkpoint(run *r, bool *found, error *e)
 {
-    char *path = path_of(r, newest), *old = path_of(r, previous);
     error why;
-    bool ok = path && old ? load(r, path, e) : error_set(e, "out of memory");
-    if (!ok && path && old && e->kind == ERROR_RUN && !access(old, F_OK) && load(r, old, &why)) {
-        run_warn(r, "%s; going on from %s", e->text, QUOTE(old));
-        ok = true;
+    *found = false;
+    for (int k = 0; k < CHECKPOINTS; k++) {
+        if (!is_there(r, k))
+            continue;
+        char *path = path_of(r, names[k]);
+        bool ok = path ? load(r, path, &why) : error_set(&why, "out of memory");
+        if (ok && *found)
+            run_warn(r, "%s; going on from %s", e->text, QUOTE(path));
+        if (!ok && (!*found || why.kind == ERROR_USAGE))
+            *e = why;
+        *found = true;
+        mem_free(path);
+        if (ok) {
+            r->loaded = k;
+            r->saved = r->stepper.step;
+        }
+        if (ok || why.kind == ERROR_USAGE)
+            return ok;
     }
-    mem_free(path);
-    mem_free(old);
-    return ok;
+    return !*found;
 }

@@ -24,11 +24,33 @@ static const config_key model_keys[] = {
     REALN("contrastive.temperature", contrastive.temperature, 1e-4, 100, "divides the similarities"),
 };
 
+/* Of the only data set, or of each that has a section of its own name. */
+#define DATA(name, type, f, least, most, choices, help) \
+    { name, type, offsetof(train_data, f), least, most, choices, help }
+#define VIEW "vis_processor.train."
 static const config_key data_keys[] = {
-    TEXT("root", root, "folder of the data set"),
-    TEXT("train", train_list, "its list of pictures, one JSON object a line"),
-    TEXT("text", text_list, "its documents for task lm, one a line, pieces parted by tabs"),
-    INT("max_samples", max_samples, 0, 1e12, "only so many; 0: all"),
+    DATA("root", CONFIG_TEXT, root, 0, 0, NULL, "folder of the data set"),
+    DATA("train", CONFIG_TEXT, train_list, 0, 0, NULL, "its list of pictures, one JSON object a line"),
+    DATA("text", CONFIG_TEXT, text_list, 0, 0, NULL,
+         "its documents for task lm, one a line, pieces parted by tabs"),
+    DATA("max_samples", CONFIG_INT, max_samples, 0, 1e12, NULL, "only so many; 0: all"),
+    DATA("ratio", CONFIG_REAL, ratio, 0, 1e9, NULL,
+         "share of the samples, beside the other data sets; 0: by the number of its samples"),
+    DATA(VIEW "name", CONFIG_CHOICE, view, 0, 0, "blip_image_eval blip2_image_train blip_image_train",
+         "what is shown of a picture: the whole; a random crop; that and RandAugment"),
+    DATA(VIEW "image_size", CONFIG_INT, image_size, 0, 8192, NULL, "0: that of the model, the only other value"),
+    DATA(VIEW "min_scale", CONFIG_REAL, min_scale, 0.01, 1, NULL, "least share of the area in a crop"),
+    DATA(VIEW "max_scale", CONFIG_REAL, max_scale, 0.01, 1, NULL, "largest share of the area in a crop"),
+    DATA(VIEW "flip", CONFIG_REAL, flip, 0, 1, NULL,
+         "probability of a mirror image with a crop; 0 where captions tell left from right"),
+    DATA(VIEW "magnitude", CONFIG_REAL, magnitude, 0, 10, NULL, "of RandAugment; LAVIS: 5"),
+};
+
+static const config_key feed_keys[] = {
+    { "on_bad_sample", CONFIG_CHOICE, FIELD(on_bad_sample), 0, 0, "skip stop",
+      "a picture that cannot be decoded is left out, counted and named; or ends the run" },
+    REALN("max_bad_fraction", max_bad_fraction, 0, 1, "a larger share of broken pictures ends the run"),
+    INT("memory_mb", memory_mb, 0, 1e9, "decoded pictures held in memory; others are decoded when needed"),
 };
 
 static const config_key run_keys[] = {
@@ -64,6 +86,7 @@ static const config_key run_keys[] = {
     REALN("prefix_share", prefix_share, 0, 1,
           "stage2 with t5: share of the captions whose front is given, cut at random (the paper's prefix LM)"),
     INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),
+    INT("num_workers", num_workers, 1, 64, "threads that decode and crop pictures ahead of the step"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };
 
@@ -73,22 +96,36 @@ train_config train_config_default(void)
 {
     train_config c = {
         .model = blip2_config_default(),
-        .train_list = "train.jsonl", .text_list = "text.txt", .output_dir = "out/run",
+        .output_dir = "out/run", .max_bad_fraction = 0.01, .memory_mb = 4096, .num_workers = 2,
         .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128,
                          .temperature = 0.07 },
         .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4,
         .min_lr = 1e-5, .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100,
         .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
         .caption_share = 0.3, .questions = 4, .context_weight = 0.1, .log_freq = 50,
+        .data = { .train_list = "train.jsonl", .text_list = "text.txt", .min_scale = 0.5, .max_scale = 1,
+                  .flip = 0.5, .magnitude = 5 },
     };
+    for (int i = 0; i < CONFIG_NAMED_MOST; i++)
+        c.set[i] = c.data;
     return c;
 }
 
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES])
 {
+    c->sets.items = c->set;
+    c->sets.size = sizeof *c->set;
     to[0] = (config_table){ "run", run_keys, COUNT(run_keys), c };
-    to[1] = (config_table){ "datasets", data_keys, COUNT(data_keys), c };
-    to[2] = (config_table){ "model", model_keys, COUNT(model_keys), c };
-    to[3] = blip2_config_table("model", &c->model);
+    to[1] = (config_table){ "datasets", data_keys, COUNT(data_keys), &c->data };
+    to[2] = (config_table){ "datasets", feed_keys, COUNT(feed_keys), c };
+    to[3] = (config_table){ "datasets.*", data_keys, COUNT(data_keys), &c->sets };
+    to[4] = (config_table){ "model", model_keys, COUNT(model_keys), c };
+    to[5] = blip2_config_table("model", &c->model);
     return TRAIN_TABLES;
+}
+
+int train_sets(const train_config *c, const train_data **sets)
+{
+    *sets = c->sets.count ? c->set : &c->data;
+    return c->sets.count ? c->sets.count : 1;
 }

@@ -3,11 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void feed_free(feed *f)
 {
-    record_list_free(&f->records);
-    mem_free(f->pixels);
+    ahead_stop(f->ahead);
+    album_free(&f->album);
+    for (int k = 0; k < f->set_count; k++)
+        record_list_free(&f->sets[k].list);
+    mem_free(f->records);
     mem_free(f->identity);
     mem_free(f->first_text);
     mem_free(f->first_question);
@@ -17,56 +21,131 @@ void feed_free(feed *f)
     *f = (feed){ 0 };
 }
 
-static bool decode(const char *root, const char *image, long size, uint8_t *to, error *e)
+/* ---- pictures ---------------------------------------------------------------------------------------- */
+static picture_view view_of(const train_data *d)
 {
-    picture p = { 0 }, small = { 0 };
-    char *path = mem_text("%s/%s", root, image);
-    bool ok = path ? picture_read(&p, path, e) && picture_resize(&small, &p, size, size, e)
-                   : error_set(e, "%s: out of memory", QUOTE(image));
-    if (ok)
-        memcpy(to, small.rgb, (size_t)(size * size * 3));
-    picture_free(&p);
-    picture_free(&small);
+    if (d->view == TRAIN_VIEW_WHOLE)
+        return (picture_view){ 0 };
+    return (picture_view){ d->min_scale, d->max_scale, d->flip, d->view == TRAIN_VIEW_RANDOM ? 2 : 0,
+                           d->magnitude };
+}
+
+static bool read_list(feed_set *s, const train_data *d, long size, error *e)
+{
+    char *path = mem_text("%s/%s", d->root, d->train_list);
+    bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
+    if (!ok || records_missing(d->root, &s->list, e))
+        return false;
+    if (d->image_size && d->image_size != size)
+        return error_usage(e, "datasets: vis_processor.train.image_size: expected model.vit.image_size, %ld, "
+                           "found %ld", size, d->image_size);
+    if (d->min_scale > d->max_scale)
+        return error_usage(e, "datasets: vis_processor.train.min_scale: expected at most max_scale, %g, found "
+                           "%g", d->max_scale, d->min_scale);
+    s->n = d->max_samples && d->max_samples < s->list.count ? d->max_samples : s->list.count;
+    s->view = view_of(d);
+    return true;
+}
+
+static bool fill_album(feed *f, const train_data *sets, long size, error *e)
+{
+    bool ok = album_new(&f->album, f->n, size, e);
+    f->records = mem_new((size_t)f->n * sizeof *f->records);
+    ok = ok && (f->records || error_set(e, "out of memory for %ld samples", f->n));
+    for (int k = 0, at = 0; ok && k < f->set_count; k++) {
+        const feed_set *s = &f->sets[k];
+        for (long i = 0; ok && i < s->n; i++, at++) {
+            f->records[at] = &s->list.items[i];
+            ok = album_add(&f->album, sets[k].root, s->list.items[i].image,
+                           sets[k].view == TRAIN_VIEW_WHOLE ? NULL : &s->view, e);
+        }
+    }
     return ok;
 }
 
-bool feed_pictures(feed *f, const train_config *c, error *e)
+/* Takes broken pictures out of everything; the rest keeps its order. */
+static void leave_out_bad(feed *f)
 {
-    char *path = mem_text("%s/%s", c->root, c->train_list);
-    bool ok = path ? records_read(path, &f->records, e) : error_set(e, "%s: out of memory", QUOTE(c->root));
-    mem_free(path);
-    if (!ok || records_missing(c->root, &f->records, e))
-        return false;
-    f->n = c->max_samples && c->max_samples < f->records.count ? c->max_samples : f->records.count;
-    f->size = c->model.vision.image_size;
-    long bytes;
-    if (__builtin_mul_overflow(f->n, f->size * f->size * 3, &bytes) || !(f->pixels = mem_new((size_t)bytes)))
-        return error_set(e, "%s: out of memory for %ld pictures of %ld x %ld", QUOTE(c->root), f->n, f->size,
-                         f->size);
-    bool failed = false;
-    #pragma omp parallel for schedule(dynamic, 64)
-    for (long i = 0; i < f->n; i++) {
-        error mine;
-        if (!decode(c->root, f->records.items[i].image, f->size, f->pixels + i * f->size * f->size * 3,
-                    &mine)) {
-            #pragma omp critical
-            {
-                if (!failed)
-                    *e = mine;
-                failed = true;
-            }
-        }
+    long at = 0, kept = 0;
+    for (int k = 0; k < f->set_count; k++) {
+        long n = f->sets[k].n;
+        for (long end = at + n; at < end; at++)
+            if (f->album.pages[at].bad)
+                f->sets[k].n--;
+            else
+                f->records[kept++] = f->records[at];
     }
-    return !failed;
+    album_drop_bad(&f->album);
+    f->n = kept;
+}
+
+bool feed_pictures(feed *f, const train_config *c, error *bad, error *e)
+{
+    const train_data *sets;
+    bad->lines = 0;
+    bad->text[0] = 0;
+    f->set_count = train_sets(c, &sets);
+    for (int k = 0; k < f->set_count; k++) {
+        if (!read_list(&f->sets[k], &sets[k], c->model.vision.image_size, e))
+            return false;
+        f->n += f->sets[k].n;
+    }
+    if (!fill_album(f, sets, c->model.vision.image_size, e))
+        return false;
+    long found = album_open(&f->album, c->memory_mb << 20, bad), all = f->n;
+    if (!found)
+        return true;
+    if (c->on_bad_sample || (double)found > c->max_bad_fraction * (double)all) {
+        *e = *bad;
+        return error_head(e, ERROR_RUN, "%ld of %ld pictures cannot be used; datasets.on_bad_sample is %s, "
+                          "max_bad_fraction %g", found, all, c->on_bad_sample ? "stop" : "skip",
+                          c->max_bad_fraction);
+    }
+    error_head(bad, ERROR_RUN, "%ld of %ld pictures cannot be used and are left out", found, all);
+    f->bad = found;
+    leave_out_bad(f);
+    return true;
+}
+
+/* Is a whole word of the text one of these two? */
+static bool sided(const char *text)
+{
+    for (const char *word = text; *word;) {
+        size_t n = strcspn(word, " ,.;:!?-\"'()\t");
+        if ((n == 4 && !strncasecmp(word, "left", 4)) || (n == 5 && !strncasecmp(word, "right", 5)))
+            return true;
+        word += n + (word[n] != 0);
+    }
+    return false;
+}
+
+long feed_sided(const feed *f)
+{
+    long found = 0;
+    for (long i = 0; f->album.n && i < f->n; i++) {
+        const record *r = f->records[i];
+        if (f->album.pages[i].view && f->album.pages[i].view->flip > 0)
+            for (long k = 0; k < r->caption_count; k++)
+                found += sided(r->captions[k]);
+    }
+    return found;
 }
 
 /* ---- who belongs together beside a picture and its own caption --------------------------------------- */
-struct named { const char *caption; long at; };
+struct named { const char *caption; long set, image_id, at; };
 
 static int by_caption(const void *a, const void *b)
 {
     return strcmp(((const struct named *)a)->caption, ((const struct named *)b)->caption);
+}
+
+/* Ids are those of a data set: two sets may give one number to two pictures. */
+static int by_image(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int set = (x->set > y->set) - (x->set < y->set);
+    return set ? set : (x->image_id > y->image_id) - (x->image_id < y->image_id);
 }
 
 bool feed_identities(feed *f, train_identity by, error *e)
@@ -76,18 +155,18 @@ bool feed_identities(feed *f, train_identity by, error *e)
     struct named *order = mem_new((size_t)f->n * sizeof *order);
     f->identity = mem_new((size_t)f->n * sizeof *f->identity);
     bool ok = (order && f->identity) || error_set(e, "out of memory for %ld identities", f->n);
-    for (long i = 0; ok && i < f->n; i++) {
-        const record *r = &f->records.items[i];
-        f->identity[i] = r->image_id;
-        order[i] = (struct named){ r->caption_count ? r->captions[0] : "", i };
-    }
-    if (ok && by == TRAIN_IDENTITY_CAPTION) {
-        qsort(order, (size_t)f->n, sizeof *order, by_caption);
-        for (long i = 0, first = 0; i < f->n; i++) {
-            if (strcmp(order[i].caption, order[first].caption))
-                first = i;
-            f->identity[order[i].at] = order[first].at;
+    int (*compare)(const void *, const void *) = by == TRAIN_IDENTITY_CAPTION ? by_caption : by_image;
+    for (long k = 0, i = 0; ok && k < f->set_count; k++)
+        for (long end = i + f->sets[k].n; i < end; i++) {
+            const record *r = f->records[i];
+            order[i] = (struct named){ r->caption_count ? r->captions[0] : "", k, r->image_id, i };
         }
+    if (ok)
+        qsort(order, (size_t)f->n, sizeof *order, compare);
+    for (long i = 0, first = 0; ok && i < f->n; i++) {     /* the same number for all that compare equal */
+        if (compare(&order[i], &order[first]))
+            first = i;
+        f->identity[order[i].at] = first;
     }
     mem_free(order);
     return ok;
@@ -160,26 +239,26 @@ bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tok
     if (!f->first_text || !f->first_question || !f->first_asked)
         return error_set(e, "out of memory for the texts of %ld pictures", f->n);
     for (long i = 0; ok && i < f->n; i++) {
-        const record *r = &f->records.items[i];
+        const record *r = f->records[i];
         f->first_text[i] = f->texts.count;
         ok = add_captions(f, c, stage2 ? llm : bert, r, &why);
         f->first_question[i] = f->texts.count;
         f->first_asked[i] = f->asked.count;
         ok = ok && (!stage2 || add_questions(f, c, bert, llm, r, &why));
         if (!ok)
-            error_set(e, "%s/%s: texts of %s: %s", QUOTE(c->root), QUOTE(c->train_list), QUOTE(r->image),
-                      why.text);
+            error_set(e, "%s: its texts: %s", QUOTE(f->album.pages[i].path), why.text);
     }
     return ok;
 }
 
-static bool add_documents(feed *f, const train_config *c, const tokenizer *words, const char *path,
-                          char *text, error *e)
+static bool add_documents(feed *f, const train_config *c, const train_data *d, const tokenizer *words,
+                          const char *path, char *text, error *e)
 {
     error why;
     const blip2_llm llm = blip2_llm_of(&c->model);
+    long first = f->n;
     f->each = llm.encodes ? 2 : 1;
-    for (long line = 1; *text && (!c->max_samples || f->n < c->max_samples); line++) {
+    for (long line = 1; *text && (!d->max_samples || f->n - first < d->max_samples); line++) {
         size_t n = strcspn(text, "\n");
         char *next = text + n + (text[n] == '\n');
         text[n] = 0;
@@ -190,41 +269,57 @@ static bool add_documents(feed *f, const train_config *c, const tokenizer *words
         f->first_text[f->n] = f->texts.count;
         text = next;
     }
-    return f->n > 0 || error_set(e, "%s: no documents in it", QUOTE(path));
+    f->sets[f->set_count++].n = f->n - first;
+    return f->n > first || error_set(e, "%s: no documents in it", QUOTE(path));
+}
+
+/* Room for the places of as many more documents as the text has lines; the first begins at 0. */
+static bool room_for_documents(feed *f, const char *text, long bytes, error *e)
+{
+    long lines = 1;
+    for (long i = 0; i < bytes; i++)
+        lines += text[i] == '\n';
+    size_t old = f->first_text ? (size_t)(f->n + 1) * sizeof *f->first_text : 0;
+    long *grown = mem_grow(f->first_text, old, (size_t)(f->n + lines + 1) * sizeof *f->first_text);
+    if (!grown)
+        return error_set(e, "out of memory for %ld documents", lines);
+    f->first_text = grown;
+    return true;
 }
 
 bool feed_documents(feed *f, const train_config *c, const tokenizer *words, error *e)
 {
-    long bytes;
-    char *path = mem_text("%s/%s", c->root, c->text_list);
-    char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
-    bool ok = text != NULL || (!path && error_set(e, "out of memory"));
-    long lines = 1;
-    for (long i = 0; ok && i < bytes; i++)
-        lines += text[i] == '\n';
-    if (ok && !(f->first_text = mem_new((size_t)(lines + 1) * sizeof *f->first_text)))
-        ok = error_set(e, "out of memory for %ld documents", lines);
-    if (ok) {
-        f->first_text[0] = 0;
-        ok = add_documents(f, c, words, path, text, e);
+    const train_data *sets;
+    int count = train_sets(c, &sets);
+    bool ok = true;
+    for (int k = 0; ok && k < count; k++) {
+        long bytes;
+        char *path = mem_text("%s/%s", sets[k].root, sets[k].text_list);
+        char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
+        ok = text ? room_for_documents(f, text, bytes, e) && add_documents(f, c, &sets[k], words, path, text, e)
+                  : path ? false : error_set(e, "out of memory");
+        mem_free(path);
+        mem_free(text);
     }
-    mem_free(path);
-    mem_free(text);
     return ok;
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------- */
-tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples)
+tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples)
 {
-    long S = f->size, each = 3 * S * S;
+    long S = f->album.size, each = 3 * S * S;
+    error e;
+    const uint8_t *made = f->ahead ? ahead_take(f->ahead, batch, &e) : NULL;
+    if (f->ahead && !made)
+        ag_fail("pictures", "%s; it was whole when the run began", e.text);
     tensor *x = ag_new(t, DIMS(B, 3, S, S));
     #pragma omp parallel for
     for (long b = 0; b < B; b++)
-        picture_normalise(f->pixels + samples[b] * each, S, x->data + b * each);
+        picture_normalise(made ? made + b*each : f->album.pages[samples[b]].held.rgb, S, x->data + b*each);
     return x;
 }
 
 long feed_caption(const feed *f, long sample, uint64_t key)
 {
-    return (long)(ag_uniform(key, 0) * (double)f->records.items[sample].caption_count);
+    return (long)(ag_uniform(key, 0) * (double)f->records[sample]->caption_count);
 }

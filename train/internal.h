@@ -9,15 +9,23 @@
 bool log_open(file_log *l, const char *folder, long keep, error *e);   /* keep: lines up to that step stay */
 bool log_write(file_log *l, const train_line *line, error *e);
 
-/* ---- sampler.c --------------------------------------------------------------------------------------- */
+/* ---- sampler.c: the samples of all data sets, one after another, are numbered from 0 ------------------ */
+typedef struct drawn { long sample, visit; } drawn;        /* visit: how often its data set was gone through */
+typedef struct sampler_data { long n; double ratio; const long *family; } sampler_data;    /* (n) or NULL */
+typedef struct sampler_set {
+    long first, n, used, group_count, visit[2];    /* used: samples of a visit; the visits that order holds */
+    long *order[2], *begin, *groups;               /* begin: where each family begins in the data set */
+    double share;                                  /* of the places that the data sets before it leave */
+} sampler_set;
 typedef struct sampler {
     uint64_t seed;
-    long n, epoch, group_count;
-    long *order, *first, *groups;                  /* first: where each family begins in the data set */
+    long per_epoch;                                /* places */
+    int count;
+    sampler_set sets[CONFIG_NAMED_MOST];
 } sampler;
-bool sampler_new(sampler *s, uint64_t seed, long n, const long *family, error *e); /* (n) or NULL */
+bool sampler_new(sampler *s, uint64_t seed, long step, int count, const sampler_data *data, error *e);
 void sampler_free(sampler *s);
-long sampler_at(sampler *s, long epoch, long i);
+drawn sampler_at(sampler *s, long place);          /* places of the whole run, from 0 */
 
 /* ---- sequences.c: texts as ids, each with its weight in the loss ------------------------------------- */
 typedef struct weighted_token { int id; real weight; } weighted_token;
@@ -50,11 +58,39 @@ blip2_text sequences_rows(const sequences *s, tape *t, long B, long each, const 
 blip2_text sequences_batch(const sequences *s, tape *t, long B, long each, const long *rows, long most,
                            long pad, const real **weight);
 
+/* ---- album.c: pictures, held decoded or read when they are drawn -------------------------------------- */
+typedef struct album_page {
+    char *path;
+    const picture_view *view;                      /* NULL: the whole picture */
+    picture held;                                  /* nothing, the whole picture, or resized if that is all */
+    bool bad;
+} album_page;
+typedef struct album { long n, size; album_page *pages; } album;           /* size: S */
+bool album_new(album *a, long room, long size, error *e);
+bool album_add(album *a, const char *root, const char *image, const picture_view *view, error *e);
+long album_open(album *a, long memory, error *e);  /* how many cannot be decoded; e: lines that say why */
+void album_drop_bad(album *a);
+bool album_ready(const album *a);                  /* all are held as they are shown */
+bool album_show(const album *a, drawn d, uint64_t seed, uint8_t *to, error *e);        /* (S,S,3) */
+void album_free(album *a);
+
+/* ---- ahead.c: threads that make the pictures of coming batches ---------------------------------------- */
+typedef struct ahead ahead;
+typedef void (*ahead_plan)(void *context, long number, drawn *draws);      /* the samples of a batch */
+ahead *ahead_start(const album *from, uint64_t seed, long batch, long first, int workers, ahead_plan plan,
+                   void *context, error *e);
+const uint8_t *ahead_take(ahead *a, long number, error *e);        /* (batch,S,S,3), until the next one */
+void ahead_stop(ahead *a);
+
 /* ---- feed.c: all pictures and texts of a run, and those of a batch ----------------------------------- */
+typedef struct feed_set { record_list list; picture_view view; long n; } feed_set;
 typedef struct feed {
-    record_list records;
-    uint8_t *pixels;                               /* (n,S,S,3) of all pictures, resized */
-    long size, n;                                  /* S; pictures or documents */
+    feed_set sets[CONFIG_NAMED_MOST];
+    int set_count;
+    long n, bad;                                   /* samples; pictures left out because they are broken */
+    const record **records;                        /* (n) */
+    album album;
+    ahead *ahead;                                  /* NULL: all pictures are held as they are shown */
     long *identity;                                /* (n) equal: positives of each other; or NULL */
     sequences texts;                               /* documents; or each record's captions and, for a language
                                                       model, questions with their answers */
@@ -63,12 +99,14 @@ typedef struct feed {
                                                               document's, (n + 1), where a piece is two */
     long each;                                     /* sequences a piece: 1, for an encoder-decoder 2 */
 } feed;
-bool feed_pictures(feed *f, const train_config *c, error *e);
+/* Broken pictures are left out; *bad says which, or nothing. */
+bool feed_pictures(feed *f, const train_config *c, error *bad, error *e);
 bool feed_identities(feed *f, train_identity by, error *e);
 bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm, error *e);
 bool feed_documents(feed *f, const train_config *c, const tokenizer *words, error *e);
+long feed_sided(const feed *f);        /* captions that tell left from right, of pictures that are mirrored */
 void feed_free(feed *f);
-tensor *feed_pixels(const feed *f, tape *t, long B, const long *samples);              /* (B,3,S,S) */
+tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples);  /* (B,3,S,S) */
 const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples);   /* (B), or NULL */
 long feed_caption(const feed *f, long sample, uint64_t key);        /* which of a record's captions */
 
@@ -96,9 +134,11 @@ typedef struct run {
     feed feed;
     sampler sampler;
     train_stepper stepper;
-    long steps, per_epoch;                         /* optimiser steps in all; samples used in an epoch */
-    const long *samples;                           /* (batch) of the part in hand */
-    long epoch;
+    long steps;                                    /* optimiser steps in all */
+    const long *samples, *visits;                  /* (batch) of the part in hand */
+    long part;                                     /* its number in the run */
+    long epoch, saved;                             /* saved: the step of the newest checkpoint */
+    int loaded;                                    /* which of the checkpoints the run went on from */
     double data_seconds;
 } run;
 extern const char *const train_tasks[];
@@ -106,11 +146,18 @@ static inline long samples_a_step(const run *r)
 {
     return r->c->batch * r->c->accumulate * ag_world(r->ranks);
 }
+/* Of the first sample that this rank has in a part of the batch; parts are numbered through the run. */
+static inline long place_of(const run *r, long part)
+{
+    return (part * ag_world(r->ranks) + ag_rank(r->ranks)) * r->c->batch;
+}
 bool run_open(run *r, train_config *c, bool resume, error *e);         /* fills sizes into c */
 void run_close(run *r);
-bool save_model(const run *r, error *e);           /* output_dir/model.h5 */
-bool save_checkpoint(const run *r, error *e);      /* output_dir/checkpoint.h5; the one before is kept */
-bool load_checkpoint(run *r, error *e);            /* the newest that is whole */
+bool run_start_ahead(run *r, error *e);             /* threads that make pictures, if any must be made */
+bool save_model(run *r, error *e);           /* output_dir/model.h5 */
+bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; the one before is kept */
+bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */
+bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found damaged goes */
 bool set_checkpoint_aside(const run *r, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -102,34 +102,87 @@ static bool open_tokenizers(run *r, train_config *c, error *e)
 }
 
 /* ---- data -------------------------------------------------------------------------------------------- */
+/* (n) of all data sets, or nothing */
+static long *families_of(const run *r, error *e)
+{
+    long *family = mem_new((size_t)r->feed.n * sizeof *family);
+    for (long i = 0; family && i < r->feed.n; i++)
+        family[i] = r->feed.records[i]->family;
+    if (!family)
+        error_set(e, "out of memory for the families of %ld samples", r->feed.n);
+    return family;
+}
+
 static bool open_order(run *r, error *e)
 {
     const train_config *c = r->c;
     const feed *f = &r->feed;
+    const train_data *sets;
     long step = samples_a_step(r), *family = NULL;
+    bool families = c->families && c->task != TRAIN_LM;
     if (f->n < step)
         return error_usage(e, "run.batch_size_train x run.accum_grad_iters%s: expected at most the %ld samples "
                            "of the data set, found %ld", ag_world(r->ranks) > 1 ? " x ranks" : "", f->n, step);
-    if (c->families && c->task != TRAIN_LM) {
-        if (!(family = mem_new((size_t)f->n * sizeof *family)))
-            return error_set(e, "out of memory for the families of %ld samples", f->n);
-        for (long i = 0; i < f->n; i++)
-            family[i] = f->records.items[i].family;
-    }
-    bool ok = sampler_new(&r->sampler, (uint64_t)c->seed, f->n, family, e);
+    if (families && !(family = families_of(r, e)))
+        return false;
+    train_sets(c, &sets);
+    sampler_data data[CONFIG_NAMED_MOST];
+    for (long k = 0, first = 0; k < f->set_count; first += f->sets[k++].n)
+        data[k] = (sampler_data){ f->sets[k].n, sets[k].ratio > 0 ? sets[k].ratio : (double)f->sets[k].n,
+                                  families ? family + first : NULL };
+    bool ok = sampler_new(&r->sampler, (uint64_t)c->seed, step, f->set_count, data, e);
     mem_free(family);
-    r->per_epoch = f->n / step * step;             /* the rest is left out, as LAVIS's drop_last */
-    r->steps = c->max_iters ? c->max_iters : c->max_epoch * (r->per_epoch / step);
+    r->steps = c->max_iters ? c->max_iters : c->max_epoch * (r->sampler.per_epoch / step);
     return ok;
+}
+
+static void tell_data(const run *r, const error *bad)
+{
+    const train_data *sets;
+    train_sets(r->c, &sets);
+    if (r->feed.bad)
+        run_warn(r, "%s", bad->text);
+    for (int k = 0; r->c->sets.count && k < r->feed.set_count; k++)
+        run_say(r, "data set %-16s %9ld samples, ratio %g", r->c->sets.name[k], r->feed.sets[k].n,
+                sets[k].ratio > 0 ? sets[k].ratio : (double)r->feed.sets[k].n);
+    long sided = feed_sided(&r->feed);
+    if (sided)
+        run_warn(r, "datasets: vis_processor.train.flip mirrors pictures, and %ld captions tell left from right: "
+                 "they become wrong; flip: 0 keeps them true", sided);
+}
+
+/* The samples of one part of a step, as the threads that work ahead need them. */
+static void plan(void *context, long part, drawn *draws)
+{
+    run *r = context;
+    for (long b = 0; b < r->c->batch; b++)
+        draws[b] = sampler_at(&r->sampler, place_of(r, part) + b);
+}
+
+bool run_start_ahead(run *r, error *e)
+{
+    const train_config *c = r->c;
+    feed *f = &r->feed;
+    if (!f->album.n || album_ready(&f->album))
+        return true;
+    f->ahead = ahead_start(&f->album, (uint64_t)c->seed, c->batch, r->stepper.step * c->accumulate,
+                           (int)c->num_workers, plan, r, e);
+    return f->ahead != NULL;
 }
 
 static bool open_data(run *r, error *e)
 {
     const train_config *c = r->c;
     feed *f = &r->feed;
+    error bad;
+    if (c->sets.count && *c->data.root)
+        return error_usage(e, "datasets.root: expected nothing beside data sets that have names (%s): put it "
+                           "into a section of its own", c->sets.name[0]);
     bool ok = c->task == TRAIN_LM ? feed_documents(f, c, r->llm, e)
-            : feed_pictures(f, c, e) && feed_identities(f, (train_identity)c->identity, e)
+            : feed_pictures(f, c, &bad, e) && feed_identities(f, (train_identity)c->identity, e)
               && feed_texts(f, c, r->bert, r->llm, e);
+    if (ok && c->task != TRAIN_LM)
+        tell_data(r, &bad);
     return ok && open_order(r, e);
 }
 
@@ -231,7 +284,12 @@ bool run_open(run *r, train_config *c, bool resume, error *e)
     r->stepper = (train_stepper){ .store = r->store, .t = r->t, .ranks = r->ranks, .clip = c->max_grad_norm,
                                   .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
                                   .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
-    return resume ? load_checkpoint(r, e) : load_pretrained(r, e);
+    bool found = false;
+    if (resume && !load_checkpoint(r, &found, e))
+        return false;
+    if (resume && !found)
+        run_warn(r, "%s: no checkpoint in it; starts from the beginning", QUOTE(c->output_dir));
+    return found || load_pretrained(r, e);
 }
 
 void run_close(run *r)

@@ -89,16 +89,19 @@ static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
         task_stage1, task_stage2, task_vit, task_lm };
     run *r = ctx;
     const train_config *c = r->c;
-    long world = ag_world(r->ranks);               /* a part of the batch is parted among the ranks */
-    long at = ((r->stepper.step * c->accumulate + part) * world + ag_rank(r->ranks)) * c->batch;
     long *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
+    long *visits = ag_alloc(t, c->batch * (long)sizeof *visits);
     int *rows = ag_alloc(t, c->batch * (long)sizeof *rows);
-    r->epoch = at / r->per_epoch;
+    r->part = r->stepper.step * c->accumulate + part;
+    r->epoch = place_of(r, r->part) / r->sampler.per_epoch;
     for (long b = 0; b < c->batch; b++) {
-        samples[b] = sampler_at(&r->sampler, r->epoch, at % r->per_epoch + b);
+        drawn d = sampler_at(&r->sampler, place_of(r, r->part) + b);
+        samples[b] = d.sample;
+        visits[b] = d.visit;
         rows[b] = (int)samples[b];
     }
     r->samples = samples;
+    r->visits = visits;
     ag_random random = ag_random_now(t);
     random.sample = rows;                  /* dropout follows the sample, wherever in a batch it stands */
     ag_seed(t, random);
@@ -108,7 +111,7 @@ static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
 static double rate_of(const run *r)
 {
     const train_config *c = r->c;
-    long per_epoch = r->per_epoch / samples_a_step(r), done = r->stepper.step;
+    long per_epoch = r->sampler.per_epoch / samples_a_step(r), done = r->stepper.step;
     train_schedule s = { (train_schedule_kind)c->schedule, c->init_lr, c->min_lr, c->warmup_lr,
                          c->lr_decay_rate, c->warmup_steps, c->by_step ? 1 : c->max_epoch,
                          c->by_step ? r->steps : per_epoch, c->by_step };
@@ -129,14 +132,14 @@ static bool name_samples(run *r, error *e)
     long n = samples_a_step(r), first = r->stepper.step * n;
     size_t used = strlen(e->text);
     for (long i = 0; i < n && i < 64 && used < sizeof e->text - 32; i++) {
-        long sample = sampler_at(&r->sampler, first / r->per_epoch, first % r->per_epoch + i);
+        long sample = sampler_at(&r->sampler, first + i).sample;
         used += (size_t)snprintf(e->text + used, sizeof e->text - used, i ? " %ld" : "; samples %ld", sample);
     }
     return false;
 }
 
 /* Rank 0 writes for all. */
-static bool save(const run *r, bool (*what)(const run *, error *), error *e)
+static bool save(run *r, bool (*what)(run *, error *), error *e)
 {
     if (!leads(r))
         return true;
@@ -166,7 +169,7 @@ static bool asked_to_stop(const run *r, const volatile int *stop, bool *halt, er
     return ok;
 }
 
-static bool checkpoint(const run *r, error *e)
+static bool checkpoint(run *r, error *e)
 {
     return ranks_same(r->ranks, r->store, e) && save(r, save_checkpoint, e);
 }
@@ -207,8 +210,8 @@ static bool loop(run *r, file_log *log, const volatile int *stop, error *e)
             return give_up(r, e);
         long done = r->stepper.step;
         train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
-                            .epoch = r->epoch, .samples = samples_a_step(r), .losses = &a.losses,
-                            .lr = r->stepper.adamw.lr, .data_seconds = r->data_seconds };
+                            .epoch = r->epoch, .samples = samples_a_step(r), .bad_samples = r->feed.bad,
+                            .losses = &a.losses, .lr = r->stepper.adamw.lr, .data_seconds = r->data_seconds };
         line.step_seconds = clock_seconds() - from - r->data_seconds;
         if (leads(r) && !tell_step(r, log, &line, e))
             return false;
@@ -235,10 +238,13 @@ static bool save_config(const train_config *c, error *e)
     return ok;
 }
 
-static bool prepare(const run *r, bool resume, file_log *log, error *e)
+static bool prepare(run *r, bool resume, file_log *log, error *e)
 {
-    return file_make_folders(r->c->output_dir, e) && (resume || set_checkpoint_aside(r, e))
-           && save_config(r->c, e) && log_open(log, r->c->output_dir, r->stepper.step, e);
+    if (!file_make_folders(r->c->output_dir, e))
+        return false;
+    file_sweep(r->c->output_dir);                          /* what killed runs left half-written */
+    return (resume ? tidy_checkpoints(r, e) : set_checkpoint_aside(r, e)) && save_config(r->c, e)
+           && log_open(log, r->c->output_dir, r->stepper.step, e);
 }
 
 /* The output folder, the loop, the model. */
@@ -246,13 +252,16 @@ static bool work(run *r, const train_options *o, error *e)
 {
     file_log log = { .fd = -1 };
     long first = r->stepper.step;
-    bool ok = (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
-              && loop(r, &log, o->stop, e);
+    long nothing = 0;                              /* rank 0 renames files when all have read them */
+    bool ok = ranks_largest(r->ranks, &nothing, e)
+              && (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
+              && run_start_ahead(r, e) && loop(r, &log, o->stop, e);
     file_log_close(&log);
     bool stopped = r->stepper.step < r->steps;
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    return ranks_same(r->ranks, r->store, e) && (!stopped || save(r, save_checkpoint, e))
+    bool again = stopped && r->saved != r->stepper.step;
+    return ranks_same(r->ranks, r->store, e) && (!again || save(r, save_checkpoint, e))
            && save(r, save_model, e);
 }
 
@@ -265,12 +274,12 @@ static bool run_one(const ag_ranks *ranks, const train_config *given, const trai
     bool ok = run_open(&r, &c, o->resume, e);
     if (ok)
         say_parts(&r);
-    if (ok && o->resume)
+    if (ok && r.stepper.step)
         run_say(&r, "goes on after step %ld", r.stepper.step);
     ok = ok && (o->dry_run || work(&r, o, e));
     bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
     if (leads(&r))
-        *result = (train_result){ r.stepper.step, mem_peak_bytes(), clock_seconds() - from, stopped };
+        *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, clock_seconds() - from, stopped };
     run_close(&r);
     return ok;
 }

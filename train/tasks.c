@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A key for what is drawn for one sample in one epoch. */
-static uint64_t draw_key(const run *r, long sample)
+/* A key for what is drawn for a sample of the part in hand: another at each visit of its data set. */
+static uint64_t draw_key(const run *r, long b)
 {
-    return ag_mix(ag_mix((uint64_t)r->c->seed, 0x647261 + (uint64_t)r->epoch), (uint64_t)sample);
+    return ag_mix(ag_mix((uint64_t)r->c->seed, 0x647261 + (uint64_t)r->visits[b]), (uint64_t)r->samples[b]);
 }
 
 /* (B) which caption of each sample is used */
@@ -16,7 +16,7 @@ static const long *captions_of(const run *r, tape *t, long B)
     long *rows = ag_alloc(t, B * (long)sizeof *rows);
     for (long b = 0; b < B; b++)
         rows[b] = r->feed.first_text[r->samples[b]]
-                  + feed_caption(&r->feed, r->samples[b], draw_key(r, r->samples[b]));
+                  + feed_caption(&r->feed, r->samples[b], draw_key(r, b));
     return rows;
 }
 
@@ -31,7 +31,7 @@ static blip2_text words_of(const run *r, tape *t, const sequences *s, const long
 static tensor *features_of(run *r, tape *t, long B)
 {
     ag_mark mark = ag_here(t);
-    tensor *x = feed_pixels(&r->feed, t, B, r->samples);
+    tensor *x = feed_pixels(&r->feed, t, r->part, B, r->samples);
     double from = clock_seconds();
     tensor *y = blip2_vision_features(&r->model, t, x);
     if (!y->needs_grad)
@@ -61,12 +61,13 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
 /* ---- stage 2 ----------------------------------------------------------------------------------------- */
 /* One caption behind its prompt, or up to `each` questions with their answers (-1: none); *asked: the
  * question that the Q-Former is to read as well, where the model is made so, or -1.                        */
-static void choose_sequence(const run *r, long sample, long each, long *rows, long *asked)
+static void choose_sequence(const run *r, long b, long each, long *rows, long *asked)
 {
     const train_config *c = r->c;
     const feed *f = &r->feed;
-    const record *one = &f->records.items[sample];
-    uint64_t key = draw_key(r, sample);
+    long sample = r->samples[b];
+    const record *one = f->records[sample];
+    uint64_t key = draw_key(r, b);
     for (long k = 0; k < each; k++)
         rows[k] = -1;
     *asked = -1;
@@ -90,7 +91,7 @@ static void exchanges_of(const run *r, tape *t, const long *rows, blip2_stage2_i
     long B = r->c->batch;
     exchange *x = ag_alloc(t, B * (long)sizeof *x);
     for (long b = 0; b < B; b++) {
-        uint64_t key = draw_key(r, r->samples[b]);
+        uint64_t key = draw_key(r, b);
         bool caption = rows[b] < f->first_question[r->samples[b]];
         x[b] = exchange_piece(&f->texts, rows[b], caption && ag_uniform(key, 4) < r->c->prefix_share,
                               ag_mix(key, 5));
@@ -108,7 +109,7 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     blip2_stage2_in in = { .features = features_of(r, t, B), .ranks = r->ranks };
     long *rows = ag_alloc(t, B * each * (long)sizeof *rows), *asked = ag_alloc(t, B * (long)sizeof *asked);
     for (long b = 0; b < B; b++)
-        choose_sequence(r, r->samples[b], each, rows + b*each, &asked[b]);
+        choose_sequence(r, b, each, rows + b*each, &asked[b]);
     if (llm.encodes)
         exchanges_of(r, t, rows, &in);
     else
@@ -140,7 +141,7 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds(), right;
     long B = r->c->batch;
-    tensor *pictures = feed_pixels(&r->feed, t, B, r->samples);
+    tensor *pictures = feed_pixels(&r->feed, t, r->part, B, r->samples);
     blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     const long *same = feed_identities_of(&r->feed, t, B, r->samples);
     r->data_seconds += clock_seconds() - from;
@@ -164,7 +165,7 @@ tensor *task_lm(run *r, tape *t, train_losses *l)
         exchange *x = ag_alloc(t, B * (long)sizeof *x);
         for (long b = 0; b < B; b++) {
             const long *first = &f->first_text[r->samples[b]];
-            x[b] = exchange_document(&f->texts, first[0], first[1], draw_key(r, r->samples[b]));
+            x[b] = exchange_document(&f->texts, first[0], first[1], draw_key(r, b));
         }
         exchange_batch(&f->texts, t, &r->c->model, B, x, &in);
     } else

@@ -49,29 +49,41 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
 /* ---- a run ------------------------------------------------------------------------------------------- */
 typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
 typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION } train_identity;
+typedef enum { TRAIN_VIEW_WHOLE, TRAIN_VIEW_CROP, TRAIN_VIEW_RANDOM } train_view;
+typedef struct train_data {            /* one data set */
+    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE];
+    long max_samples, image_size;      /* image_size: as LAVIS's files say it; 0, or the model's */
+    int view;
+    double ratio, min_scale, max_scale, flip, magnitude;
+} train_data;
 typedef struct train_config {
     blip2_config model;
     config_list pretrained, freeze;
     char bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
     blip2_contrastive_config contrastive;
-    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE];
+    train_data data, set[CONFIG_NAMED_MOST];   /* the only data set; or those that have names */
+    config_named sets;
     char output_dir[CONFIG_TEXT_SIZE];
-    int task, schedule, by_step, identity;
-    long max_samples, seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
+    int task, schedule, by_step, identity, on_bad_sample;
+    long memory_mb, num_workers;
+    double max_bad_fraction;
+    long seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
         save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
     bool families, first_caption;
 } train_config;
-enum { TRAIN_TABLES = 4 };
+enum { TRAIN_TABLES = 6 };
 train_config train_config_default(void);
 void train_choose_parts(train_config *c);          /* the parts of the model that its task needs, and no others */
+int train_sets(const train_config *c, const train_data **sets);    /* how many; the first */
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
 
 /* Who watches a run; called between steps, by the thread that trains. Functions may be NULL. */
 typedef struct train_line {            /* one step */
     const char *task;
     long step, steps, first, epoch, samples;       /* step counts from 1; first: done before this process */
+    long bad_samples;                              /* broken pictures that are left out */
     const train_losses *losses;
     double lr, data_seconds, step_seconds;
     bool shown;                                    /* log_freq says that a person is to see it */
@@ -83,13 +95,13 @@ typedef struct train_watch {
     void (*step)(void *context, const train_line *line);
 } train_watch;
 typedef struct train_options {
-    bool resume;                       /* go on from output_dir/checkpoint.h5, to the same bits */
+    bool resume;                       /* go on from the newest whole checkpoint, to the same bits */
     bool dry_run;                      /* open everything, train nothing, write nothing */
     const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
     long ranks;                        /* processes that share each step's batch; 0, 1: this one alone */
     const train_watch *watch;          /* NULL: nobody */
 } train_options;
-typedef struct train_result { long steps, peak_bytes; double seconds; bool stopped; } train_result;
+typedef struct train_result { long steps, peak_bytes, bad_samples; double seconds; bool stopped; } train_result;
 /* Each of N ranks takes run.batch_size_train samples of a step, as in LAVIS: N ranks of batch b see the same
  * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
  *
