@@ -52,15 +52,15 @@ bin/blip2$$(SUFFIX$(1)): $$(call objects,$(1),cli) lib/libblip2$$(SUFFIX$(1)).so
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ -Llib -lblip2$$(SUFFIX$(1)) -Wl,-rpath,'$$$$ORIGIN/../lib' $$(LIBS)
-bin/golden$$(SUFFIX$(1)): $$(call objects,$(1),tests/golden) $$(call objects,$(1),$(FOLDERS))
+bin/golden$$(SUFFIX$(1)): $$(call objects,$(1),tests/golden) $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(LIBS)
-bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDERS))
+bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
-bin/scoreboard$$(SUFFIX$(1)): $$(call objects,$(1),$(FOLDERS)) $$(patsubst %.c,$$(call B,$(1))/%.o,$(SCOREBOARD))
+bin/scoreboard$$(SUFFIX$(1)): $$(call objects,$(1),$(FOLDERS)) $$(patsubst %.c,$$(call B,$(1))/%.o,$(SCOREBOARD)) $$(call B,$(1))/flavour
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
@@ -98,6 +98,13 @@ demo-compare: all                    ## stage 2 from stage 1 against stage 2 fro
 bench: bin/blip2                     ## the training step at the sizes of docs/speed.md
 	@sh tools/bench.sh
 
+scoreboard: all bin/scoreboard       ## full disks, failing memory, damaged files, NaN, threads, long runs: every case
+	@sh tools/scoreboard.sh $(or $(STEPS),0) $(or $(SEED),1) $(FIGURES)
+
+test-valgrind:                       ## the core suites under valgrind's memcheck
+	@$(MAKE) --no-print-directory MARCH=x86-64-v3 OPT=-O1 bin/test-f64
+	@sh tools/valgrind.sh $(SUITES)
+
 gradcheck: bin/blip2-f64             ## every gradient against differences, in double
 	@bin/blip2-f64 gradcheck all
 
@@ -123,5 +130,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
+.PHONY: all lib test scoreboard test-valgrind golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
 .SECONDARY:

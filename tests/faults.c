@@ -62,14 +62,12 @@ void figure_skip(figure *g, const char *format, ...)
 
 void figure_print(const figure *g)
 {
-    printf("%-3s %s\n    found %ld of %ld, wanted all: %s\n", g->id, g->what, g->found, g->of,
-           figure_ok(g) ? "ok" : "short");
-    if (*g->detail)
-        printf("    %s\n", g->detail);
+    printf("%-3s %-5s %7ld %7ld  %s", g->id, figure_ok(g) ? "ok" : "short", g->found, g->of, g->what);
+    printf(*g->detail ? " (%s)\n" : "%s\n", g->detail);
     if (*g->trouble)
-        printf("    first trouble: %s\n", g->trouble);
+        printf("          first trouble: %s\n", g->trouble);
     if (*g->skipped)
-        printf("    skipped: %s\n", g->skipped);
+        printf("          skipped: %s\n", g->skipped);
     fflush(stdout);
 }
 
