@@ -50,6 +50,15 @@ crop picture_crop(long width, long height, double least, double most, uint64_t k
 bool picture_augment(picture *p, augment_operation operation, double argument, error *e);
 bool picture_look(picture *to, const picture *from, long size, const picture_view *v, uint64_t key, error *e);
 
+/* ---- drawing on a picture: what lies outside is left out ------------------------------------------------ */
+enum { PICTURE_LETTER = 6, PICTURE_LINE = 10 };    /* from letter to letter, from line to line, at scale 1 */
+typedef struct picture_pen { uint8_t rgb[3]; int scale; bool upwards; } picture_pen;   /* upwards: turned left */
+/* x, y: the upper left corner of the first letter; upwards: its lower left. */
+void picture_text(picture *p, long x, long y, picture_pen pen, const char *text);
+long picture_text_width(const char *text, int scale);
+void picture_fill(picture *p, long x, long y, long width, long height, const uint8_t rgb[3]);
+void picture_paste(picture *p, long x, long y, long width, long height, const picture *from);  /* nearest */
+
 /* ---- the synthetic world -------------------------------------------------------------------------------
  * Coloured shapes in the cells of a square, with captions, questions and answers. Pairs of colour and shape
  * that are held out appear in the split test_unseen alone: nowhere else in a picture, a caption, a question or
