@@ -5,6 +5,7 @@ const cli_command *const cli_commands[] = {
     &cli_caption,
     &cli_answer,
     &cli_match,
+    &cli_attention,
     &cli_train,
     &cli_evaluate,
     &cli_score,

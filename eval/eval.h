@@ -48,7 +48,16 @@ typedef struct eval_match { double itc, itm, probability; } eval_match;    /* co
 void eval_match_texts(const blip2_model *m, tape *t, const real *features, long N, blip2_text texts,
                       eval_match *to);             /* one picture (N,E) with each text */
 
-/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) -- */
+/* ---- what the Q-Former looks at in a picture: probabilities, on the tape ------------------------------ */
+typedef struct eval_attention {
+    long layers, heads, Q, T, N;                   /* queries, tokens of the text (0: none), of the picture */
+    tensor **self, **cross;            /* (layers): (1,H,Q+T,Q+T); (1,H,Q,N), NULL in layers without one */
+} eval_attention;
+bool eval_can_attend(const eval_session *s, const char *path, error *e);
+/* features (N,E). text: read together with the picture, as matching does; T 0: the picture alone. */
+eval_attention eval_attend(const blip2_model *m, tape *t, const real *features, long N, blip2_text text);
+
+/* ---- retrieval: which text goes with which picture (paper, section 4.4; lavis compute_sim_matrix) ---- */
 typedef struct eval_retrieval {
     long images, texts;
     real *itc;                         /* (images,texts) max over queries of the cosine */

@@ -78,7 +78,7 @@ static void nothing_half_written(const char *folder)
 }
 
 /* ---- commands and options ---------------------------------------------------------------------------- */
-static const char *const commands[] = { "caption", "answer", "match", "train", "evaluate", "inspect", "dataset",
+static const char *const commands[] = { "caption", "answer", "match", "attention", "train", "evaluate", "inspect", "dataset",
                                         "tokenize",
                                         "bench", "gradcheck" };
 enum { COMMANDS = 10 };
@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(what_is_not_built_says_so_and_is_absent_from_help)
 {
-    static const char *const later[] = { "convert", "export", "embed", "search", "attention",
+    static const char *const later[] = { "convert", "export", "embed", "search",
                                          "preprocess",
                                          "trace", "ablate", "report", "doctor", "score", "graph" };
     said s = BLIP2("help");
@@ -160,7 +160,7 @@ START_TEST(help_lists_every_command_and_every_option)
 {
     static const char *const options[COMMANDS] = {
         "--prompt --beams --max-new-tokens --min-length --length-penalty --repetition-penalty",
-        "--beams --max-new-tokens --length-penalty", "--reference", "--resume --dry-run", "", "",
+        "--beams --max-new-tokens --length-penalty", "--reference", "--text --out", "--resume --dry-run", "", "",
         "--force --config --size --cells --colours --test-unseen --documents --sheet",
         "--train --size --min-count --out",
         "--batch --text --ragged --hidden --layers --heads --queries --repeats", "--seeds" };
