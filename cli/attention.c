@@ -1,4 +1,4 @@
-/* attention.c - `blip2 attention`: which patches of a picture each query looks at, as pictures and numbers. */
+/* attention.c - `blip2 attention`: which patches each query looks at, in pictures and numbers. */
 #include "cli/attention.h"
 #include "cli/commands.h"
 #include "cli/model.h"
@@ -34,8 +34,8 @@ static void print_json(const attention_view *v, const char *image)
         for (long r = 0; v->a.cross[i] && r < v->a.heads * v->a.Q; r++) {
             printf("{\"image\":");
             cli_json_text(image);
-            printf(",\"layer\":%ld,\"head\":%ld,\"query\":%ld,\"class_token\":%.7g,\"patches\":[", i, r / v->a.Q,
-                   r % v->a.Q, attention_patch(v, i, r / v->a.Q, r % v->a.Q, 0));
+            printf(",\"layer\":%ld,\"head\":%ld,\"query\":%ld,\"class_token\":%.7g,\"patches\":[", i,
+                   r / v->a.Q, r % v->a.Q, attention_patch(v, i, r / v->a.Q, r % v->a.Q, 0));
             for (long k = 1; k < v->a.N; k++)
                 printf(k > 1 ? ",%.7g" : "%.7g", attention_patch(v, i, r / v->a.Q, r % v->a.Q, k));
             puts("]}");
@@ -64,8 +64,8 @@ static bool draw(const attention_view *v, bool json, error *e)
     if (!attention_overview(v, "overview.png", e))
         return false;
     if (!json)
-        printf("%s/overview.png: all layers, means over heads\n%s/attention.h5: the probabilities\n", v->folder,
-               v->folder);
+        printf("%s/overview.png: all layers, means over heads\n%s/attention.h5: the probabilities\n",
+               v->folder, v->folder);
     return true;
 }
 
@@ -134,6 +134,7 @@ const cli_command cli_attention = {
     "DIR gets layer_NN.png for each layer with cross-attention (a row a query, a column a head),\n"
     "overview.png with all layers, and attention.h5 with the probabilities: cross/LAYER (heads, queries,\n"
     "class token and patches) and self/LAYER (heads, rows, columns). With --text picture and text are read\n"
-    "together, as matching does, and self_NN.png shows who looks at whom among queries and tokens. With\n"
-    "--json a line {\"image\",\"layer\",\"head\",\"query\",\"class_token\",\"patches\"} a layer, head and query."
+    "together, as matching does, and self_NN.png shows who looks at whom among queries and tokens.\n"
+    "Layers, heads and queries count from 0. With --json a line a layer, head and query:\n"
+    "{\"image\",\"layer\",\"head\",\"query\",\"class_token\",\"patches\"}."
 };

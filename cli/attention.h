@@ -11,10 +11,10 @@ typedef struct attention_view {
     const char *text, *const *tokens;              /* NULL, or the text and its (T) tokens */
 } attention_view;
 
-/* Each writes a PNG file into the folder. Its queries below each other, its heads and their mean side by side: */
+/* Each writes a PNG file into the folder: of a layer, queries below each other, heads side by side; */
 bool attention_layer(const attention_view *v, long layer, const char *file, error *e);
-bool attention_overview(const attention_view *v, const char *file, error *e);  /* all layers, means over heads */
-bool attention_words(const attention_view *v, long layer, const char *file, error *e);     /* self-attention */
+bool attention_overview(const attention_view *v, const char *file, error *e); /* all layers, means of heads */
+bool attention_words(const attention_view *v, long layer, const char *file, error *e);    /* self-attention */
 double attention_patch(const attention_view *v, long layer, long head, long query, long token);
                                        /* head -1: mean over heads; query -1: mean over queries */
 #endif

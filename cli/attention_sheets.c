@@ -1,15 +1,16 @@
 /* attention_sheets.c - heat maps of cross-attention over the picture, and of self-attention as squares
  * (attention.h).
  *
- * A patch keeps its colour as far as it is looked at and fades to dark where it is not; brightness goes with the
- * root of the probability, and the hottest patch of a sheet is its largest probability, which stands in the
- * head line. Under each map: the share of the class token, which is no place in the picture.                 */
+ * The picture turns grey and light, and a patch takes colour as far as it is looked at: from white for 0 to
+ * red for the largest probability of the sheet. Under each map stands the share of the class token, which is
+ * no place in the picture.                                                                                 */
 #include "cli/attention.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MARGIN = 12, GAP = 8, HEAD = 54, CAPTION = 14, LABEL = 48, SIDE = 76, WIDE = 92, A_LINE = 8, FADED = 160, BAR = 90 };
+enum { MARGIN = 12, GAP = 8, HEAD = 54, CAPTION = 14, LABEL = 48, SIDE = 76, WIDE = 92, A_LINE = 8,
+       FADED = 160, BAR = 90 };
 static const picture_pen ink = { { 38, 44, 52 }, 1, false }, pale = { { 122, 130, 140 }, 1, false };
 static const picture_pen large = { { 29, 35, 43 }, 2, false };
 
@@ -78,7 +79,8 @@ static void consider(page *g, long layer, long head, long query)
 static void heat_colour(double heat, double rgb[3])
 {
     static const double stop[] = { 0, 0.3, 0.65, 1 };
-    static const double colour[4][3] = { { 1, 1, 1 }, { 1, 0.87, 0.5 }, { 0.97, 0.5, 0.2 }, { 0.72, 0.05, 0.15 } };
+    static const double colour[4][3] = { { 1, 1, 1 }, { 1, 0.87, 0.5 }, { 0.97, 0.5, 0.2 },
+                                         { 0.72, 0.05, 0.15 } };
     int k = 0;
     while (k < 2 && heat > stop[k + 1])
         k++;
@@ -99,7 +101,8 @@ static void scale_line(page *g)
         picture_fill(&g->on, x + i, y - 1, 1, 9, (const uint8_t[]){
             (uint8_t)(255 * colour[0]), (uint8_t)(255 * colour[1]), (uint8_t)(255 * colour[2]) });
     }
-    snprintf(line, sizeof line, "%.2f  uniform: %.3f  cls: the class token", g->most, 1.0 / (double)g->v->a.N);
+    snprintf(line, sizeof line, "%.2f  uniform: %.3f  cls: the class token", g->most,
+             1.0 / (double)g->v->a.N);
     picture_text(&g->on, x + BAR + 5, y, pale, line);
 }
 
@@ -248,7 +251,8 @@ bool attention_words(const attention_view *v, long layer, const char *file, erro
     memset(g.on.rgb, 255, (size_t)(3 * g.on.width * g.on.height));
     snprintf(title, sizeof title, "layer %ld: self-attention", layer);
     picture_text(&g.on, MARGIN, MARGIN, large, title);
-    picture_text(&g.on, MARGIN, MARGIN + 22, pale, "a row looks at columns: blue a query, orange a token of the text");
+    picture_text(&g.on, MARGIN, MARGIN + 22, pale,
+                 "a row looks at columns: blue a query, orange a token of the text");
     long x = MARGIN + NAMES, y = MARGIN + HEAD + NAMES;
     for (long i = 0; i < S; i++) {
         picture_pen turned = ink;

@@ -1,11 +1,11 @@
-/* draw.c - letters, areas and pictures put onto a picture (data.h): for sheets to look at. What lies outside is
- * left out. */
+/* draw.c - letters, areas and pictures put onto a picture (data.h): for sheets to look at. What lies outside
+ * is left out. */
 #include "data/data.h"
 #include <string.h>
 
 enum { COLUMNS = 5, ROWS = 7, FIRST = ' ', LAST = '~' };
 
-/* A letter is 5 x 7 dots: 35 bits, row by row from the top, the leftmost dot first. From ' ' to '~', 8 a line. */
+/* A letter is 5 x 7 dots: 35 bits, row by row from the top, the leftmost dot first. From ' ' on, 8 a line. */
 static const uint64_t letters[LAST - FIRST + 1] = {
     0x000000000, 0x108421004, 0x294000000, 0x295f57d4a, 0x11f4717c4, 0x672222273, 0x32544564d, 0x108000000,
     0x088842082, 0x208210888, 0x009575480, 0x0084f9080, 0x000001088, 0x0000f8000, 0x00000018c, 0x042222210,
@@ -66,7 +66,8 @@ long picture_text_width(const char *text, int scale)
 void picture_paste(picture *p, long x, long y, long width, long height, const picture *from)
 {
     for (long i = 0; i < width*height; i++) {
-        long column = (2*(i%width) + 1)*from->width/(2*width), row = (2*(i/width) + 1)*from->height/(2*height);
+        long column = (2*(i%width) + 1)*from->width/(2*width);
+        long row = (2*(i/width) + 1)*from->height/(2*height);
         dot(p, x + i%width, y + i/width, from->rgb + 3*(row*from->width + column));
     }
 }

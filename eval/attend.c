@@ -1,11 +1,12 @@
-/* attend.c - what the Q-Former looks at in one picture: the probabilities of every attention, after the softmax
- * (eval.h). Without a text the image pass, with a text the multimodal pass of image-text matching.           */
+/* attend.c - what the Q-Former looks at in one picture: the probabilities of every attention, after the
+ * softmax (eval.h). Without a text the image pass, with one the multimodal pass of image-text matching.    */
 #include "eval/eval.h"
 
 bool eval_can_attend(const eval_session *s, const char *path, error *e)
 {
     const blip2_config *c = &s->model.config;
-    const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower" : !c->qformer.queries ? "Q-Former" : NULL;
+    const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower"
+                     : !c->qformer.queries ? "Q-Former" : NULL;
     return !lack || error_set(e, "%s: cannot look at a picture: it has no %s", QUOTE(path), lack);
 }
 

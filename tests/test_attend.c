@@ -116,7 +116,7 @@ static void begin(void)
 
 #define MODEL IN_FOLDER("stage1/model.h5")
 #define PICTURE IN_FOLDER("world/sheet.png")       /* any picture will do */
-enum { LAYERS = 2, HEADS = 2, QUERIES = 3, PATCHES = 4 };      /* of world_config; cross-attention in layer 0 */
+enum { LAYERS = 2, HEADS = 2, QUERIES = 3, PATCHES = 4 };    /* of world_config; cross: layer 0 */
 
 /* The numbers that were printed, (heads,queries,1+patches) of layer 0. */
 static void printed(const char *line, double to[HEADS * QUERIES][1 + PATCHES])
@@ -145,8 +145,8 @@ START_TEST(printed_numbers_are_those_of_the_file)
     printed(s.out, shares);
     shell_free(s);
     h5 *f = h5_open(IN_FOLDER("a/attention.h5"), &e);
-    ck_assert_msg(f && h5_read(f, "cross/0", H5_REALS, 3, (const long[]){ HEADS, QUERIES, 1 + PATCHES }, saved, &e),
-                  "%s", e.text);
+    const long dim[] = { HEADS, QUERIES, 1 + PATCHES };
+    ck_assert_msg(f && h5_read(f, "cross/0", H5_REALS, 3, dim, saved, &e), "%s", e.text);
     ck_assert(h5_has(f, "cross/1") == H5_NOTHING && h5_has(f, "self/1") == H5_DATASET);
     h5_close(f);
     for (long i = 0; i < HEADS * QUERIES * (1 + PATCHES); i++)
@@ -192,8 +192,8 @@ START_TEST(what_cannot_be_shown_is_refused_in_one_line)
 {
     FAILS(2, "a model, a picture and a folder are needed", "attention", MODEL, PICTURE);
     FAILS(2, "a model, a picture and a folder are needed", "attention", MODEL, "-o", IN_FOLDER("c"));
-    FAILS(1, "vit/model.h5: cannot look at a picture: it has no Q-Former", "attention", IN_FOLDER("vit/model.h5"),
-          PICTURE, "-o", IN_FOLDER("c"));
+    FAILS(1, "vit/model.h5: cannot look at a picture: it has no Q-Former", "attention",
+          IN_FOLDER("vit/model.h5"), PICTURE, "-o", IN_FOLDER("c"));
     FAILS(1, "none.png: cannot be opened", "attention", MODEL, IN_FOLDER("none.png"), "-o", IN_FOLDER("c"));
     FAILS(1, "vit.yaml: not a folder", "attention", MODEL, PICTURE, "-o", IN_FOLDER("vit.yaml"));
     shell_next.file_bytes = 2000;
@@ -216,7 +216,7 @@ START_TEST(letters_stay_inside_the_picture_and_turn)
     picture_text(&up, 0, length - 1, (picture_pen){ { 255, 255, 255 }, 2, true }, all);
     for (long i = 0; i < 20 * length; i++)                         /* the one turned left is the other */
         ck_assert_int_eq(across.rgb[3 * i], up.rgb[3 * ((length - 1 - i % length) * 20 + i / length)]);
-    picture_text(&across, -7, -3, (picture_pen){ { 9, 9, 9 }, 5, false }, all);        /* and over the edges */
+    picture_text(&across, -7, -3, (picture_pen){ { 9, 9, 9 }, 5, false }, all);    /* and over the edges */
     picture_text(&up, 15, 5, (picture_pen){ { 9, 9, 9 }, 5, true }, all);
     picture_free(&across);
     picture_free(&up);
