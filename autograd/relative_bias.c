@@ -2,7 +2,7 @@
  * in head h when only their distance counts, not where they stand. Shaw et al. 2018; Raffel et al. 2020,
  * section 2.1, with one number a head for each bucket of distances.
  *
- * table (V,H), buckets (Tq,Tk), y (H,Tq,Tk).   dtable[v,h] = the sum of dy[h,i,j] over all buckets[i,j] = v. */
+ * table (V,H), buckets (Tq,Tk), y (H,Tq,Tk).   dtable[v,h] = the sum of dy[h,i,j] over buckets[i,j] = v. */
 #include "autograd/internal.h"
 
 struct saved { const int *buckets; };
@@ -17,8 +17,8 @@ static void relative_bias_cpu(long H, long area, const real *table, const int *b
 }
 
 /* sums (H,V) is scratch. */
-static void relative_bias_back_cpu(long V, long H, long area, const int *buckets, const real *dy, double *sums,
-                                   real *dtable)
+static void relative_bias_back_cpu(long V, long H, long area, const int *buckets, const real *dy,
+                                   double *sums, real *dtable)
 {
     #pragma omp parallel for if (H * area > AG_PARALLEL_MIN)
     for (long h = 0; h < H; h++) {

@@ -34,11 +34,12 @@ typedef struct blip2_opt_config {
 } blip2_opt_config;
 typedef enum { BLIP2_GELU_ERF, BLIP2_GELU_TANH } blip2_gelu;
 typedef struct blip2_t5_config {
-    long vocab, width, layers, decoder_layers, heads, head_width, hidden;  /* head_width: d_kv, heads of any width */
+    /* head_width: d_kv; heads x head_width need not be width */
+    long vocab, width, layers, decoder_layers, heads, head_width, hidden;
     long buckets, max_distance;                            /* of relative positions: 32, 128 */
     double dropout, eps, init_factor;                      /* 0.1, 1e-6, 1 */
     blip2_gelu gelu;                                       /* erf in BLIP-2's files, tanh in FLAN-T5's own */
-    bool tied;                                             /* the head is the table of tokens, times width^-1/2 */
+    bool tied;                                         /* the head is the table of tokens, times width^-1/2 */
     long start, eos, pad;                                  /* 0, 1, 0; start: what the decoder begins with */
 } blip2_t5_config;
 typedef enum { BLIP2_LLM_NONE, BLIP2_LLM_OPT, BLIP2_LLM_T5 } blip2_llm_kind;
@@ -63,10 +64,10 @@ config_table blip2_config_table(const char *section, blip2_config *c);  /* for c
 /* What a language model is to those who feed it; which one, the configuration says. */
 typedef struct blip2_llm {
     const char *name, *parameters, *projection;            /* "opt", "opt_model", "opt_proj" */
-    bool encodes;                      /* an encoder reads what is given, a decoder says the rest; else one row
-                                          holds both */
+    bool encodes;                      /* an encoder reads what is given, a decoder says the rest; else one
+                                          row holds both */
     long vocab, width, positions;      /* positions: longest row, visual prompt included; 0: of any length */
-    long start, eos, pad;              /* start: in front of every row (OPT) or of what the decoder says (T5) */
+    long start, eos, pad;              /* start: in front of every row (OPT), of what the decoder says (T5) */
 } blip2_llm;
 blip2_llm blip2_llm_of(const blip2_config *c);             /* name "none" and zeros where there is none */
 /* in its frame, question_prompt; mem_free it */
@@ -222,7 +223,8 @@ typedef struct blip2_t5_pass {
     ag_cache *cache;                   /* (decoder_layers) or NULL, as in blip2_opt_forward */
     tensor **self_probs, **cross_probs;    /* (decoder_layers) out, or NULL */
 } blip2_t5_pass;
-tensor *blip2_t5_decode(const blip2_t5 *m, tape *t, const blip2_t5_pass *p);   /* (B,T,L) after the final norm */
+/* (B,T,L) after the final norm */
+tensor *blip2_t5_decode(const blip2_t5 *m, tape *t, const blip2_t5_pass *p);
 /* What the head's matrix multiplies: hidden, and with a tied head hidden x L^-1/2. */
 tensor *blip2_t5_before_head(const blip2_t5 *m, tape *t, tensor *hidden);
 tensor *blip2_t5_logits(const blip2_t5 *m, tape *t, tensor *hidden);           /* (...,L) -> (...,V) */
@@ -355,7 +357,7 @@ typedef struct blip2_stage2_out {
     tensor *asked;                                         /* (B,Q+Tq,D) queries and question, if keep */
     const int *labels; const unsigned char *mask;          /* (B,Q+T); T5: labels (B,To) */
     tensor *encoded;                                       /* T5: (B,Q+T,L) */
-    const int *decoder_ids;                                /* T5: (B,To) start, then the labels before the last */
+    const int *decoder_ids;                            /* T5: (B,To) start, then the labels before the last */
     double query_cosine;
 } blip2_stage2_out;
 void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out);

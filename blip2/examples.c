@@ -187,7 +187,8 @@ static tensor *run_t5(tape *t, void *subject_)
 {
     subject *s = subject_;
     const blip2_t5 *m = &s->m.t5;
-    static const int said[B * T] = { 0, 9, 3, 4, 0, 0,  0, 5, 6, 2, 7, 7,  0, 8, 18, 0, 0, 0,  0, 1, 1, 12, 13, 2 };
+    static const int said[B * T] = { 0, 9, 3, 4, 0, 0,  0, 5, 6, 2, 7, 7,  0, 8, 18, 0, 0, 0,
+                                     0, 1, 1, 12, 13, 2 };
     nn_kv *memory = ag_alloc(t, s->config.t5.decoder_layers * (long)sizeof *memory);
     tensor *read = blip2_t5_embed(m, t, words, B, T);
     blip2_t5_memory(m, t, blip2_t5_encode(m, t, read, is_word, NULL), memory);
@@ -239,7 +240,8 @@ static tensor *run_stage2_t5(tape *t, void *subject_)
     static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .target = text(),
-        .text = s->variant ? text() : (blip2_text){ 0 }, .loss_weight = s->variant ? weight : NULL }, false, &out);
+        .loss_weight = s->variant ? weight : NULL, .text = s->variant ? text() : (blip2_text){ 0 } }, false,
+        &out);
     return out.loss;
 }
 

@@ -81,7 +81,8 @@ void writer_advance(writer *w, long T);                        /* the caches hol
 typedef struct language_model {
     tensor *(*embed)(const blip2_model *m, tape *t, const int *ids, long B, long T);           /* (B,T,L) */
     /* () from out->embeddings and out->mask; fills labels, with keep logits */
-    tensor *(*loss)(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out);
+    tensor *(*loss)(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep,
+                    blip2_stage2_out *out);
     void (*open)(writer *w, long given, const blip2_generate *o);      /* given: visual prompt and prompt */
 } language_model;
 extern const language_model language_opt, language_t5;

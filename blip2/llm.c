@@ -10,8 +10,8 @@ blip2_llm blip2_llm_of(const blip2_config *c)
         return (blip2_llm){ "opt", "opt_model", "opt_proj", .vocab = o->vocab, .width = o->width,
                             .positions = o->positions, .start = o->bos, .eos = o->eos, .pad = o->pad };
     case BLIP2_LLM_T5:
-        return (blip2_llm){ "t5", "t5_model", "t5_proj", .encodes = true, .vocab = f->vocab, .width = f->width,
-                            .start = f->start, .eos = f->eos, .pad = f->pad };
+        return (blip2_llm){ "t5", "t5_model", "t5_proj", .encodes = true, .vocab = f->vocab,
+                            .width = f->width, .start = f->start, .eos = f->eos, .pad = f->pad };
     case BLIP2_LLM_NONE:
         break;
     }

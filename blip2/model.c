@@ -17,10 +17,11 @@ blip2_config blip2_config_default(void)
         .llm = BLIP2_LLM_NONE,
         .opt = { .vocab = 50272, .width = 2560, .layers = 32, .heads = 32, .hidden = 10240, .positions = 2048,
                  .dropout = 0.1, .init_std = 0.02, .bos = 2, .eos = 50118, .pad = 1 },
-        .t5 = { .vocab = 32128, .width = 2048, .layers = 24, .decoder_layers = 24, .heads = 32, .head_width = 64,
-                .hidden = 5120, .buckets = 32, .max_distance = 128, .dropout = 0.1, .eps = 1e-6, .init_factor = 1,
-                .gelu = BLIP2_GELU_ERF, .start = 0, .eos = 1, .pad = 0 },
-        .max_text = 32, .question_prompt = "Question: {} Short answer:", .cls = 101, .sep = 102, .dec = 30522, .text_pad = 0,
+        .t5 = { .vocab = 32128, .width = 2048, .layers = 24, .decoder_layers = 24, .heads = 32,
+                .head_width = 64, .hidden = 5120, .buckets = 32, .max_distance = 128, .dropout = 0.1,
+                .eps = 1e-6, .init_factor = 1, .gelu = BLIP2_GELU_ERF, .start = 0, .eos = 1, .pad = 0 },
+        .max_text = 32, .question_prompt = "Question: {} Short answer:", .cls = 101, .sep = 102,
+        .dec = 30522, .text_pad = 0,
     };
 }
 

@@ -1,6 +1,6 @@
 /* opt_language.c - OPT as BLIP-2's language model: one row holds what is given and what is said.
  *
- *     [soft tokens; </s> prompt caption \n]      loss = mean of -log p(label_i | inputs before i), no smoothing
+ *     [soft tokens; </s> prompt caption \n]    loss = mean of -log p(label_i | inputs before i), no smoothing
  * Queries, padding and the prompt's tokens carry no loss (label -100). Without a prompt the first token,
  * </s>, is a target too, predicted from the last query. lavis blip2_opt.py.                                */
 #include "blip2/internal.h"
@@ -46,7 +46,8 @@ static tensor *caption_loss(const blip2_model *m, tape *t, const blip2_stage2_in
     return share_mean(t, in->ranks, mean, &rule, B * n);
 }
 
-static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out)
+static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep,
+                    blip2_stage2_out *out)
 {
     long first = in->prompt_tokens > 0 || in->features ? in->prompt_tokens : 1;    /* nothing precedes 0 */
     if (first >= in->text.T)
@@ -80,7 +81,8 @@ static void begin(writer *w, tape *t)
 static tensor *first_logits(writer *w, tape *t)
 {
     blip2_stage2_out side = { 0 };
-    tensor *inputs = language_input(w->m, t, w->features, w->question, w->prompt, false, &side); /* (B,prefix,L) */
+    /* (B,prefix,L) */
+    tensor *inputs = language_input(w->m, t, w->features, w->question, w->prompt, false, &side);
     memcpy(w->mask, side.mask, (size_t)(w->B * w->prefix));
     return last_logits(w, t, inputs, w->mask);
 }

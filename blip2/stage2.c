@@ -8,7 +8,8 @@
 #include "blip2/internal.h"
 #include <string.h>
 
-/* The queries beside the question's tokens, all seeing all: (B,Q,D). InstructBLIP, Dai et al. 2023, Fig. 3. */
+/* The queries beside the question's tokens, all seeing all: (B,Q,D). InstructBLIP, Dai et al. 2023,
+ * Fig. 3. */
 static tensor *asked_pass(const blip2_model *m, tape *t, tensor *image, blip2_text question, bool keep,
                           blip2_stage2_out *out)
 {
@@ -59,7 +60,8 @@ tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_te
 static void check(const blip2_model *m, const blip2_stage2_in *in)
 {
     long B = in->features ? in->features->dim[0] : in->text.B;
-    if (in->features && (!m->config.qformer.queries || in->features->ndim != 3 || (in->text.T && in->text.B != B)))
+    if (in->features && (!m->config.qformer.queries || in->features->ndim != 3
+                         || (in->text.T && in->text.B != B)))
         ag_fail("stage2", "features %s and text (%ld,%ld), %ld queries: expected (B,N,E) and (B,T)",
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.queries);
     if (in->question.T && (in->question.B != B || !m->config.qformer.text))

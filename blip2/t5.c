@@ -13,7 +13,8 @@
 #include <math.h>
 
 enum { DROP_INPUT = 0, DROP_OUTPUT };                      /* of a stack */
-enum { DROP_PROBS = 0, DROP_SELF, DROP_CROSS_PROBS, DROP_CROSS, DROP_GATE, DROP_FEED_FORWARD };   /* of a block */
+/* of a block */
+enum { DROP_PROBS = 0, DROP_SELF, DROP_CROSS_PROBS, DROP_CROSS, DROP_GATE, DROP_FEED_FORWARD };
 
 typedef struct stack_io {              /* what one pass through a stack is given */
     const ag_mask *mask, *memory_mask;
@@ -23,7 +24,7 @@ typedef struct stack_io {              /* what one pass through a stack is given
     tensor **self_probs, **cross_probs;
 } stack_io;
 
-/* ---- parts and how they start (factor f: transformers' initializer_factor) ------------------------------- */
+/* ---- parts and how they start (factor f: transformers' initializer_factor) ----------------------------- */
 static void attention_init(nn_attention *a, nn_scope s, const blip2_t5_config *c)
 {
     double f = c->init_factor;
@@ -63,7 +64,8 @@ static void stack_init(blip2_t5_stack *k, nn_scope s, const blip2_t5_config *c, 
                            .site = decodes ? SITE_T5_DECODER : SITE_T5_ENCODER };
     k->blocks = ag_alloc(s.store->names, k->layers * (long)sizeof *k->blocks);
     k->bias = nn_parameter(nn_sub(s, "block.0.layer.0.SelfAttention.relative_attention_bias"), "weight",
-                           NN_INIT_NORMAL(c->init_factor / sqrt((double)c->width)), DIMS(c->buckets, c->heads));
+                           NN_INIT_NORMAL(c->init_factor / sqrt((double)c->width)),
+                           DIMS(c->buckets, c->heads));
     for (long i = 0; i < k->layers; i++) {
         k->blocks[i] = (blip2_t5_block){ .site = 0 };
         block_init(&k->blocks[i], nn_sub(s, "block.%ld", i), c, k, i);
@@ -74,8 +76,8 @@ static void stack_init(blip2_t5_stack *k, nn_scope s, const blip2_t5_config *c, 
 void blip2_t5_init(blip2_t5 *m, nn_scope s, const blip2_t5_config *c)
 {
     if (c->buckets < 4 || c->max_distance <= c->buckets / 2)
-        ag_fail("t5", "%ld buckets up to a distance of %ld: expected at least 4, and a distance above half of it",
-                c->buckets, c->max_distance);
+        ag_fail("t5", "%ld buckets up to a distance of %ld: expected at least 4, and a distance above half "
+                "of it", c->buckets, c->max_distance);
     nn_scope encodes = nn_sub(s, "encoder"), decodes = nn_sub(s, "decoder"), head = nn_sub(s, "lm_head");
     *m = (blip2_t5){ .config = *c };
     nn_embedding_init(&m->tokens, nn_sub(s, "shared"), c->vocab, c->width, NN_INIT_NORMAL(c->init_factor));
@@ -86,7 +88,7 @@ void blip2_t5_init(blip2_t5 *m, nn_scope s, const blip2_t5_config *c)
     m->head = m->tokens.weight;
     if (c->tied)
         nn_alias(head, "weight", m->tokens.weight);
-    else                                                   /* transformers starts it with 1: first loss L / 2 */
+    else                                           /* transformers starts it with 1: a first loss of L / 2 */
         m->head = nn_parameter(head, "weight", NN_INIT_NORMAL(c->init_factor / sqrt((double)c->width)),
                                DIMS(c->vocab, c->width));
 }
@@ -96,9 +98,9 @@ tensor *blip2_t5_embed(const blip2_t5 *m, tape *t, const int *ids, long B, long 
     return nn_embedding_forward(&m->tokens, t, ids, DIMS(B, T));           /* (B,T,L) */
 }
 
-/* ---- relative positions ------------------------------------------------------------------------------------ */
-/* Of the n buckets of a direction the first half holds one distance each; above it they widen as the logarithm
- * does, up to max_distance and all beyond. In float, as the reference computes it. */
+/* ---- relative positions -------------------------------------------------------------------------------- */
+/* Of the n buckets of a direction the first half holds one distance each; above it they widen as the
+ * logarithm does, up to max_distance and all beyond. In float, as the reference computes it. */
 int blip2_t5_bucket(const blip2_t5_config *c, bool decodes, long distance)
 {
     long n = decodes ? c->buckets : c->buckets / 2, exact = n / 2, first = 0;
@@ -123,7 +125,7 @@ static tensor *position_bias(const blip2_t5 *m, tape *t, const blip2_t5_stack *k
     return ag_relative_bias(t, k->bias, buckets, T, S);
 }
 
-/* ---- a stack --------------------------------------------------------------------------------------------- */
+/* ---- a stack ------------------------------------------------------------------------------------------- */
 static tensor *feed_forward(const blip2_t5 *m, const blip2_t5_block *b, tape *t, tensor *x)
 {
     ag_act gelu = m->config.gelu == BLIP2_GELU_TANH ? AG_GELU_TANH : AG_GELU;
@@ -143,15 +145,15 @@ static tensor *block_forward(const blip2_t5 *m, const blip2_t5_stack *k, long i,
     double p = m->config.dropout;
     tensor *h = nn_rms_norm_forward(&b->self_norm, t, x);                  /* (B,T,L) */
     nn_kv kv = nn_attention_memory(&b->self, t, h);                        /* (B,T,H x d) */
-    h = nn_attention_forward(&b->self, t, h, kv, (ag_attn){ .scale = 1, .mask = io->mask, .causal = k->decodes,
-        .bias = bias, .cache = io->cache ? &io->cache[i] : NULL, .drop = { p, b->site + DROP_PROBS },
-        .probs = io->self_probs ? &io->self_probs[i] : NULL });
+    h = nn_attention_forward(&b->self, t, h, kv, (ag_attn){ .scale = 1, .mask = io->mask,
+        .causal = k->decodes, .bias = bias, .cache = io->cache ? &io->cache[i] : NULL,
+        .drop = { p, b->site + DROP_PROBS }, .probs = io->self_probs ? &io->self_probs[i] : NULL });
     h = ag_dropout(t, h, (ag_drop){ p, b->site + DROP_SELF });
     x = ag_add(t, x, h);
     if (k->decodes) {
         h = nn_rms_norm_forward(&b->cross_norm, t, x);
-        h = nn_attention_forward(&b->cross, t, h, io->memory[i], (ag_attn){ .scale = 1, .mask = io->memory_mask,
-            .memory_row = io->memory_row, .drop = { p, b->site + DROP_CROSS_PROBS },
+        h = nn_attention_forward(&b->cross, t, h, io->memory[i], (ag_attn){ .scale = 1,
+            .mask = io->memory_mask, .memory_row = io->memory_row, .drop = { p, b->site + DROP_CROSS_PROBS },
             .probs = io->cross_probs ? &io->cross_probs[i] : NULL });
         h = ag_dropout(t, h, (ag_drop){ p, b->site + DROP_CROSS });
         x = ag_add(t, x, h);
@@ -160,7 +162,8 @@ static tensor *block_forward(const blip2_t5 *m, const blip2_t5_stack *k, long i,
     return ag_add(t, x, h);
 }
 
-static tensor *stack_forward(const blip2_t5 *m, const blip2_t5_stack *k, tape *t, tensor *x, const stack_io *io)
+static tensor *stack_forward(const blip2_t5 *m, const blip2_t5_stack *k, tape *t, tensor *x,
+                             const stack_io *io)
 {
     if (x->ndim != 3 || x->dim[2] != m->config.width)
         ag_fail("t5", "embeddings %s: expected (B,T,%ld)", SHAPE(x), m->config.width);

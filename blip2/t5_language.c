@@ -26,19 +26,22 @@ static void shift(const blip2_model *m, tape *t, blip2_text target, blip2_stage2
     int *fed = ag_alloc(t, target.B * To * (long)sizeof *fed);
     for (long i = 0; i < target.B * To; i++) {
         labels[i] = target.mask[i] ? target.ids[i] : IGNORED;
-        fed[i] = (int)(i % To == 0 ? m->config.t5.start : labels[i - 1] == IGNORED ? m->config.t5.pad : labels[i - 1]);
+        fed[i] = (int)(i % To == 0 ? m->config.t5.start
+                       : labels[i - 1] == IGNORED ? m->config.t5.pad : labels[i - 1]);
     }
     out->labels = labels;
     out->decoder_ids = fed;
 }
 
-static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep, blip2_stage2_out *out)
+static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool keep,
+                    blip2_stage2_out *out)
 {
     blip2_text said = in->target;
     long B = out->embeddings->dim[0];
     if (said.T < 1 || said.B != B || !said.mask || in->prompt_tokens)
-        ag_fail("stage2", "a target (%ld,%ld) for inputs %s, and %ld tokens of it that are given: expected (B,To), "
-                "and what is given in text", said.B, said.T, SHAPE(out->embeddings), in->prompt_tokens);
+        ag_fail("stage2", "a target (%ld,%ld) for inputs %s, and %ld tokens of it that are given: expected "
+                "(B,To), and what is given in text", said.B, said.T, SHAPE(out->embeddings),
+                in->prompt_tokens);
     shift(m, t, said, out);
     nn_kv *memory = memory_room(m, t);
     out->encoded = blip2_t5_encode(&m->t5, t, out->embeddings, out->mask, NULL);           /* (B,Q+T,L) */
@@ -57,7 +60,7 @@ static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bo
     return share_mean(t, in->ranks, mean, &rule, B * said.T);
 }
 
-/* ---- token by token: what was encoded is projected once, all beams of a text read its one row ------------ */
+/* ---- token by token: what was encoded is projected once, all beams of a text read its one row ---------- */
 static void begin(writer *w, tape *t)
 {
     const blip2_t5 *m = &w->m->t5;
@@ -66,7 +69,8 @@ static void begin(writer *w, tape *t)
     w->memory = memory_room(w->m, t);
     ag_mark here = ag_here(t);
     blip2_stage2_out side = { 0 };
-    tensor *inputs = language_input(w->m, t, w->features, w->question, w->prompt, false, &side);   /* (B,S,L) */
+    /* (B,S,L) */
+    tensor *inputs = language_input(w->m, t, w->features, w->question, w->prompt, false, &side);
     memcpy(w->mask, side.mask, (size_t)(w->B * S));
     tensor *encoded = blip2_t5_encode(m, t, inputs, w->mask, NULL);        /* (B,S,L) */
     encoded = ag_rewind_keep(t, here, encoded);
@@ -81,7 +85,8 @@ static tensor *say(writer *w, tape *t, const int *ids, long rows)
         text[r] = (int)(r * w->B / rows);                  /* B rows at first, then B x beams */
     tensor *words = blip2_t5_embed(m, t, ids, rows, 1);                    /* (rows,1,L) */
     tensor *hidden = blip2_t5_decode(m, t, &(blip2_t5_pass){
-        .embeddings = words, .memory = w->memory, .memory_mask = w->mask, .memory_row = text, .cache = w->cache });
+        .embeddings = words, .memory = w->memory, .memory_mask = w->mask, .memory_row = text,
+        .cache = w->cache });
     writer_advance(w, 1);
     return blip2_t5_logits(m, t, ag_reshape(t, hidden, DIMS(rows, m->config.width)));      /* (rows,V) */
 }

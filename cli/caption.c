@@ -106,7 +106,7 @@ static int answer_run(int argc, char **argv)
         return cli_fail(&e);
     real *features = cli_features(&s, argv[2], &e);
     if (isnan(a.length_penalty))
-        a.length_penalty = s.model.config.llm == BLIP2_LLM_T5 ? -1 : 0;
+        a.length_penalty = blip2_llm_of(&s.model.config).encodes ? -1 : 0;
     blip2_generate o = rules(&a);
     bool ok = features != NULL;
     for (int i = 3; ok && i < argc; i++) {

@@ -1,4 +1,4 @@
-/* test_stage2_t5.c - stage 2 with T5 frozen: labels, loss, gradients, questions, generation, pieces in training. */
+/* test_stage2_t5.c - stage 2 with T5 frozen: labels, loss, gradients, questions, generation, pieces. */
 #include "tests/tests.h"
 #include "train/internal.h"
 #include <math.h>
@@ -71,7 +71,8 @@ static double minus_log_p(const real *z, int id)
 
 START_TEST(the_loss_is_its_equation)
 {
-    static const real weight[B * SAID] = { 1, (real)0.5, 2, 0, 1, 3, 1, 1, (real)0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9 };
+    static const real weight[B * SAID] = { 1, (real)0.5, 2, 0, 1, 3, 1, 1, (real)0.25, 2, 9, 9,
+                                           1, 2, 3, 4, 5, 9 };
     make("t5_model");
     for (int weighted = 0; weighted < 2; weighted++) {
         blip2_stage2_out out = usual(weighted ? weight : NULL, true);
@@ -189,7 +190,7 @@ START_TEST(a_target_where_there_is_none_and_none_where_there_must_be_are_refused
 }
 END_TEST
 
-/* ---- generation ------------------------------------------------------------------------------------------ */
+/* ---- generation ---------------------------------------------------------------------------------------- */
 static blip2_sequence *write_texts(const blip2_generate *o, tensor *of, blip2_text prompt)
 {
     blip2_sequence *out = ag_alloc(t, (of ? of->dim[0] : prompt.B) * o->returns * (long)sizeof *out);
@@ -206,8 +207,9 @@ static bool same(const blip2_sequence *a, const blip2_sequence *b)
 START_TEST(cached_decoding_is_uncached_decoding)
 {
     static const unsigned char ones[MOST] = { [0 ... MOST - 1] = 1 };
-    blip2_generate o = { .beams = _i % 2 ? 4 : 1, .max_new_tokens = 9, .min_length = 5, .returns = _i % 2 ? 2 : 1,
-                         .length_penalty = _i / 2 ? -1 : 1, .repetition_penalty = 1 };
+    blip2_generate o = { .beams = _i % 2 ? 4 : 1, .max_new_tokens = 9, .min_length = 5,
+                         .returns = _i % 2 ? 2 : 1, .length_penalty = _i / 2 ? -1 : 1,
+                         .repetition_penalty = 1 };
     make("t5_model");
     blip2_sequence *out = write_texts(&o, features(), given);
     for (long i = 0; i < B * o.returns; i++) {
@@ -215,7 +217,8 @@ START_TEST(cached_decoding_is_uncached_decoding)
         bool ended = out[i].ids[n - 1] == config.t5.eos;
         ck_assert(n == 9 || ended);
         ck_assert_int_ge(n, 4);
-        blip2_stage2_in in = { .features = ag_slice(t, features(), 0, b, 1), .target = { 1, n, out[i].ids, ones },
+        blip2_stage2_in in = { .features = ag_slice(t, features(), 0, b, 1),
+                               .target = { 1, n, out[i].ids, ones },
                                .text = { 1, T, given_ids + b * T, given_mask + b * T } };
         const real *z = stage2(&in, true).logits->data;
         double sum = 0;
@@ -232,8 +235,8 @@ END_TEST
 
 START_TEST(texts_are_written_as_if_alone)
 {
-    blip2_generate o = { .beams = _i ? 3 : 1, .max_length = 9, .min_length = 4, .returns = 1, .length_penalty = 1,
-                         .repetition_penalty = 1 };
+    blip2_generate o = { .beams = _i ? 3 : 1, .max_length = 9, .min_length = 4, .returns = 1,
+                         .length_penalty = 1, .repetition_penalty = 1 };
     make("t5_model");
     blip2_sequence *all = write_texts(&o, features(), given);
     for (long b = 0; b < B; b++) {
@@ -246,21 +249,22 @@ START_TEST(texts_are_written_as_if_alone)
         ck_assert_double_eq_tol(all[b].score, alone->score, 20 * TINY_ROUNDING);
     }
     ck_assert(!same(&all[0], &all[1]) || !same(&all[0], &all[2]));
-    blip2_sequence *blind = write_texts(&o, NULL, given), *bare = write_texts(&o, features(), (blip2_text){ 0 });
+    blip2_sequence *blind = write_texts(&o, NULL, given);
+    blip2_sequence *bare = write_texts(&o, features(), (blip2_text){ 0 });
     ck_assert(blind[0].length > 0 && bare[0].length > 0);
 }
 END_TEST
 
 START_TEST(distances_have_no_end)
 {
-    blip2_generate o = { .beams = 1, .max_new_tokens = 200, .min_length = 190, .returns = 1, .length_penalty = 1,
-                         .repetition_penalty = 1 };
+    blip2_generate o = { .beams = 1, .max_new_tokens = 200, .min_length = 190, .returns = 1,
+                         .length_penalty = 1, .repetition_penalty = 1 };
     make("t5_model");
     ck_assert_int_ge(write_texts(&o, features(), given)[0].length, 189);
 }
 END_TEST
 
-/* ---- learning -------------------------------------------------------------------------------------------- */
+/* ---- learning ------------------------------------------------------------------------------------------ */
 START_TEST(the_queries_learn_to_make_a_frozen_t5_say_it)
 {
     double first = 0, loss = 0;
@@ -283,14 +287,14 @@ START_TEST(the_queries_learn_to_make_a_frozen_t5_say_it)
 }
 END_TEST
 
-/* ---- what is given and what is said: train/exchange.c ---------------------------------------------------- */
+/* ---- what is given and what is said: train/exchange.c -------------------------------------------------- */
 /* Pieces [10 11 | 12 13 14], [ | 20 21 22 23], [30 | 31], [40 41 42 43 | ] as eight sequences. */
 static sequences pieces(void)
 {
     static long first[] = { 0, 2, 5, 5, 9, 10, 11, 15, 15 };
-    static weighted_token tokens[] = { { 10, 1 }, { 11, 1 }, { 12, 1 }, { 13, 1 }, { 14, 1 }, { 20, 1 }, { 21, 1 },
-                                       { 22, 1 }, { 23, 1 }, { 30, 1 }, { 31, 1 }, { 40, 1 }, { 41, 1 }, { 42, 1 },
-                                       { 43, 1 } };
+    static weighted_token tokens[] = { { 10, 1 }, { 11, 1 }, { 12, 1 }, { 13, 1 }, { 14, 1 }, { 20, 1 },
+                                       { 21, 1 }, { 22, 1 }, { 23, 1 }, { 30, 1 }, { 31, 1 }, { 40, 1 },
+                                       { 41, 1 }, { 42, 1 }, { 43, 1 } };
     return (sequences){ .count = 8, .first = first, .tokens = tokens, .used = 15 };
 }
 

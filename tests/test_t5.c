@@ -48,7 +48,7 @@ static tensor *decoded(tensor *encoded, const unsigned char *mask, const int *id
         .memory = memory, .memory_mask = mask });
 }
 
-/* ---- relative positions ---------------------------------------------------------------------------------- */
+/* ---- relative positions -------------------------------------------------------------------------------- */
 /* Where each bucket of the published size begins: spec of transformers, seen in its output. */
 START_TEST(published_buckets_begin_where_the_reference_has_them)
 {
@@ -80,7 +80,7 @@ START_TEST(what_lies_ahead_of_a_decoder_is_in_the_bucket_of_itself)
 }
 END_TEST
 
-/* ---- beside a plain second writing ------------------------------------------------------------------------- */
+/* ---- beside a plain second writing --------------------------------------------------------------------- */
 enum { WIDE = 64 };                    /* rows and widths at most */
 typedef double grid[WIDE][WIDE];
 
@@ -119,7 +119,8 @@ static void look(grid x, grid n, long rows, grid memory, long seen, const nn_att
             long end = bias && decodes ? i + 1 : seen, d = config.head_width;
             double sum = 0;
             for (long j = 0; j < end; j++) {
-                double s = bias ? (double)bias->data[blip2_t5_bucket(&config, decodes, j - i) * config.heads + h] : 0;
+                long bucket = blip2_t5_bucket(&config, decodes, j - i);
+                double s = bias ? (double)bias->data[bucket * config.heads + h] : 0;
                 for (long c = h * d; c < (h + 1) * d; c++)
                     s += q[i][c] * k[j][c];
                 sum += p[j] = exp(s);
@@ -199,14 +200,15 @@ START_TEST(logits_are_those_of_a_plain_second_writing)
 }
 END_TEST
 
-/* ---- padding, order, caches ---------------------------------------------------------------------------------- */
+/* ---- padding, order, caches ---------------------------------------------------------------------------- */
 START_TEST(what_padding_holds_does_not_matter)
 {
     tensor *one = decoded(blip2_t5_encode(&m, t, read, is_read, NULL), is_read, said, B, T);
     tensor *other = tiny_normal(t, 99, DIMS(B, S, config.width));
     for (long i = 0; i < B * S; i++)
         if (is_read[i])
-            memcpy(other->data + i * config.width, read->data + i * config.width, (size_t)config.width * sizeof(real));
+            memcpy(other->data + i * config.width, read->data + i * config.width,
+                   (size_t)config.width * sizeof(real));
     tensor *two = decoded(blip2_t5_encode(&m, t, other, is_read, NULL), is_read, said, B, T);
     ck_assert(tiny_distance(one, two) == 0);
     tensor *bare = decoded(blip2_t5_encode(&m, t, read, NULL, NULL), NULL, said, B, T);
@@ -224,7 +226,7 @@ START_TEST(the_encoder_looks_both_ways_and_the_decoder_back)
     long L = config.width;
     ck_assert(!memcmp(now->data, then->data, (size_t)((T - 1) * L) * sizeof(real)));
     ck_assert(memcmp(now->data + (T - 1) * L, then->data + (T - 1) * L, (size_t)L * sizeof(real)));
-    read->data[(S - 1) * L] += 1;                          /* the last word that the encoder reads of text 0 */
+    read->data[(S - 1) * L] += 1;                  /* the last word that the encoder reads of text 0 */
     tensor *moved = blip2_t5_encode(&m, t, read, NULL, NULL);
     ck_assert(encoded->data[0] != moved->data[0]);
 }
@@ -237,7 +239,8 @@ START_TEST(a_cache_gives_what_the_whole_gives)
     long L = config.width;
     nn_kv *memory = ag_alloc(t, config.decoder_layers * (long)sizeof *memory);
     ag_cache *cache = ag_alloc(t, config.decoder_layers * (long)sizeof *cache);
-    tensor *encoded = blip2_t5_encode(&m, t, read, is_read, NULL), *whole = decoded(encoded, is_read, said, B, T);
+    tensor *encoded = blip2_t5_encode(&m, t, read, is_read, NULL);
+    tensor *whole = decoded(encoded, is_read, said, B, T);
     int row[ROWS], ids[ROWS];
     blip2_t5_memory(&m, t, encoded, memory);
     for (long i = 0; i < config.decoder_layers; i++)
@@ -247,14 +250,15 @@ START_TEST(a_cache_gives_what_the_whole_gives)
             row[r] = r / BEAMS;
             ids[r] = said[row[r] * T + i];
         }
-        tensor *y = blip2_t5_decode(&m, t, &(blip2_t5_pass){ .embeddings = blip2_t5_embed(&m, t, ids, ROWS, 1),
-            .memory = memory, .memory_mask = is_read, .memory_row = row, .cache = cache });        /* (ROWS,1,L) */
+        tensor *x = blip2_t5_embed(&m, t, ids, ROWS, 1);
+        tensor *y = blip2_t5_decode(&m, t, &(blip2_t5_pass){ .embeddings = x, .memory = memory,
+            .memory_mask = is_read, .memory_row = row, .cache = cache });  /* (ROWS,1,L) */
         for (long k = 0; k < config.decoder_layers; k++)
             cache[k].length++;
         for (long r = 0; r < ROWS; r++)
             for (long c = 0; c < L; c++)
-                ck_assert_double_eq_tol((double)y->data[r * L + c], (double)whole->data[(row[r] * T + i) * L + c],
-                                        20 * TINY_ROUNDING);
+                ck_assert_double_eq_tol((double)y->data[r * L + c],
+                                        (double)whole->data[(row[r] * T + i) * L + c], 20 * TINY_ROUNDING);
     }
 }
 END_TEST
@@ -280,10 +284,11 @@ START_TEST(probabilities_are_given_and_change_nothing)
 }
 END_TEST
 
-/* ---- parameters ---------------------------------------------------------------------------------------------- */
+/* ---- parameters ---------------------------------------------------------------------------------------- */
 START_TEST(no_parameter_is_a_bias_and_tables_have_all_their_names)
 {
-    static const char *const same[] = { "t5_model.encoder.embed_tokens.weight", "t5_model.decoder.embed_tokens.weight" };
+    static const char *const same[] = { "t5_model.encoder.embed_tokens.weight",
+                                        "t5_model.decoder.embed_tokens.weight" };
     for (long i = 0; i < store->count; i++)
         ck_assert_msg(!strstr(store->entries[i].name, ".bias"), "%s", store->entries[i].name);
     for (int i = 0; i < 2; i++)
@@ -295,7 +300,8 @@ START_TEST(no_parameter_is_a_bias_and_tables_have_all_their_names)
     ck_assert_ptr_nonnull(nn_find(store, "t5_model.decoder.block.2.layer.1.EncDecAttention.q.weight"));
     ck_assert_ptr_nonnull(nn_find(store, "t5_model.decoder.block.2.layer.2.DenseReluDense.wi_1.weight"));
     ck_assert_ptr_nonnull(nn_find(store, "t5_model.encoder.block.1.layer.1.DenseReluDense.wo.weight"));
-    ck_assert_ptr_null(nn_find(store, "t5_model.encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"));
+    ck_assert_ptr_null(nn_find(store, "t5_model.encoder.block.1.layer.0.SelfAttention."
+                               "relative_attention_bias.weight"));
 }
 END_TEST
 
@@ -314,7 +320,7 @@ START_TEST(the_defaults_are_flan_t5_xl)
 }
 END_TEST
 
-/* ---- dropout ------------------------------------------------------------------------------------------------- */
+/* ---- dropout ------------------------------------------------------------------------------------------- */
 static long dropouts(void)
 {
     long n = 0;
@@ -338,7 +344,7 @@ START_TEST(dropout_stands_where_transformers_has_it)
 }
 END_TEST
 
-/* ---- the edges ----------------------------------------------------------------------------------------------- */
+/* ---- the edges ----------------------------------------------------------------------------------------- */
 static void make_it(void *ctx)
 {
     (void)ctx;
@@ -360,7 +366,8 @@ START_TEST(what_cannot_be_is_refused)
     ck_assert_str_eq(e.text, "t5: embeddings (3,6,15): expected (B,T,16)");
     config.max_distance = 4;
     ck_assert(!ag_try(t, make_it, NULL, &e));
-    ck_assert_str_eq(e.text, "t5: 8 buckets up to a distance of 4: expected at least 4, and a distance above half of it");
+    ck_assert_str_eq(e.text, "t5: 8 buckets up to a distance of 4: expected at least 4, and a distance above "
+                     "half of it");
 }
 END_TEST
 
@@ -377,7 +384,8 @@ START_TEST(a_configuration_that_does_not_fit_names_its_keys)
     ck_assert(!blip2_config_check("x.yaml", &c, &e));
     ck_assert_msg(strstr(e.text, "t5.decoder_layers: expected at least 1, found 0"), "%s", e.text);
     ck_assert_msg(strstr(e.text, "t5.start, t5.eos, t5.pad: expected below t5.vocab (19)"), "%s", e.text);
-    ck_assert_msg(strstr(e.text, "t5.max_distance: expected above half of t5.buckets (4), found 3"), "%s", e.text);
+    ck_assert_msg(strstr(e.text, "t5.max_distance: expected above half of t5.buckets (4), found 3"), "%s",
+                  e.text);
 }
 END_TEST
 

@@ -11,7 +11,8 @@
 
 static const config_key model_keys[] = {
     LIST("pretrained", pretrained, "model files to start from: FILE, or FILE:prefix for one part of it"),
-    LIST("freeze", freeze, "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
+    LIST("freeze", freeze,
+         "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
     TEXT("bert_tokenizer", bert_tokenizer,
          "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
     TEXT("llm_tokenizer", llm_tokenizer,
@@ -84,7 +85,7 @@ static const config_key run_keys[] = {
     REALN("context_weight", context_weight, 0, 1,
           "lm, stage2 with opt: loss weight of words that are no answer"),
     REALN("prefix_share", prefix_share, 0, 1,
-          "stage2 with t5: share of the captions whose front is given, cut at random (the paper's prefix LM)"),
+          "stage2 with t5: share of the captions whose front is given, cut at random (prefix LM)"),
     INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),
     INT("num_workers", num_workers, 1, 64, "threads that decode and crop pictures ahead of the step"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),

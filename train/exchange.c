@@ -3,7 +3,7 @@
  * A piece is two sequences, given and said. Where nothing in it is said (text alone), or a caption is to be
  * split, all of it is cut at random: the front is read, the rest is said. That is prefix language modelling,
  * by which the paper trains with an encoder-decoder (section 3.3), and by which a T5 of one's own learns its
- * language (Raffel et al. 2020, section 3.2.1). The front may be empty, as it is when a caption is asked for. */
+ * language (Raffel et al. 2020, section 3.2.1). The front may be empty, as it is when a caption is wanted. */
 #include "train/internal.h"
 
 /* The runs of sequences row and row + 1 as one: they lie side by side. */

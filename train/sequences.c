@@ -4,8 +4,8 @@
  * What a language model is trained on are pieces: what is given, and what is to be said. A piece is a caption
  * behind its prompt, or a question and its answer. OPT reads them in a row, `</s> given said \n`, so that a
  * text is one sequence; for T5, whose encoder reads the one part and whose decoder says the other, each piece
- * is two sequences, and `</s>` is put behind them when a batch is made. LAVIS's form of stage 2 is one caption
- * piece.                                                                                                   */
+ * is two sequences, and `</s>` is put behind them when a batch is made. LAVIS's form of stage 2 is one
+ * caption piece.                                                                                                   */
 #define _GNU_SOURCE
 #include "train/internal.h"
 #include <string.h>
@@ -47,7 +47,8 @@ bool sequences_piece(sequences *s, const tokenizer *words, const blip2_llm *llm,
     const tokenizer_options plain = { .bare = true, .literal = true };
     if (!llm->encodes)
         put(s, (int)llm->start, context);
-    bool ok = sequences_text(s, words, &plain, text, given, context, e) && (!llm->encodes || sequences_end(s, e))
+    bool ok = sequences_text(s, words, &plain, text, given, context, e)
+              && (!llm->encodes || sequences_end(s, e))
               && sequences_text(s, words, &plain, text + given, bytes - given, 1, e);
     if (!llm->encodes)
         put(s, (int)llm->eos, bytes > given ? 1 : context);

@@ -113,8 +113,8 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
     if (llm.encodes)
         exchanges_of(r, t, rows, &in);
     else
-        in.text = sequences_batch(&r->feed.texts, t, B, each, rows, llm.positions - m->qformer.queries, llm.pad,
-                                  &in.loss_weight);
+        in.text = sequences_batch(&r->feed.texts, t, B, each, rows, llm.positions - m->qformer.queries,
+                                  llm.pad, &in.loss_weight);
     if (m->question_in_qformer)
         in.question = words_of(r, t, &r->feed.asked, asked);
     r->data_seconds += clock_seconds() - from;

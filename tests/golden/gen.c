@@ -107,7 +107,8 @@ static void run_one(run *r, size_t index, const json_t *gen)
 void golden_gen(golden *g, tape *t)
 {
     const char *model = golden_text(g, "model", "");
-    run r = { .g = g, .t = t, .t5 = !strcmp(model, "t5"), .llm = !strcmp(model, "t5") || !strcmp(model, "opt") };
+    bool t5 = !strcmp(model, "t5");
+    run r = { .g = g, .t = t, .t5 = t5, .llm = t5 || !strcmp(model, "opt") };
     if (!r.llm && strcmp(model, "stage1")) {
         golden_skip(g, "%s is not built in this version", model);
         return;

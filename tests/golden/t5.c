@@ -1,5 +1,5 @@
-/* t5.c - cases of kinds t5 and t5_instruct: stage 2 with a frozen T5, forward and the gradients of all that is
- * trained; and which bucket each distance falls into.
+/* t5.c - cases of kinds t5 and t5_instruct: stage 2 with a frozen T5, forward and the gradients of all that
+ * is trained; and which bucket each distance falls into.
  *
  * Also what cases with this language model share: their configuration and their texts.                     */
 #include "tests/golden/golden.h"
