@@ -177,13 +177,13 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_dataset = {
-    "dataset", "make scenes DIR | inspect FOLDER_OR_LIST", "make a data set of coloured shapes; look into any",
-    run,
-    "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder of\n"
-    "pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and broken\n"
-    "pictures by name, repeated ids, lengths of captions, and questions by type; --sheet F.png writes pictures\n"
-    "with their texts to look at, --tokenizer DIR counts tokens too. The exit code is 1 if a picture is missing\n"
-    "or broken.\n\n"
+    "dataset", "make scenes DIR | inspect FOLDER_OR_LIST",
+    "make a data set of coloured shapes; look into any", run,
+    "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder\n"
+    "of pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and\n"
+    "broken pictures by name, repeated ids, lengths of captions, questions by type; --sheet F.png writes\n"
+    "pictures with their texts to look at, --tokenizer DIR counts tokens too. The exit code is 1 if a\n"
+    "picture is missing or broken.\n\n"
     "make scenes: coloured shapes with captions, questions and answers.\n"
     "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files),\n"
     "text.txt for language models, sheet.png to look at, and world.yaml, which says what is in them. The\n"

@@ -1,4 +1,4 @@
-/* dataset_inspect.c - `blip2 dataset inspect`: what lists of pictures hold, before a model is trained on them. */
+/* dataset_inspect.c - `blip2 dataset inspect`: what lists of pictures hold, before they train a model. */
 #include "cli/commands.h"
 #include "cli/dataset.h"
 #include "data/data.h"
@@ -16,7 +16,8 @@ static void print_lengths(const char *what, const inspect_lengths *l)
     long highest = 1;
     if (!l->n)
         return;
-    printf("  %s a caption: %ld to %ld, %.1f on average\n", what, l->least, l->most, (double)l->sum/(double)l->n);
+    printf("  %s a caption: %ld to %ld, %.1f on average\n", what, l->least, l->most,
+           (double)l->sum/(double)l->n);
     for (int i = 0; i < INSPECT_BINS; i++)
         highest = l->bins[i] > highest ? l->bins[i] : highest;
     for (long i = l->least/l->bin; i <= l->most/l->bin; i++) {
@@ -56,8 +57,8 @@ static void print_text(const char *name, const inspection *i)
 /* ---- as JSON ------------------------------------------------------------------------------------------- */
 static void json_lengths(const char *what, const inspect_lengths *l)
 {
-    printf(",\"%s\":{\"n\":%ld,\"least\":%ld,\"most\":%ld,\"mean\":%.9g,\"bin\":%ld,\"bins\":[", what, l->n, l->least,
-           l->most, l->n ? (double)l->sum/(double)l->n : 0, l->bin);
+    printf(",\"%s\":{\"n\":%ld,\"least\":%ld,\"most\":%ld,\"mean\":%.9g,\"bin\":%ld,\"bins\":[", what, l->n,
+           l->least, l->most, l->n ? (double)l->sum/(double)l->n : 0, l->bin);
     for (int i = 0; i < INSPECT_BINS; i++)
         printf(i ? ",%ld" : "%ld", l->bins[i]);
     printf("]}");
@@ -69,8 +70,8 @@ static void print_json(const char *name, const inspection *i)
     cli_json_text(name);
     printf(",\"records\":%ld,\"pictures\":%ld,\"captions\":%ld,\"questions\":%ld", i->records, i->pictures,
            i->captions, i->questions);
-    printf(",\"missing\":%ld,\"broken\":%ld,\"repeated_ids\":%ld,\"empty_captions\":%ld,\"wrong\":[", i->missing,
-           i->broken, i->repeated_ids, i->empty);
+    printf(",\"missing\":%ld,\"broken\":%ld,\"repeated_ids\":%ld,\"empty_captions\":%ld,\"wrong\":[",
+           i->missing, i->broken, i->repeated_ids, i->empty);
     for (int k = 0; k < i->wrong_count; k++) {
         fputs(k ? "," : "", stdout);
         cli_json_text(i->wrong[k]);
@@ -116,7 +117,8 @@ static bool inspect_records(const char *name, const char *root, const record_lis
     inspection *found = mem_new(sizeof *found);
     if (!found)
         return error_set(e, "dataset: memory is out");
-    bool ok = records_inspect(root, l, how->words, found, e) && (!how->sheet || write_sheet(root, l, how->sheet, e));
+    bool ok = records_inspect(root, l, how->words, found, e)
+              && (!how->sheet || write_sheet(root, l, how->sheet, e));
     if (ok && how->json)
         print_json(name, found);
     else if (ok)

@@ -100,8 +100,8 @@ static bool write_file(const struct batch *b, char **paths, const char *referenc
 static void print_result(const struct batch *b, const char *reference, const char *out, bool json)
 {
     if (!json) {
-        printf("%s: %ld picture%s of %ld x %ld by %s's rules\n", out, b->n, b->n > 1 ? "s" : "", b->size, b->size,
-               strcmp(reference, "hf") ? "LAVIS" : "Hugging Face");
+        printf("%s: %ld picture%s of %ld x %ld by %s's rules\n", out, b->n, b->n > 1 ? "s" : "", b->size,
+               b->size, strcmp(reference, "hf") ? "LAVIS" : "Hugging Face");
         return;
     }
     printf("{\"file\":");
@@ -139,9 +139,9 @@ static int run(int argc, char **argv)
 
 const cli_command cli_preprocess = {
     "preprocess", "IMG... -o F.h5", "resize and normalise pictures as the vision tower takes them", run,
-    "F.h5 gets `resized` (n,3,S,S bytes) and `pixels` (n,3,S,S numbers): the picture as a square, bicubic as\n"
-    "Pillow 13 has it, then per channel (byte/255 - mean)/deviation with CLIP's constants. The attribute\n"
+    "F.h5 gets `resized` (n,3,S,S bytes) and `pixels` (n,3,S,S numbers): the picture as a square, bicubic\n"
+    "as Pillow 13 has it, then per channel (byte/255 - mean)/deviation with CLIP's constants. The attribute\n"
     "`names` lists the files. PNG, JPEG and WebP are told by their first bytes. By LAVIS's rules alpha is\n"
-    "dropped and the picture stays as it is stored; by Hugging Face's (hf) it is laid on white, and turned as\n"
-    "its Exif block says. Nothing is written unless every picture can be read."
+    "dropped and the picture stays as it is stored; by Hugging Face's (hf) it is laid on white, and turned\n"
+    "as its Exif block says. Nothing is written unless every picture can be read."
 };

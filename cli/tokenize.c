@@ -75,7 +75,8 @@ static bool read_ids(const struct job *j, const char *line, long n, token_list *
         if (ok)
             ids->ids[i] = (int)value;
         else
-            error_set(e, "ids: number %ld; expected a whole number from 0 to %d", i + 1, tokenizer_size(j->t) - 1);
+            error_set(e, "ids: number %ld; expected a whole number from 0 to %d", i + 1,
+                      tokenizer_size(j->t) - 1);
     }
     ids->n = ok ? count : 0;
     json_decref(list);
@@ -218,7 +219,8 @@ static int run(int argc, char **argv)
         { "keep-special", NULL, CLI_FLAG, &j.keep, 0, 0, "with --decode: special tokens too" },
         { "max", "N", CLI_INT, &j.how.max, 0, 1e9, "ids a line at most, special tokens counted" },
         { "no-special", NULL, CLI_FLAG, &j.how.bare, 0, 0, "no [CLS] [SEP], no </s> at the ends" },
-        { "literal", NULL, CLI_FLAG, &j.how.literal, 0, 0, "special tokens in a text are ordinary characters" },
+        { "literal", NULL, CLI_FLAG, &j.how.literal, 0, 0,
+          "special tokens in a text are ordinary characters" },
         { "train", "bert|bpe", CLI_TEXT, &o.kind, 0, 0, "which kind of vocabulary to make" },
         { "size", "N", CLI_INT, &o.size, 100, 1000000, "with --train: tokens at most" },
         { "min-count", "N", CLI_INT, &o.min_count, 1, 1e9, "with --train: rarer pairs are not joined" },
@@ -236,11 +238,11 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_tokenize = {
-    "tokenize", "(MODEL.h5 | DIR) | --train bert|bpe --out DIR FILE...", "text to ids and back; make a vocabulary",
-    run,
+    "tokenize", "(MODEL.h5 | DIR) | --train bert|bpe --out DIR FILE...",
+    "text to ids and back; make a vocabulary", run,
     "Reads lines from standard input and prints a JSON list of ids for each; with --json an object with the\n"
-    "text, the ids and the tokens. --decode reads such lists and prints the text. The tokenizer is that of a\n"
-    "model, or of a folder with vocab.txt (BERT), vocab.json and merges.txt (OPT), spiece.model (T5) or\n"
+    "text, the ids and the tokens. --decode reads such lists and prints the text. The tokenizer is that of\n"
+    "a model, or of a folder with vocab.txt (BERT), vocab.json and merges.txt (OPT), spiece.model (T5) or\n"
     "tokenizer.json (any of them).\n\n"
     "--train makes a vocabulary from files: bert vocab.txt (WordPiece), bpe vocab.json and merges.txt."
 };

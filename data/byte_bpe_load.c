@@ -82,8 +82,8 @@ bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product)
 }
 
 /* Both, and what they make together, must be tokens. */
-bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right, long m,
-                    buffer *product, error *e)
+bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right,
+                    long m, buffer *product, error *e)
 {
     product->used = 0;
     data_append(product, left, n);

@@ -1,10 +1,10 @@
-/* charsmap.c - SentencePiece's precompiled normaliser: replacements of characters and short sequences (for T5:
- * NFKC, white space to spaces, control characters away), as a double-array trie and a block of texts.
+/* charsmap.c - SentencePiece's precompiled normaliser: replacements of characters and short sequences (for
+ * T5: NFKC, white space to spaces, control characters away), as a double-array trie and a block of texts.
  *
- * Bytes: the trie's length (4, little-endian), the trie, the texts, each with a 0 behind it. A unit of the trie
- * is 32 bits (Aoe 1989, as darts-clone lays it out): label u & 0x800000ff, leaf bit 8, offset
- * (u >> 10) << (u >> 6 & 8); from a place p byte c leads to p ^ c, if the unit there has that label, and on to
- * (p ^ c) ^ offset. A leaf's unit holds the place of its text.
+ * Bytes: the trie's length (4, little-endian), the trie, the texts, each with a 0 behind it. A unit of the
+ * trie is 32 bits (Aoe 1989, as darts-clone lays it out): label u & 0x800000ff, leaf bit 8, offset
+ * (u >> 10) << (u >> 6 & 8); from a place p byte c leads to p ^ c, if the unit there has that label, and on
+ * to (p ^ c) ^ offset. A leaf's unit holds the place of its text.
  *
  * As Hugging Face's library tokenizers uses it: a grapheme cluster of less than 6 bytes is looked up whole,
  * then each character for itself, and the shortest key that begins there replaces all of it. */
@@ -33,9 +33,11 @@ bool charsmap_open(charsmap *m, const char *name, const uint8_t *bytes, long n, 
     long trie = n >= UNIT ? bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (long)bytes[3] << 24 : 0;
     if (trie < UNIT || trie%UNIT || trie > n - UNIT - 1 || bytes[n - 1])
         return error_set(e, "%s: normaliser: damaged; expected a trie and texts with a 0 behind each", name);
-    *m = (charsmap){ bytes + UNIT, (uint32_t)(trie/UNIT), (const char *)bytes + UNIT + trie, n - UNIT - trie };
+    *m = (charsmap){ bytes + UNIT, (uint32_t)(trie/UNIT), (const char *)bytes + UNIT + trie,
+                     n - UNIT - trie };
     long valid = unicode_valid(m->texts, m->size);
-    return valid == m->size || error_set(e, "%s: normaliser: not UTF-8 at byte %ld of its texts", name, valid + 1);
+    return valid == m->size || error_set(e, "%s: normaliser: not UTF-8 at byte %ld of its texts", name,
+                                         valid + 1);
 }
 
 /* What replaces the shortest key that begins s[0..n); NULL: nothing does. */

@@ -6,8 +6,8 @@
 
 /* ---- pictures ----------------------------------------------------------------------------------------
  * PNG, JPEG and WebP, told by the first bytes. A picture is RGB, 8 bits a channel, as PIL's convert("RGB")
- * gives it: grey is repeated, palettes are looked up, 16-bit colour keeps its high byte, 16-bit grey is clipped
- * at 255, ink (CMYK) becomes light, gamma and profiles are passed over. Any damage is an error.
+ * gives it: grey is repeated, palettes are looked up, 16-bit colour keeps its high byte, 16-bit grey is
+ * clipped at 255, ink (CMYK) becomes light, gamma and profiles are passed over. Any damage is an error.
  * By LAVIS's rules alpha is dropped and the picture stays as it is stored; by Hugging Face's (transformers 5)
  * it is laid on white and turned as its Exif block says. */
 typedef enum { PICTURE_LAVIS, PICTURE_HF } picture_reference;
@@ -18,7 +18,8 @@ bool picture_new(picture *p, long width, long height, error *e);         /* blac
 void picture_free(picture *p);
 bool picture_decode(picture *p, const void *bytes, long n, const char *name, error *e);  /* name: for e */
 bool picture_read(picture *p, const char *path, error *e);               /* both by LAVIS's rules */
-bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name, error *e);
+bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name,
+                       error *e);
 bool picture_read_as(picture *p, picture_reference as, const char *path, error *e);
 void *picture_encode(const picture *p, long *bytes, error *e);           /* a PNG file; mem_free it */
 bool picture_write(const picture *p, const char *path, error *e);        /* whole or not at all */
@@ -61,8 +62,8 @@ void picture_paste(picture *p, long x, long y, long width, long height, const pi
 
 /* ---- the synthetic world -------------------------------------------------------------------------------
  * Coloured shapes in the cells of a square, with captions, questions and answers. Pairs of colour and shape
- * that are held out appear in the split test_unseen alone: nowhere else in a picture, a caption, a question or
- * an answer. Lists are comma-separated. scenes_keys documents every field. */
+ * that are held out appear in the split test_unseen alone: nowhere else in a picture, a caption, a question
+ * or an answer. Lists are comma-separated. scenes_keys documents every field. */
 typedef char scenes_list[CONFIG_TEXT_SIZE];
 typedef struct scenes_options {
     long size, cells;                              /* a picture's side in pixels, in cells */
@@ -101,8 +102,8 @@ typedef struct tokenizer tokenizer;
  *  "questions": [{"question": "...", "answer": "...", "type": "colour"}],
  *  "objects": [{"colour": "red", "shape": "cross"}]}
  * "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths
- * are relative to the data set's folder and stay inside it. "image_id" is a whole number or, in all records, a
- * text: texts are numbered. Records of one id are of one picture. Other keys are passed over. */
+ * are relative to the data set's folder and stay inside it. "image_id" is a whole number or, in all records,
+ * a text: texts are numbered. Records of one id are of one picture. Other keys are passed over. */
 typedef struct record_question { char *question, *answer, *type; } record_question;  /* type "": not given */
 typedef struct record_object { char *colour, *shape; } record_object;
 typedef struct record {
@@ -118,7 +119,7 @@ void record_list_free(record_list *l);
 /* How many pictures are no regular files below root; e names up to 20 of them. */
 long records_missing(const char *root, const record_list *l, error *e);
 
-/* ---- what a list holds; every picture is decoded ---------------------------------------------------------- */
+/* ---- what a list holds; every picture is decoded ------------------------------------------------------- */
 enum { INSPECT_NAMES = 20, INSPECT_BINS = 12, INSPECT_TYPES = 64 };
 typedef struct inspect_lengths {       /* bins[i]: how many are of i*bin to (i + 1)*bin - 1 */
     long n, least, most, sum, bin, bins[INSPECT_BINS];
@@ -143,10 +144,11 @@ bool records_sheet(const char *root, const record_list *l, picture *page, error 
 bool records_of_folder(const char *folder, record_list *l, error *e);
 
 /* ---- tokenizers: text to ids and back ---------------------------------------------------------------------
- * WordPiece, uncased (Devlin et al. 2019), byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018; T5), as
- * Hugging Face's library tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in text. Once made, any number of
- * threads may use a tokenizer. */
-enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 1 << 26 }; /* limits */
+ * WordPiece, uncased (Devlin et al. 2019), byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018; T5),
+ * as Hugging Face's library tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in
+ * text. Once made, any number of threads may use a tokenizer. */
+/* limits */
+enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_BYTES = 1 << 26 };
 typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE, TOKENIZER_UNIGRAM } tokenizer_kind;
 
 /* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one, spiece.model a unigram one,
@@ -155,7 +157,7 @@ typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE, TOKENIZER_UNIGRAM } tokenizer
 typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;
 enum { TOKENIZER_FILES = 3 };
 tokenizer *tokenizer_read(const char *folder, error *e);
-tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);     /* from: for e */
+tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e);  /* from: for e */
 /* How many files, 0: failed. mem_free their bytes. */
 int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e);
 bool tokenizer_write(const tokenizer *t, const char *folder, error *e);    /* makes the folder if need be */
@@ -190,8 +192,8 @@ char *tokenizer_decode(const tokenizer *t, const int *ids, long n, bool keep_spe
 /* A vocabulary from text: the most frequent pair of neighbours is made one token, again and again (Sennrich
  * et al. 2016), until there are `size` tokens or no pair occurs min_count times. The same words in any order
  * give the same vocabulary. WordPiece starts from printable ASCII and the characters seen, BPE from all bytes
- * behind <s> <pad> </s> <unk>. Of WordPiece's pieces those are kept that stand in the split text at the end, so
- * that whole words fill the vocabulary. */
+ * behind <s> <pad> </s> <unk>. Of WordPiece's pieces those are kept that stand in the split text at the end,
+ * so that whole words fill the vocabulary. */
 typedef struct tokenizer_trainer tokenizer_trainer;
 tokenizer_trainer *tokenizer_trainer_new(tokenizer_kind kind, error *e);
 bool tokenizer_trainer_add(tokenizer_trainer *r, const char *text, long bytes, error *e);

@@ -1,5 +1,5 @@
-/* inspect.c - what a list of pictures holds (data.h): every picture is decoded once, whatever it is named, and
- * lengths, ids and answers are counted. */
+/* inspect.c - what a list of pictures holds (data.h): every picture is decoded once, whatever it is named,
+ * and lengths, ids and answers are counted. */
 #include "data/internal.h"
 #include <limits.h>
 #include <stdio.h>
@@ -131,13 +131,14 @@ static bool measure_captions(const record_list *l, const tokenizer *t, inspectio
 {
     ints words = { 0 }, tokens = { 0 };
     token_list ids = { 0 };
+    const tokenizer_options literal = { .literal = true };
     bool ok = true;
     for (long i = 0; ok && i < l->count; i++)
         for (long c = 0; ok && c < l->items[i].caption_count; c++) {
             const char *s = l->items[i].captions[c];
             data_push(&words, (int)words_of(s));
             to->empty += !words_of(s);
-            ok = !t || tokenizer_encode(t, s, (long)strlen(s), &(tokenizer_options){ .literal = true }, &ids, e);
+            ok = !t || tokenizer_encode(t, s, (long)strlen(s), &literal, &ids, e);
             if (t)
                 data_push(&tokens, (int)ids.n);
         }

@@ -157,7 +157,7 @@ typedef struct protobuf_field {
 } protobuf_field;
 bool protobuf_next(protobuf *p, protobuf_field *f);
 
-/* ---- SentencePiece's normaliser: charsmap.c. It points into the bytes it was opened on; none: a copy ---- */
+/* ---- SentencePiece's normaliser: charsmap.c. It points into the bytes it was opened on ---- */
 typedef struct charsmap { const uint8_t *trie; uint32_t units; const char *texts; long size; } charsmap;
 bool charsmap_open(charsmap *m, const char *name, const uint8_t *bytes, long n, error *e);
 void charsmap_apply(const charsmap *m, const char *text, long n, buffer *to);
@@ -210,18 +210,20 @@ bool byte_bpe_load_merges(tokenizer *t, const char *name, const char *bytes, lon
 bool byte_bpe_add_merge(tokenizer *t, int left, int right, int product);       /* false: memory is out */
 bool byte_bpe_find_bytes(tokenizer *t, const char *name, error *e);            /* each must have a token */
 /* The merge of rank `at`, of two texts or a line "left right"; product: scratch. */
-bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right, long m,
-                    buffer *product, error *e);
+bool byte_bpe_merge(tokenizer *t, const char *name, long at, const char *left, long n, const char *right,
+                    long m, buffer *product, error *e);
 bool byte_bpe_merge_line(tokenizer *t, const char *name, long at, const char *line, long n, buffer *product,
                          error *e);
-bool tokenizer_add_ids(tokenizer *t, const char *name, json_t *ids, error *e);         /* {"token": id, ...} */
-bool unigram_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);        /* spiece.model */
-bool unigram_add(tokenizer *t, const char *name, const char *text, long n, double score, bool plain, error *e);
+bool tokenizer_add_ids(tokenizer *t, const char *name, json_t *ids, error *e);  /* {"token": id, ...} */
+bool unigram_load(tokenizer *t, const char *name, const char *bytes, long n, error *e);  /* spiece.model */
+bool unigram_add(tokenizer *t, const char *name, const char *text, long n, double score, bool plain,
+                 error *e);
 bool unigram_ready(tokenizer *t, const char *name, error *e);      /* after the last piece */
 bool unigram_keep(tokenizer *t, const char *file, const char *name, const char *bytes, long n, error *e);
 void unigram_free(struct unigram *u);
-tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, error *e);         /* tokenizer.json */
-bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e);  /* added_tokens.json */
+tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, error *e);  /* tokenizer.json */
+/* added_tokens.json */
+bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e);
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e); /* finds special tokens; false: one lacks */
 

@@ -72,8 +72,8 @@ static void check_size(struct decoder *d, long bytes)
         snprintf(what, sizeof what, "too large; expected at most %d pixels, found %ld x %ld", PICTURE_PIXELS,
                  width, height);
     else if (!d->jpeg.arith_code && width*height/PIXELS_A_BYTE > bytes)
-        snprintf(what, sizeof what, "damaged JPEG: the file is truncated; its %ld bytes cannot hold %ld x %ld "
-                 "pixels", bytes, width, height);
+        snprintf(what, sizeof what, "damaged JPEG: the file is truncated; its %ld bytes cannot hold "
+                 "%ld x %ld pixels", bytes, width, height);
     else if (parts != 1 && parts != 3 && parts != 4)
         snprintf(what, sizeof what, "JPEG: components; expected 1, 3 or 4, found %d", parts);
     else

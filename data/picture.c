@@ -36,15 +36,16 @@ static const char *format_of(const unsigned char *s, long n)
     return NULL;
 }
 
-bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name, error *e)
+bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long n, const char *name,
+                       error *e)
 {
     bool hf = as == PICTURE_HF, ok;
     int orientation = 1;
     *p = (picture){ 0 };
     const char *format = format_of(bytes, n);
     if (!format)
-        return error_set(e, "%s: not a picture; expected PNG, JPEG or WebP, found %ld bytes of something else",
-                         QUOTE(name), n);
+        return error_set(e, "%s: not a picture; expected PNG, JPEG or WebP, found %ld bytes of something "
+                         "else", QUOTE(name), n);
     if (!strcmp(format, "PNG"))
         ok = data_png_decode(p, bytes, n, hf, &orientation, name, e);
     else if (!strcmp(format, "JPEG"))
@@ -52,8 +53,8 @@ bool picture_decode_as(picture *p, picture_reference as, const void *bytes, long
     else if (!strcmp(format, "WebP"))
         ok = data_webp_decode(p, bytes, n, hf, &orientation, name, e);
     else
-        return error_set(e, "%s: picture format: not built in this version; expected PNG, JPEG or WebP, found "
-                         "%s", QUOTE(name), format);
+        return error_set(e, "%s: picture format: not built in this version; expected PNG, JPEG or WebP, "
+                         "found %s", QUOTE(name), format);
     if (!ok || !hf || data_turn(p, orientation, e))
         return ok;
     picture_free(p);

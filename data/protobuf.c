@@ -1,7 +1,7 @@
-/* protobuf.c - a reader of Protocol Buffers' wire format over bytes that may be hostile: a message is a row of
- * fields, each a varint (number << 3 | form) and a value, whose form is 0 varint, 1 eight bytes, 2 a length and
- * as many bytes, 5 four bytes (developers.google.com/protocol-buffers/docs/encoding). Nothing is read beyond
- * the end of the message, and nothing is copied. */
+/* protobuf.c - a reader of Protocol Buffers' wire format over bytes that may be hostile: a message is a row
+ * of fields, each a varint (number << 3 | form) and a value, whose form is 0 varint, 1 eight bytes, 2 a
+ * length and as many bytes, 5 four bytes (developers.google.com/protocol-buffers/docs/encoding). Nothing is
+ * read beyond the end of the message, and nothing is copied. */
 #include "data/internal.h"
 #include <string.h>
 

@@ -51,18 +51,19 @@ tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, 
 {
     const tokenizer_file *words = find(files, n, "vocab.txt"), *merges = find(files, n, "merges.txt");
     const tokenizer_file *bytes = find(files, n, "vocab.json"), *pieces = find(files, n, "spiece.model");
-    const tokenizer_file *any = find(files, n, "tokenizer.json"), *added = find(files, n, "added_tokens.json");
+    const tokenizer_file *any = find(files, n, "tokenizer.json");
+    const tokenizer_file *added = find(files, n, "added_tokens.json");
     bool bpe = !words && bytes && merges;
+    loader read = words ? wordpiece_load : bpe ? byte_bpe_load : unigram_load;
+    tokenizer_kind kind = words ? TOKENIZER_WORDPIECE : bpe ? TOKENIZER_BPE : TOKENIZER_UNIGRAM;
     const tokenizer_file *first = words ? words : bpe ? bytes : pieces;
     if (!first && !any) {
         error_set(e, "%s: tokenizer: missing; expected vocab.txt, vocab.json and merges.txt, spiece.model or "
                   "tokenizer.json", from);
         return NULL;
     }
-    tokenizer *t = first ? tokenizer_new(words ? TOKENIZER_WORDPIECE : bpe ? TOKENIZER_BPE : TOKENIZER_UNIGRAM,
-                                         from, e)
-                         : load_json(from, any, e);
-    bool ok = t && (!first || take(t, from, first, words ? wordpiece_load : bpe ? byte_bpe_load : unigram_load, e));
+    tokenizer *t = first ? tokenizer_new(kind, from, e) : load_json(from, any, e);
+    bool ok = t && (!first || take(t, from, first, read, e));
     ok = ok && (!bpe || take(t, from, merges, byte_bpe_load_merges, e));
     ok = ok && (!first || take(t, from, first, ready, e));
     ok = ok && (!added || take(t, from, added, tokenizer_load_added, e));

@@ -1,5 +1,5 @@
 /* tokenizer_json.c - tokenizer.json, as Hugging Face's library tokenizers writes it: the three kinds of model
- * that BLIP-2 uses, and the tokens added to them. Settings that would give other ids than ours are refused. */
+ * that BLIP-2 uses, and the tokens added to them. Settings that give other ids are refused. */
 #include "data/internal.h"
 #include <string.h>
 
@@ -13,7 +13,8 @@ static const char *text_of(const json_t *o, const char *key, const char *otherwi
 static bool load_wordpiece(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
 {
     const json_t *rules = json_object_get(root, "normalizer");
-    if (strcmp(text_of(rules, "type", ""), "BertNormalizer") || !json_is_true(json_object_get(rules, "lowercase")))
+    if (strcmp(text_of(rules, "type", ""), "BertNormalizer")
+        || !json_is_true(json_object_get(rules, "lowercase")))
         return error_set(e, "%s: normalizer: expected BertNormalizer in lower case", name);
     if (strcmp(text_of(model, "continuing_subword_prefix", "##"), "##"))
         return error_set(e, "%s: model.continuing_subword_prefix: expected \"##\"", name);
@@ -26,7 +27,8 @@ static bool add_merge(tokenizer *t, const char *name, long at, const json_t *pai
     const char *line = json_string_value(pair);
     if (line)
         return byte_bpe_merge_line(t, name, at, line, (long)json_string_length(pair), product, e);
-    const char *left = json_string_value(json_array_get(pair, 0)), *right = json_string_value(json_array_get(pair, 1));
+    const char *left = json_string_value(json_array_get(pair, 0));
+    const char *right = json_string_value(json_array_get(pair, 1));
     if (!left || !right || json_array_size(pair) != 2)
         return error_set(e, "%s: merge %ld: expected two tokens", name, at);
     return byte_bpe_merge(t, name, at, left, (long)strlen(left), right, (long)strlen(right), product, e);
@@ -35,14 +37,16 @@ static bool add_merge(tokenizer *t, const char *name, long at, const json_t *pai
 static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
 {
     const json_t *split = json_object_get(root, "pre_tokenizer"), *merges = json_object_get(model, "merges");
-    if (strcmp(text_of(split, "type", ""), "ByteLevel") || json_is_true(json_object_get(split, "add_prefix_space")))
+    if (strcmp(text_of(split, "type", ""), "ByteLevel")
+        || json_is_true(json_object_get(split, "add_prefix_space")))
         return error_set(e, "%s: pre_tokenizer: expected ByteLevel without a space in front", name);
     if (*text_of(model, "continuing_subword_prefix", "") || *text_of(model, "end_of_word_suffix", "")
         || json_is_true(json_object_get(model, "ignore_merges")))
         return error_set(e, "%s: model: expected BPE without prefix, suffix and ignore_merges", name);
     if (!json_is_array(merges))
         return error_set(e, "%s: model.merges: expected a list", name);
-    bool ok = tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e) && byte_bpe_find_bytes(t, name, e);
+    bool ok = tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e)
+              && byte_bpe_find_bytes(t, name, e);
     buffer product = { 0 };
     for (size_t i = 0; ok && i < json_array_size(merges); i++)
         ok = add_merge(t, name, (long)i, json_array_get(merges, i), &product, e);
@@ -63,7 +67,8 @@ static const char *charsmap_text(const json_t *rules)
 /* RFC 4648; -1: not of its alphabet */
 static int base64_value(char c)
 {
-    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52
+    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26
+         : c >= '0' && c <= '9' ? c - '0' + 52
          : c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
@@ -78,7 +83,8 @@ static bool load_charsmap(struct unigram *u, const char *name, const char *text,
     for (size_t i = 0; i < length; i++) {
         int v = base64_value(text[i]);
         if (v < 0)
-            return error_set(e, "%s: normalizer.precompiled_charsmap: not base64 at character %zu", name, i + 1);
+            return error_set(e, "%s: normalizer.precompiled_charsmap: not base64 at character %zu", name,
+                             i + 1);
         bits = bits << 6 | (uint32_t)v;
         if (i%4)
             u->charsmap[n++] = (uint8_t)(bits >> (6 - 2*(i%4)));
@@ -99,19 +105,21 @@ static bool load_unigram(tokenizer *t, const char *name, const json_t *root, con
     const json_t *vocab = json_object_get(model, "vocab"), *unknown = json_object_get(model, "unk_id");
     const json_t *added = json_object_get(root, "added_tokens");
     if (!json_is_array(vocab) || !json_array_size(vocab) || json_array_size(added) > TOKENIZER_SPECIALS)
-        return error_set(e, "%s: model.vocab: expected a list of pieces with scores, and at most %d added tokens",
-                         name, TOKENIZER_SPECIALS);
+        return error_set(e, "%s: model.vocab: expected a list of pieces, and at most %d added tokens", name,
+                         TOKENIZER_SPECIALS);
     if (json_is_true(json_object_get(model, "byte_fallback")))
         return error_set(e, "%s: model.byte_fallback: expected false", name);
     for (size_t i = 0; i < json_array_size(vocab); i++) {
-        const json_t *text = json_array_get(json_array_get(vocab, i), 0), *score = json_array_get(json_array_get(vocab, i), 1);
+        const json_t *piece = json_array_get(vocab, i);
+        const json_t *text = json_array_get(piece, 0), *score = json_array_get(piece, 1);
         if (!json_is_string(text) || !json_is_number(score))
             return error_set(e, "%s: model.vocab: piece %zu: expected a text and a score", name, i);
-        if (!unigram_add(t, name, json_string_value(text), (long)json_string_length(text), json_number_value(score),
-                         !is_added(added, json_string_value(text)), e))
+        if (!unigram_add(t, name, json_string_value(text), (long)json_string_length(text),
+                         json_number_value(score), !is_added(added, json_string_value(text)), e))
             return false;
     }
-    if (!json_is_integer(unknown) || json_integer_value(unknown) < 0 || json_integer_value(unknown) >= t->tokens.n)
+    if (!json_is_integer(unknown) || json_integer_value(unknown) < 0
+        || json_integer_value(unknown) >= t->tokens.n)
         return error_set(e, "%s: model.unk_id: expected the number of a piece", name);
     t->unknown = (int)json_integer_value(unknown);
     return load_charsmap(t->unigram, name, charsmap_text(json_object_get(root, "normalizer")), e)
@@ -148,7 +156,7 @@ bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, lon
     bool ok = json_is_object(root) || error_set(e, "%s: expected an object, token to id", name);
     ok = ok && (!decoder_is_left_out(t, root) || tokenizer_add(t, "[DEC]", e) >= 0);
     size_t left = json_object_size(root);
-    for (bool more = ok; more; ) {                 /* those that are there, and the next id, until none is left */
+    for (bool more = ok; more; ) {  /* those that are there, and the next id, until none is left */
         const char *text;
         json_t *id;
         void *next;

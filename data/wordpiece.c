@@ -120,7 +120,7 @@ struct encoding { const tokenizer *t; ints *to; };
 /* The longest token that begins key[from..n), key being "##" and the word; its bytes go to *length. */
 static int longest_match(const vocabulary *v, const char *key, long n, long *length)
 {
-    for (long m = n < v->longest ? n : v->longest; m > 0; m--) {   /* tokens are UTF-8: none ends in a character */
+    for (long m = n < v->longest ? n : v->longest; m > 0; m--) {  /* tokens are UTF-8: none ends inside one */
         int id = vocabulary_find(v, key, m);
         if (id >= 0) {
             *length = m;

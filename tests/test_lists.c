@@ -70,8 +70,8 @@ START_TEST(one_broken_picture_stops_the_file)
 {
     put_picture("a.png", 8, 8);
     put("b.png", "no picture");
-    FAILS(1, "b.png: not a picture; expected PNG, JPEG or WebP", "preprocess", IN_FOLDER("a.png"), IN_FOLDER("b.png"),
-          "-o", IN_FOLDER("o.h5"));
+    FAILS(1, "b.png: not a picture; expected PNG, JPEG or WebP", "preprocess", IN_FOLDER("a.png"),
+          IN_FOLDER("b.png"), "-o", IN_FOLDER("o.h5"));
     FAILS(1, "2 of 3 pictures cannot be read", "preprocess", IN_FOLDER("a.png"), IN_FOLDER("b.png"),
           IN_FOLDER("none.png"), "-o", IN_FOLDER("o.h5"));
     ck_assert_int_ne(access(IN_FOLDER("o.h5"), F_OK), 0);
@@ -85,7 +85,7 @@ END_TEST
 static said typed(const char *input, const char *const *words)
 {
     put("input", input);
-    ck_assert_ptr_nonnull(freopen(IN_FOLDER("input"), "r", stdin));        /* a test is a process of its own */
+    ck_assert_ptr_nonnull(freopen(IN_FOLDER("input"), "r", stdin));  /* a test is a process of its own */
     return shell_run(words);
 }
 #define TYPED(input, ...) typed((input), (const char *const[]){ __VA_ARGS__, NULL })
@@ -123,7 +123,8 @@ START_TEST(lines_that_are_no_text_and_ids_that_are_none_are_named)
 {
     put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
     const char *folder = IN_FOLDER("");
-    complains(TYPED("red\na\xff", "tokenize", folder), "standard input:2: tokenizer: text: not UTF-8 at byte 2");
+    complains(TYPED("red\na\xff", "tokenize", folder),
+              "standard input:2: tokenizer: text: not UTF-8 at byte 2");
     complains(TYPED("[2,9]", "tokenize", folder, "--decode"),
               "standard input:1: ids: number 2; expected a whole number from 0 to 4");
     complains(TYPED("2 9", "tokenize", folder, "--decode"), "expected a JSON list of whole numbers");
@@ -143,20 +144,23 @@ static void make_list(void)
     put("list.jsonl",
         "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"a red dog\",\"one two three four five\"]}\n"
         "{\"image\":\"a.png\",\"image_id\":7,\"caption\":\"\"}\n"
-        "{\"image\":\"b.png\",\"image_id\":8,\"questions\":[{\"question\":\"q\",\"answer\":\"yes\",\"type\":\"y\"},"
-        "{\"question\":\"q\",\"answer\":\"no\",\"type\":\"y\"},{\"question\":\"q\",\"answer\":\"yes\",\"type\":\"y\"}]}\n");
+        "{\"image\":\"b.png\",\"image_id\":8,\"questions\":["
+        "{\"question\":\"q\",\"answer\":\"yes\",\"type\":\"y\"},"
+        "{\"question\":\"q\",\"answer\":\"no\",\"type\":\"y\"},"
+        "{\"question\":\"q\",\"answer\":\"yes\",\"type\":\"y\"}]}\n");
 }
 
 START_TEST(a_list_is_counted)
 {
     make_list();
     SAYS(BLIP2("dataset", "inspect", IN_FOLDER("list.jsonl")), 0,
-         "2 pictures in 3 records, 3 captions, 3 questions", "width 8 to 20 (median 8), height 10 to 12 (median 10)",
+         "2 pictures in 3 records, 3 captions, 3 questions",
+         "width 8 to 20 (median 8), height 10 to 12 (median 10)",
          "missing 0, broken 0, records that repeat an image_id 1, captions without a word 1",
          "words a caption: 0 to 5, 2.7 on average", "y                          3         2  \"yes\" 66.7 %");
     SAYS(BLIP2("dataset", "inspect", IN_FOLDER("list.jsonl"), "--json"), 0,
-         "\"records\":3,\"pictures\":2,\"captions\":3,\"questions\":3,\"missing\":0,\"broken\":0,\"repeated_ids\":1,"
-         "\"empty_captions\":1,\"wrong\":[]", "\"words\":{\"n\":3,\"least\":0,\"most\":5",
+         "\"records\":3,\"pictures\":2,\"captions\":3,\"questions\":3,\"missing\":0,\"broken\":0,"
+         "\"repeated_ids\":1,\"empty_captions\":1,\"wrong\":[]", "\"words\":{\"n\":3,\"least\":0,\"most\":5",
          "\"bins\":[1,0,0,1,0,1,0,0,0,0,0,0]",
          "\"types\":[{\"type\":\"y\",\"questions\":3,\"answers\":2,\"common\":\"yes\",\"common_count\":2}]");
 }
@@ -165,7 +169,8 @@ END_TEST
 START_TEST(what_cannot_be_used_is_named)
 {
     make_list();
-    put("bad.jsonl", "{\"image\":\"broken.png\",\"caption\":\"x\"}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
+    put("bad.jsonl",
+        "{\"image\":\"broken.png\",\"caption\":\"x\"}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
     said s = BLIP2("dataset", "inspect", IN_FOLDER("bad.jsonl"));
     ck_assert_ptr_nonnull(strstr(s.err, "some pictures cannot be used"));
@@ -182,7 +187,8 @@ START_TEST(a_folder_of_pictures_with_texts_is_a_list)
     put_picture("b.PNG", 8, 12);
     put("a.txt", "one caption\n\n  \nand another one\n");
     put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\none\n");
-    SAYS(BLIP2("dataset", "inspect", IN_FOLDER(""), "--tokenizer", IN_FOLDER(""), "--sheet", IN_FOLDER("sheet.png")), 0,
+    SAYS(BLIP2("dataset", "inspect", IN_FOLDER(""), "--tokenizer", IN_FOLDER(""), "--sheet",
+               IN_FOLDER("sheet.png")), 0,
          "2 pictures in 2 records, 2 captions, 0 questions", "words a caption: 2 to 3, 2.5 on average",
          "tokens a caption: 4 to 5, 4.5 on average", "sheet.png");
     picture sheet;

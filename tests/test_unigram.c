@@ -1,5 +1,5 @@
-/* test_unigram.c - T5's tokenizer: models written here byte by byte, the best cut against all cuts, damage, and
- * tokenizer.json of all three kinds against the files it stands for. */
+/* test_unigram.c - T5's tokenizer: models written here byte by byte, the best cut against all cuts, damage,
+ * and tokenizer.json of all three kinds against the files it stands for. */
 #include "tests/tests.h"
 #include "data/data.h"
 #include <math.h>
@@ -46,8 +46,8 @@ static void put_training(struct model *m)
 }
 
 static const struct { const char *text; float score; } pieces[] = {
-    { MARK, -2 }, { "a", -3 }, { "b", -3.5f }, { "ab", -4 }, { MARK "a", -3.25f }, { "ba", -5 }, { "aba", -5.5f },
-    { MARK "ab", -6 }, { "\xc3\xa9", -4 },
+    { MARK, -2 }, { "a", -3 }, { "b", -3.5f }, { "ab", -4 }, { MARK "a", -3.25f }, { "ba", -5 },
+    { "aba", -5.5f }, { MARK "ab", -6 }, { "\xc3\xa9", -4 },
 };
 enum { PIECES = sizeof pieces / sizeof *pieces, FIRST = 3 };       /* behind <pad> </s> <unk> */
 
@@ -106,7 +106,7 @@ START_TEST(words_are_cut_where_the_sum_is_largest)
 {
     tokenizer *t = good();
     ENCODES(t, "a", MARK "a </s>", 0);
-    ENCODES(t, "ab", MARK "ab </s>", 0);           /* -6, as the mark and ab have too: the longer last piece */
+    ENCODES(t, "ab", MARK "ab </s>", 0);  /* -6, as the mark and ab have too: the longer last piece */
     ENCODES(t, "aba a", MARK " aba " MARK "a </s>", 0);
     tokenizer_free(t);
 }
@@ -265,7 +265,8 @@ START_TEST(a_changed_byte_is_read_or_refused_in_order)
             if (t)
                 mem_free(ids_of(t, "AB a xyz </s> \xc3\xa9", (tokenizer_options){ 0 }));
             else
-                ck_assert_msg(!strncmp(e.text, "x/spiece.model: ", 16) && !strchr(e.text, '\n'), "%s", e.text);
+                ck_assert_msg(!strncmp(e.text, "x/spiece.model: ", 16) && !strchr(e.text, '\n'), "%s",
+                              e.text);
             tokenizer_free(t);
             m.bytes[i] ^= (char)(1 << bit);
         }
@@ -371,8 +372,9 @@ static tokenizer *good_json(const char *json)
 }
 
 static const char words_json[] =
-    "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},\"added_tokens\":[{\"id\":3,\"content\":"
-    "\"[SEP]\",\"special\":true},{\"id\":7,\"content\":\"[DEC]\",\"special\":true}],\"model\":{\"type\":\"WordPiece\","
+    "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},\"added_tokens\":["
+    "{\"id\":3,\"content\":\"[SEP]\",\"special\":true},{\"id\":7,\"content\":\"[DEC]\",\"special\":true}],"
+    "\"model\":{\"type\":\"WordPiece\","
     "\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,\"[CLS]\":2,\"[SEP]\":3,\"dog\":4,\"##s\":6,\"red\":5}}}";
 
 START_TEST(word_pieces_are_read_from_json)
@@ -384,10 +386,11 @@ START_TEST(word_pieces_are_read_from_json)
 END_TEST
 
 static const char unigram_json[] =
-    "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"},\"added_tokens\":[{\"id\":0,\"content\":"
-    "\"<pad>\",\"special\":true},{\"id\":1,\"content\":\"</s>\",\"special\":true},{\"id\":2,\"content\":\"<unk>\","
-    "\"special\":true},{\"id\":6,\"content\":\"<image>\",\"special\":true}],\"model\":{\"type\":\"Unigram\",\"unk_id\":2,"
-    "\"vocab\":[[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0],[\"" MARK "\",-2],[\"a\",-3],[\"" MARK "a\",-3.25]]}}";
+    "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"},\"added_tokens\":["
+    "{\"id\":0,\"content\":\"<pad>\",\"special\":true},{\"id\":1,\"content\":\"</s>\",\"special\":true},"
+    "{\"id\":2,\"content\":\"<unk>\",\"special\":true},{\"id\":6,\"content\":\"<image>\",\"special\":true}],"
+    "\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":[[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0],"
+    "[\"" MARK "\",-2],[\"a\",-3],[\"" MARK "a\",-3.25]]}}";
 
 START_TEST(unigrams_are_read_from_json_and_come_back)
 {

@@ -1,12 +1,13 @@
-/* judge.c - feeds every file of a corpus to the command that reads it, and says which were dealt with wrongly.
+/* judge.c - feeds every file of a corpus to the command that reads it, and says which were dealt with
+ * wrongly.
  *
- *   judge KIND FOLDER PROGRAM [WORDS...]     runs PROGRAM WORDS, where {} is the file and {out} an output file
+ *   judge KIND FOLDER PROGRAM [WORDS...]     runs PROGRAM WORDS; {} is the file, {out} an output file
  *
- * FOLDER/manifest.jsonl has a line {"file", "label", "must"} a case; must is refuse, accept or either. A fault is:
- * the end by a signal, an exit code other than 0, 1 and 2, more than 10 seconds, an accepted file that must be
- * refused or the reverse, a refusal without a line "blip2: error: ..." (or with anything but that, warnings and
- * the lines below it on stderr), an output file in spite of a refusal, a temporary file, and more than 256 MiB of
- * memory for a file that is refused. */
+ * FOLDER/manifest.jsonl has a line {"file", "label", "must"} a case; must is refuse, accept or either. A
+ * fault is: the end by a signal, an exit code other than 0, 1 and 2, more than 10 seconds, an accepted file
+ * that must be refused or the reverse, a refusal without a line "blip2: error: ..." (or with anything but
+ * that, warnings and the lines below it on stderr), an output file in spite of a refusal, a temporary file,
+ * and more than 256 MiB of memory for a file that is refused. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -112,7 +113,8 @@ static bool clean(const char *folder, bool *half)
     return any;
 }
 
-static void one_case(const json_t *line, const char *folder, const char *scratch, char **words, struct tally *t)
+static void one_case(const json_t *line, const char *folder, const char *scratch, char **words,
+                     struct tally *t)
 {
     static struct outcome o;
     char file[PATH], out[PATH], outputs[PATH - 16], *filled[WORDS + 1] = { 0 };
@@ -168,8 +170,8 @@ int main(int argc, char **argv)
             one_case(one, argv[2], scratch, argv + 3, &t);
         json_decref(one);
     }
-    printf("%-12s %6ld files  %6ld accepted  %6ld refused (at most %4.0f MiB)  %4ld faults\n", argv[1], t.files,
-           t.accepted, t.refused, t.mib, t.faults);
+    printf("%-12s %6ld files  %6ld accepted  %6ld refused (at most %4.0f MiB)  %4ld faults\n", argv[1],
+           t.files, t.accepted, t.refused, t.mib, t.faults);
     snprintf(path, sizeof path, "%s/out", scratch);
     clean(path, &half);
     rmdir(path);

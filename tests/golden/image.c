@@ -1,8 +1,8 @@
 /* image.c - a group of images.h5: a picture in files/ beside it, decoded (CRC-32 of its RGB bytes) and
  * resized, byte for byte. lavis_u8 (S,S,3) is Pillow 13's order of passes, lavis_u8_horizontal_first that
  * of earlier ones; hf_u8 is by Hugging Face's rules (orientation, alpha), where it is missing lavis_u8 is
- * both; decoded_rgb (H,W,3) is what a JPEG file holds. The group normalize_table holds what becomes of each of
- * the 256 bytes. */
+ * both; decoded_rgb (H,W,3) is what a JPEG file holds. The group normalize_table holds what becomes of each
+ * of the 256 bytes. */
 #include "data/data.h"
 #include "tests/golden/golden.h"
 #include <math.h>
