@@ -136,6 +136,16 @@ static void printed(const char *line, double to[HEADS * QUERIES][1 + PATCHES])
     ck_assert_str_eq(line, "");
 }
 
+/* Layer 0 of a folder as saved. */
+static void saved_numbers(const char *path, real to[HEADS * QUERIES * (1 + PATCHES)])
+{
+    h5 *f = h5_open(path, &e);
+    const long dim[] = { HEADS, QUERIES, 1 + PATCHES };
+    ck_assert_msg(f && h5_read(f, "cross/0", H5_REALS, 3, dim, to, &e), "%s", e.text);
+    ck_assert(h5_has(f, "cross/1") == H5_NOTHING && h5_has(f, "self/1") == H5_DATASET);
+    h5_close(f);
+}
+
 START_TEST(printed_numbers_are_those_of_the_file)
 {
     double shares[HEADS * QUERIES][1 + PATCHES];
@@ -144,13 +154,33 @@ START_TEST(printed_numbers_are_those_of_the_file)
     ck_assert_msg(s.code == 0, "%s", s.err);
     printed(s.out, shares);
     shell_free(s);
-    h5 *f = h5_open(IN_FOLDER("a/attention.h5"), &e);
-    const long dim[] = { HEADS, QUERIES, 1 + PATCHES };
-    ck_assert_msg(f && h5_read(f, "cross/0", H5_REALS, 3, dim, saved, &e), "%s", e.text);
-    ck_assert(h5_has(f, "cross/1") == H5_NOTHING && h5_has(f, "self/1") == H5_DATASET);
-    h5_close(f);
+    saved_numbers(IN_FOLDER("a/attention.h5"), saved);
     for (long i = 0; i < HEADS * QUERIES * (1 + PATCHES); i++)
         ck_assert_double_eq_tol(shares[i / (1 + PATCHES)][i % (1 + PATCHES)], (double)saved[i], 1e-6);
+}
+END_TEST
+
+static bool is_hot(const uint8_t rgb[3]) { return rgb[0] > 80 && rgb[1] < 20 && rgb[2] < 50; }
+
+/* A map of 2 x 2 patches has 76 pixels a side. The first begins at (60,66), the next 84 to the right and 98
+ * below it. */
+START_TEST(the_red_patch_stands_where_the_largest_probability_does)
+{
+    real shares[HEADS * QUERIES * (1 + PATCHES)];
+    long most = 1;
+    picture p;
+    WORKS("attention", MODEL, PICTURE, "-o", IN_FOLDER("d"));
+    saved_numbers(IN_FOLDER("d/attention.h5"), shares);
+    for (long i = 0; i < HEADS * QUERIES * (1 + PATCHES); i++)
+        if (i % (1 + PATCHES) && shares[i] > shares[most])
+            most = i;
+    long row = most / (1 + PATCHES), patch = most % (1 + PATCHES) - 1;
+    long x = 60 + 84 * (1 + row / QUERIES) + 38 * (patch % 2);
+    long y = 66 + 98 * (row % QUERIES) + 38 * (patch / 2);
+    ck_assert_msg(picture_read(&p, IN_FOLDER("d/layer_00.png"), &e), "%s", e.text);
+    for (long i = 0; i < 38 * 38; i++)
+        ck_assert(is_hot(p.rgb + 3 * ((y + i / 38) * p.width + x + i % 38)));
+    picture_free(&p);
 }
 END_TEST
 
@@ -160,10 +190,8 @@ static long hot_pixels(const char *path)
     picture p;
     long hot = 0;
     ck_assert_msg(picture_read(&p, path, &e), "%s", e.text);
-    for (long i = 0; i < p.width * p.height; i++) {
-        const uint8_t *rgb = p.rgb + 3 * i;
-        hot += rgb[0] > 80 && rgb[1] < 20 && rgb[2] < 50;
-    }
+    for (long i = 0; i < p.width * p.height; i++)
+        hot += is_hot(p.rgb + 3 * i);
     picture_free(&p);
     return hot;
 }
@@ -235,6 +263,7 @@ Suite *suite_attend(void)
     tcase_set_timeout(command, TEST_SECONDS);
     tcase_add_unchecked_fixture(command, begin, folder_end);
     tcase_add_test(command, printed_numbers_are_those_of_the_file);
+    tcase_add_test(command, the_red_patch_stands_where_the_largest_probability_does);
     tcase_add_test(command, the_most_looked_at_patch_is_red_on_every_sheet);
     tcase_add_test(command, what_cannot_be_shown_is_refused_in_one_line);
     suite_add_tcase(s, pass);
