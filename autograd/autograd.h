@@ -258,5 +258,15 @@ typedef struct ag_check {
     char trouble[256];                 /* a failed property, empty if none */
 } ag_check;
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed);
+/* Hears of every comparison that a check makes: of element `index` of a tensor, or, index < 0, along a random
+ * direction; share: of what the bound is a multiple of. */
+typedef struct ag_compared {
+    int variant;
+    const char *tensor;
+    long index;
+    double analytic, numeric, share;
+} ag_compared;
+typedef void (*ag_listener)(void *context, const ag_compared *row);
+ag_check ag_gradcheck_op_told(const ag_op *op, uint64_t seed, ag_listener tell, void *context);
 #pragma GCC visibility pop
 #endif

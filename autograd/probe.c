@@ -27,6 +27,8 @@ struct ag_probe {
     int variant;
     const real *cotangent;
     char trouble[256];
+    ag_listener tell;
+    void *telling;
 };
 
 tape *ag_probe_tape(ag_probe *p) { return p->t; }
@@ -187,10 +189,20 @@ static double slope(double (*f)(void *), void *ctx, real *x, long n, long at, co
     return (8 * (y[0] - y[1]) - (y[2] - y[3])) / (6 * (whole[0] - whole[1]));
 }
 
-/* Largest |analytic - numeric| of one tensor as a share of its largest |analytic|; NaN counts as infinite. */
-static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, long n, long elements,
-                       int directions, uint64_t key)
+static void tell(const ag_probe *p, const char *name, long index, double analytic, double numeric,
+                 double unit)
 {
+    if (p->tell)
+        p->tell(p->telling, &(ag_compared){ p->variant, name, index, analytic, numeric,
+                                            fabs(analytic - numeric) / unit });
+}
+
+/* Largest |analytic - numeric| of one tensor as a share of its largest |analytic|; NaN counts as infinite. */
+static double worst_of(ag_probe *p, const input *in, const real *g, long elements, int directions,
+                       uint64_t key)
+{
+    real *x = in->data;
+    long n = in->size;
     double square = 0, largest = 0, worst = 0;
     for (long i = 0; i < n; i++) {
         square += (double)x[i] * (double)x[i];
@@ -201,14 +213,17 @@ static double worst_of(double (*f)(void *), void *ctx, real *x, const real *g, l
     double h = square > 0 ? 1e-3 * sqrt(square / (double)n) : 1e-3;
     for (long k = 0; k < elements; k++) {
         long i = elements == n ? k : (long)(ag_uniform(key, (uint64_t)k) * (double)n);
-        double d = fabs(slope(f, ctx, x, n, i, NULL, h) - (double)g[i]);
+        double numeric = slope(value, p, x, n, i, NULL, h), d = fabs(numeric - (double)g[i]);
+        tell(p, in->name, i, (double)g[i], numeric, largest);
         worst = isfinite(d) ? fmax(worst, d) : INFINITY;
     }
     real *direction = mem_new((size_t)n * sizeof *direction);          /* all elements move: a shorter step */
     for (int k = 0; direction && k < directions; k++) {
         for (long i = 0; i < n; i++)
             direction[i] = (real)ag_normal(ag_mix(key, 10 + (uint64_t)k), (uint64_t)i);
-        double d = fabs(slope(f, ctx, x, n, 0, direction, h / 8) - dot(n, g, direction)) / sqrt((double)n);
+        double numeric = slope(value, p, x, n, 0, direction, h / 8), analytic = dot(n, g, direction);
+        double d = fabs(numeric - analytic) / sqrt((double)n);
+        tell(p, in->name, -1 - k, analytic, numeric, largest * sqrt((double)n));
         worst = isfinite(d) ? fmax(worst, d) : INFINITY;
     }
     mem_free(direction);
@@ -320,9 +335,8 @@ static void check_variant(ag_probe *p, ag_check *c)
     ag_read(y, kept_y);
     for (int i = 0; REAL == 64 && i < p->count; i++) {
         input *in = &p->in[i];
-        double worst = worst_of(value, p, in->data, expected[i], in->size,
-                                in->size <= EVERY ? in->size : SOME, in->size <= EVERY ? 0 : DIRECTIONS,
-                                ag_mix(p->key, 50 + (uint64_t)i));
+        double worst = worst_of(p, in, expected[i], in->size <= EVERY ? in->size : SOME,
+                                in->size <= EVERY ? 0 : DIRECTIONS, ag_mix(p->key, 50 + (uint64_t)i));
         if (worst > c->worst || !c->where[0]) {
             c->worst = worst;
             snprintf(c->where, sizeof c->where, "variant %d, %s", p->variant, in->name);
@@ -335,13 +349,19 @@ static void check_variant(ag_probe *p, ag_check *c)
 
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed)
 {
+    return ag_gradcheck_op_told(op, seed, NULL, NULL);
+}
+
+ag_check ag_gradcheck_op_told(const ag_op *op, uint64_t seed, ag_listener listener, void *context)
+{
     ag_check c = { .what = op->name, .variants = op->variants, .tolerance = tolerance };
     tape *t = ag_tape_new(), *kept = ag_tape_new();
     if (!t || !kept)
         ag_fail("gradcheck", "out of memory");
     for (int v = 0; v < op->variants && op->example && c.worst <= tolerance && !c.trouble[0]; v++) {
         ag_probe p = {
-            .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)v), .frozen = -1, .op = op, .variant = v
+            .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)v), .frozen = -1, .op = op, .variant = v,
+            .tell = listener, .telling = context
         };
         ag_reset(kept);
         check_variant(&p, &c);

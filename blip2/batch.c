@@ -1,5 +1,5 @@
-/* batch.c - what stands under inputs/ of a file, by name (blip2.h). Everything that is missing, misshapen or out
- * of range is collected, so that whoever writes such a file sees it all at once.                           */
+/* batch.c - what stands under inputs/ of a file, by name (blip2.h). Everything that is missing, misshapen or
+ * out of range is collected, so that whoever writes such a file sees it all at once.                       */
 #include "blip2/blip2.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static const char *shape_text(char to[96], int ndim, const long *dim)
     return to;
 }
 
-/* Its shape, if it is a dataset of these axes and of numbers of that kind; else one more line of the error. */
+/* Its shape, if it is a dataset of these axes and of such numbers; else one more line of the error. */
 static bool fits(const reading *r, const char *name, h5_type as, int ndim, const long *dim, h5_shape *s)
 {
     error why;
@@ -71,15 +71,16 @@ static tensor *reals(const reading *r, const char *name, int ndim, const long *d
 }
 
 /* Integers from least to most (NULL: missing, misshapen or out of range). */
-static int *ints(const reading *r, const char *name, int ndim, const long *dim, long least, long most, h5_shape *s)
+static int *ints(const reading *r, const char *name, int ndim, const long *dim, long least, long most,
+                 h5_shape *s)
 {
     if (!fits(r, name, H5_INTS, ndim, dim, s))
         return NULL;
     int *x = read_all(r, name, H5_INTS, sizeof *x, s);
     for (long i = 0; x && i < s->size; i++)
         if (x[i] < least || x[i] > most) {
-            error_line(r->e, "%s: %s: number %ld: expected %ld to %ld, found %d", QUOTE(h5_path(r->f)), name, i,
-                       least, most, x[i]);
+            error_line(r->e, "%s: %s: number %ld: expected %ld to %ld, found %d", QUOTE(h5_path(r->f)), name,
+                       i, least, most, x[i]);
             return NULL;
         }
     return x;
@@ -118,8 +119,8 @@ static blip2_text finished(reading *r, long B, long vocab, long longest)
         return (blip2_text){ 0 };
     const int *keep = ints(r, "inputs/text_mask", 2, s.dim, 0, 1, &m);
     if (s.dim[1] > longest)
-        error_line(r->e, "%s: inputs/ids: expected at most %ld tokens a text, found %ld", QUOTE(h5_path(r->f)),
-                   longest, s.dim[1]);
+        error_line(r->e, "%s: inputs/ids: expected at most %ld tokens a text, found %ld",
+                   QUOTE(h5_path(r->f)), longest, s.dim[1]);
     unsigned char *mask = ag_alloc(r->t, s.size);
     for (long i = 0; keep && i < s.size; i++)
         mask[i] = keep[i] != 0;
@@ -232,14 +233,14 @@ static void read_pairs(reading *r, blip2_batch *b)
 static bool has_parts(const reading *r, const char **what)
 {
     const blip2_config *c = r->c;
-    static const char *const parts[] = { "the Q-Former with the heads of stage 1", "the Q-Former and a language model",
-        "the Q-Former with the heads of stage 1", "the Q-Former with the heads of stage 1", "a vision tower" };
-    *what = parts[r->task];
+    bool two = r->task == BLIP2_TASK_STAGE2;
+    *what = r->task == BLIP2_TASK_VISION ? "a vision tower"
+          : two ? "the Q-Former and a language model" : "the Q-Former with the heads of stage 1";
     if (r->task == BLIP2_TASK_VISION)
         return c->vision.kind != BLIP2_VIT_NONE;
     if (!c->qformer.queries)
         return false;
-    return r->task == BLIP2_TASK_STAGE2 ? c->llm != BLIP2_LLM_NONE : c->stage1 && c->qformer.head;
+    return two ? c->llm != BLIP2_LLM_NONE : c->stage1 && c->qformer.head;
 }
 
 bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, blip2_batch *b, error *e)
@@ -261,7 +262,8 @@ bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, bl
     if (task == BLIP2_TASK_STAGE1 && b->text.B)
         read_pairs(&r, b);
     if ((task == BLIP2_TASK_ITM || task == BLIP2_TASK_FEATURES) && b->text.B && b->text.B < r.pictures)
-        error_line(e, "%s: %ld texts for %ld pictures; expected a text for each", path, b->text.B, r.pictures);
+        error_line(e, "%s: %ld texts for %ld pictures; expected a text for each", path, b->text.B,
+                   r.pictures);
     return error_close(e, ERROR_RUN, "%s: %d inputs of task %s are missing or do not fit", path, e->lines,
                        blip2_tasks[task]);
 }

@@ -423,5 +423,6 @@ void blip2_trace(const blip2_model *m, tape *t, blip2_task task, const blip2_bat
 int blip2_example_count(void);
 const char *blip2_example_name(int i);
 ag_check blip2_example_check(int i, uint64_t seed);
+ag_check blip2_example_check_told(int i, uint64_t seed, ag_listener tell, void *context);
 #pragma GCC visibility pop
 #endif

@@ -19,8 +19,8 @@ static long size_of(const keys *k, const char *key, long otherwise)
     if (!v && otherwise >= 0)
         return otherwise;
     if (n < 1 || n > LARGEST)
-        error_line(k->e, "%s: config: %s%s: %s; expected a whole number from 1 to %d", QUOTE(k->file), k->group,
-                   key, v ? "out of range" : "missing", LARGEST);
+        error_line(k->e, "%s: config: %s%s: %s; expected a whole number from 1 to %d", QUOTE(k->file),
+                   k->group, key, v ? "out of range" : "missing", LARGEST);
     return n;
 }
 

@@ -285,8 +285,20 @@ static void shake(nn_store *s)
     }
 }
 
-static void check_variant(const example *x, nn_store *store, tape *t, int variant, uint64_t seed, ag_check *c)
+/* Puts the variant in: a module's checker does not know it. */
+typedef struct teller { ag_listener tell; void *context; int variant; } teller;
+
+static void tell_variant(void *context, const ag_compared *row)
 {
+    const teller *to = context;
+    ag_compared whole = *row;
+    whole.variant = to->variant;
+    to->tell(to->context, &whole);
+}
+
+static void check_variant(const example *x, nn_store *store, tape *t, uint64_t seed, teller to, ag_check *c)
+{
+    int variant = to.variant;
     error e;
     subject s = { .variant = variant, .config = small() };
     x->make(&s, nn_root(store));
@@ -300,7 +312,7 @@ static void check_variant(const example *x, nn_store *store, tape *t, int varian
         s.image_candidates = ag_detach(t, first.image_features);
         s.text_candidates = ag_detach(t, first.text_feature);
     }
-    nn_check k = nn_gradcheck(store, t, x->run, &s, c->tolerance, seed);
+    nn_check k = nn_gradcheck_told(store, t, x->run, &s, c->tolerance, seed, to.tell ? tell_variant : NULL, &to);
     if (!c->where[0] || !(k.worst <= c->worst)) {
         c->worst = k.worst;
         snprintf(c->where, sizeof c->where, "variant %d, %.100s", variant, k.where);
@@ -312,6 +324,11 @@ static void check_variant(const example *x, nn_store *store, tape *t, int varian
 
 ag_check blip2_example_check(int i, uint64_t seed)
 {
+    return blip2_example_check_told(i, seed, NULL, NULL);
+}
+
+ag_check blip2_example_check_told(int i, uint64_t seed, ag_listener tell, void *context)
+{
     const example *x = &examples[i];
     ag_check c = { .what = x->name, .variants = x->variants, .tolerance = 1e-8, .ok = true };
     for (int v = 0; v < x->variants; v++) {
@@ -319,7 +336,7 @@ ag_check blip2_example_check(int i, uint64_t seed)
         tape *t = ag_tape_new();
         if (!store || !t)
             ag_fail("gradcheck", "memory is out");
-        check_variant(x, store, t, v, seed, &c);
+        check_variant(x, store, t, seed, (teller){ tell, context, v }, &c);
         ag_tape_free(t);
         nn_store_free(store);
     }

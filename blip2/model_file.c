@@ -160,8 +160,10 @@ static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *fr
     blip2_config c;
     bool training = !frozen[0] || *frozen[0];
     if (!(foreign ? blip2_case_config(f, &c, e) && blip2_config_check(h5_path(f), &c, e)
-                  : blip2_read_config(f, &c, e)))
+                  : blip2_read_config(f, &c, e))) {
+        e->kind = ERROR_RUN;                               /* the file is at fault, not the command */
         return false;
+    }
     if (!(m->store = nn_store_new(0)))
         return error_set(e, "%s: out of memory", QUOTE(h5_path(f)));
     if (!init_checked(m, h5_path(f), &c, e))
@@ -172,8 +174,8 @@ static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *fr
            && (foreign ? read_weights(m, f, e) : blip2_load(m, f, "", e));
 }
 
-static bool open_path(blip2_model *m, const char *path, bool strangers, const char *const *frozen, bool *sealed,
-                      error *e)
+static bool open_path(blip2_model *m, const char *path, bool strangers, const char *const *frozen,
+                      bool *sealed, error *e)
 {
     *m = (blip2_model){ 0 };
     h5 *f = h5_open(path, e);

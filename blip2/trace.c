@@ -52,7 +52,8 @@ static void give_heads(const trace *r, const char *name, const tensor *x, long H
     for (long b = 0; b < B; b++)
         for (long h = 0; h < H; h++)
             for (long i = 0; i < T; i++)
-                memcpy(to + ((b * H + h) * T + i) * d, from + ((b * T + i) * H + h) * d, (size_t)d * sizeof *to);
+                memcpy(to + ((b * H + h) * T + i) * d, from + ((b * T + i) * H + h) * d,
+                       (size_t)d * sizeof *to);
     give_reals(r, name, 4, (long[]){ B, H, T, d }, to);
 }
 
@@ -90,7 +91,7 @@ static tensor *features(trace *r)
     tensor *x = r->b->features ? r->b->features : blip2_vision_features(r->m, r->t, r->b->pictures);
     if (r->b->pictures)
         give(r, "out/vit_out", x);
-    if (x->needs_grad)                                     /* a tower that is trained: not where the pass begins */
+    if (x->needs_grad)  /* a tower that is trained: not where the pass begins */
         return x;
     x->needs_grad = r->grad;
     r->input = x;
@@ -149,8 +150,8 @@ static void stage1(trace *r)
 static void stage2(trace *r)
 {
     const blip2_batch *b = r->b;
-    blip2_stage2_in in = { .features = features(r), .text = b->text, .target = b->target, .question = b->question,
-                           .prompt_tokens = b->prompt_tokens };
+    blip2_stage2_in in = { .features = features(r), .text = b->text, .target = b->target,
+                           .question = b->question, .prompt_tokens = b->prompt_tokens };
     blip2_stage2_out o;
     blip2_stage2(r->m, r->t, &in, true, &o);
     long B = o.embeddings->dim[0], S = o.embeddings->dim[1], labels[] = { B, o.encoded ? b->target.T : S };
@@ -253,7 +254,7 @@ static void match(trace *r)
     give(r, "out/compute_itm", ag_reshape(t, yes, DIMS(B)));
     tensor *image = blip2_image_features(m, t, queries);                   /* (B,Q,E) */
     tensor *text = blip2_text_feature(m, t, blip2_text_hidden(m, t, pairs));
-    tensor *of_query = ag_matmul(t, image, ag_reshape(t, text, DIMS(B, E, 1)), false, false);      /* (B,Q,1) */
+    tensor *of_query = ag_matmul(t, image, ag_reshape(t, text, DIMS(B, E, 1)), false, false);  /* (B,Q,1) */
     tensor *best = ag_max_axis(t, ag_reshape(t, of_query, DIMS(B, Q)), 1);
     give(r, "out/match_itc", ag_reshape(t, best, DIMS(B, 1)));
 }

@@ -1,6 +1,7 @@
 /* bench.c - `blip2 bench stage1`: the training step of stage 1 at given sizes, timed. The step is
  * train_step, which `train` itself calls; weights, features and captions are random from a fixed seed, and
  * no file is read.                                                                                         */
+#include "cli/bench.h"
 #include "cli/commands.h"
 #include "train/train.h"
 #include <math.h>
@@ -213,15 +214,16 @@ static int run(int argc, char **argv)
     };
     int code;
     error e;
+    if (argc > 1 && !strcmp(argv[1], "ops"))
+        return bench_ops(argc, argv);
     if (!cli_parse(&argc, argv, options, 13, &common, &code))
         return code;
     if (argc != 2 || strcmp(argv[1], "stage1"))
         return cli_usage("bench", "%s",
-                         argc == 2
-                                 && (!strcmp(argv[1], "stage2") || !strcmp(argv[1], "vision")
-                                     || !strcmp(argv[1], "generate") || !strcmp(argv[1], "ops"))
-                             ? "not built in this version; expected stage1"
-                             : "expected: bench stage1");
+                         argc == 2 && (!strcmp(argv[1], "stage2") || !strcmp(argv[1], "vision")
+                                       || !strcmp(argv[1], "generate"))
+                             ? "not built in this version; expected stage1 or ops"
+                             : "expected: bench stage1 or bench ops [OP]");
     s.shortest = s.longest = s.text;
     char rest;
     if (s.ragged && (sscanf(s.ragged, "%ld-%ld%c", &s.shortest, &s.longest, &rest) != 2 || s.shortest < 3
@@ -234,8 +236,12 @@ static int run(int argc, char **argv)
     return measure(&s, (uint64_t)common.seed, &e) ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_bench = { "bench", "stage1", "time the training step at given sizes", run,
-                                "Prints one JSON line: median and least seconds of a whole step (three "
+const cli_command cli_bench = { "bench", "stage1 | ops [OP]", "time the training step at given sizes, or operations",
+                                run,
+                                "stage1 prints one JSON line: median and least seconds of a whole step (three "
                                 "losses, backward, AdamW), GFLOP/s of its matrix\n"
                                 "products and their share of what the machine can do, peak memory. Defaults: "
-                                "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens." };
+                                "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
+                                "ops times every operation forward and backward at BERT-base's shapes, with its "
+                                "share of one large matrix\nproduct or of the bandwidth of a = b + s c, both "
+                                "measured in the same run (--repeats N, --list)." };

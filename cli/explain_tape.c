@@ -58,10 +58,12 @@ static void print_sums(const step *s, const char *what, sum *sums, int count, bo
     for (int i = 0; i < count; i++) {
         const sum *x = &sums[i];
         if (json)
-            printf("{\"%s\":\"%s\",\"nodes\":%ld,\"bytes\":%ld,\"forward\":%.3e,\"backward\":%.3e}\n", what, x->name,
+            printf("{\"%s\":\"%s\",\"nodes\":%ld,\"bytes\":%ld,\"forward\":%.3e,\"backward\":%.3e}\n", what,
+                   x->name,
                    x->nodes, x->bytes, x->forward, x->backward);
         else
-            printf("%-34s %6ld %10.1f %8.2f ms %7.2f ms %6.1f%%\n", x->name, x->nodes, (double)x->bytes / 1024,
+            printf("%-34s %6ld %10.1f %8.2f ms %7.2f ms %6.1f%%\n", x->name, x->nodes,
+                   (double)x->bytes / 1024,
                    1e3 * x->forward, 1e3 * x->backward, 100 * (x->forward + x->backward) / all);
     }
 }
@@ -132,7 +134,7 @@ static int run(int argc, char **argv)
     long batch = 0, top = 0;
     cli_common common = { .seed = 1 };
     cli_option options[] = {
-        { "batch", "N", CLI_INT, &batch, 1, 4096, "pictures a step (default: the configuration's; of a model file 8)" },
+        { "batch", "N", CLI_INT, &batch, 1, 4096, "pictures (default: as configured; a model file: 8)" },
         { "top", "N", CLI_INT, &top, 1, 1000000, "only the nodes that take longest" },
     };
     int code;
@@ -142,13 +144,14 @@ static int run(int argc, char **argv)
         return code;
     if (argc < 2)
         return cli_usage("explain tape", "a configuration or a model file is needed");
-    bool ok = step_open(&s, argv[1], argv + 2, argc - 2, batch, (uint64_t)common.seed, &e) && step_run(&s, &e);
-    ok = ok && print_nodes(&s, top, common.json, &e);
+    bool ok = step_open(&s, argv[1], argv + 2, argc - 2, batch, (uint64_t)common.seed, &e);
+    ok = ok && step_run(&s, &e) && print_nodes(&s, top, common.json, &e);
     if (ok) {
         print_all_sums(&s, common.json);
         if (!common.json)
-            printf("\n%ld nodes, %.1f MiB of tape; forward %.1f ms (%.1f ms of it the frozen vision tower, which leaves "
-                   "no node), backward %.1f ms\n", s.count, (double)ag_bytes(s.t) / (1 << 20), 1e3 * s.forward,
+            printf("\n%ld nodes, %.1f MiB of tape; forward %.1f ms (%.1f ms of it the frozen vision tower, "
+                   "which leaves no node), backward %.1f ms\n", s.count, (double)ag_bytes(s.t) / (1 << 20),
+                   1e3 * s.forward,
                    1e3 * s.tower, 1e3 * s.backward);
     }
     step_close(&s);
@@ -156,9 +159,10 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_explain_tape = {
-    "explain tape", "CONFIG.yaml|MODEL.h5 [key=value...]", "every node of one training step: shapes, time, gradient", run,
-    "The step runs twice on random weights and inputs of the model's shapes, with its dropout; the second is timed.\n"
-    "A node's time forward is what passed since the one before it, so work that leaves no node (masks, frozen\n"
-    "parts) counts where it ends. |grad| is the 2-norm of the gradient of the node's output; nan: none came back.\n"
-    "Then the sums by operation and by module, those that take longest first."
+    "explain tape", "CONFIG.yaml|MODEL.h5 [key=value...]",
+    "every node of one training step: shapes, time, gradient", run,
+    "The step runs twice on random weights and inputs of the model's shapes, with its dropout; the second is\n"
+    "timed. A node's time forward is what passed since the one before it, so work that leaves no node (masks,\n"
+    "frozen parts) counts where it ends. |grad| is the 2-norm of the gradient of the node's output; nan: none\n"
+    "came back. Then the sums by operation, those that take longest first, and by module."
 };

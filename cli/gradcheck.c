@@ -1,6 +1,7 @@
 /* gradcheck.c - `blip2 gradcheck`: every gradient against differences, as a table. */
 #include "cli/commands.h"
 #include "blip2/blip2.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,9 +11,73 @@ static const char *name_of(const ag_op *const *ops, int count, int i)
     return i < count ? ops[i]->name : blip2_example_name(i - count);
 }
 
-static ag_check check(const ag_op *const *ops, int count, int i, uint64_t seed)
+/* ---- every comparison, tensor by tensor ---------------------------------------------------------------- */
+enum { ROWS = 256, FEW = 6 };
+typedef struct rows {                  /* of one tensor of one variant */
+    bool wanted, all, json;
+    const char *what;
+    char tensor[200];
+    int variant;
+    long count, told;                  /* kept here; told of */
+    ag_compared row[ROWS];
+} rows;
+
+static void print_row(const rows *r, const ag_compared *c, bool worst)
 {
-    return i < count ? ag_gradcheck_op(ops[i], seed) : blip2_example_check(i - count, seed);
+    char at[32] = "direction";
+    if (c->index >= 0)
+        snprintf(at, sizeof at, "[%ld]", c->index);
+    if (!r->json)
+        printf("    %-10s %20.12g %20.12g %10.1e%s\n", at, c->analytic, c->numeric, c->share,
+               worst ? "  <- worst" : "");
+    else if (isfinite(c->share) && isfinite(c->analytic) && isfinite(c->numeric))
+        printf("{\"what\":\"%s\",\"variant\":%d,\"tensor\":\"%s\",\"index\":%ld,\"analytic\":%.15g,"
+               "\"numeric\":%.15g,\"error\":%.3e,\"worst\":%s}\n", r->what, r->variant, r->tensor, c->index,
+               c->analytic, c->numeric, c->share, worst ? "true" : "false");
+    else
+        printf("{\"what\":\"%s\",\"variant\":%d,\"tensor\":\"%s\",\"index\":%ld,\"error\":null}\n", r->what,
+               r->variant, r->tensor, c->index);
+}
+
+/* The first few, or all, and the worst in any case. */
+static void flush(rows *r)
+{
+    long worst = 0, shown = r->all ? r->count : FEW;
+    for (long i = 1; i < r->count; i++)
+        if (isnan(r->row[i].share) || r->row[i].share > r->row[worst].share)
+            worst = i;
+    if (r->count && !r->json)
+        printf("  variant %d, %s: %ld compared\n    %-10s %20s %20s %10s\n", r->variant, r->tensor, r->told,
+               "at",
+               "analytic", "numeric", "error");
+    for (long i = 0; i < r->count; i++)
+        if (i < shown || i == worst)
+            print_row(r, &r->row[i], i == worst && r->count > 1);
+    r->count = r->told = 0;
+}
+
+static void take(void *context, const ag_compared *c)
+{
+    rows *r = context;
+    if (r->count && (c->variant != r->variant || strcmp(c->tensor, r->tensor)))
+        flush(r);
+    r->variant = c->variant;
+    snprintf(r->tensor, sizeof r->tensor, "%s", c->tensor);
+    r->told++;
+    if (r->count < ROWS)
+        r->row[r->count++] = *c;
+}
+
+static ag_check check(const ag_op *const *ops, int count, int i, uint64_t seed, rows *r)
+{
+    r->what = name_of(ops, count, i);
+    ag_listener tell = r->wanted ? take : NULL;
+    if (r->wanted && !r->json)
+        printf("%s, seed %llu\n", r->what, (unsigned long long)seed);
+    ag_check c = i < count ? ag_gradcheck_op_told(ops[i], seed, tell, r)
+                           : blip2_example_check_told(i - count, seed, tell, r);
+    flush(r);
+    return c;
 }
 
 static void print(const ag_check *c, long seeds, bool json)
@@ -40,12 +105,21 @@ static int unknown(const ag_op *const *ops, int count, const char *word)
 
 static int run(int argc, char **argv)
 {
-    long seeds = 2;
+    long seeds = 0;
     cli_common common = { .seed = 1 };
-    cli_option options[] = { { "seeds", "N", CLI_INT, &seeds, 1, 1000, "seeds each is checked with" } };
+    rows r = { 0 };
+    cli_option options[] = {
+        { "seeds", "N", CLI_INT, &seeds, 1, 1000, "seeds (default 2; with --verbose 1)" },
+        { "verbose", NULL, CLI_FLAG, &r.wanted, 0, 0, "gradient and slope, element by element" },
+        { "all", NULL, CLI_FLAG, &r.all, 0, 0, "with --verbose: every element compared, not the first few" },
+    };
     int code, count, failed = 0, met = 0;
-    if (!cli_parse(&argc, argv, options, 1, &common, &code))
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
+    if (r.all && !r.wanted)
+        return cli_usage("gradcheck", "--all goes with --verbose");
+    r.json = common.json;
+    seeds = seeds ? seeds : r.wanted ? 1 : 2;
     if (REAL != 64)
         return cli_usage("gradcheck", "differences need double precision: run blip2-f64 gradcheck");
     const ag_op *const *ops = ag_ops(&count);
@@ -53,14 +127,14 @@ static int run(int argc, char **argv)
     for (int i = 0; i < count + blip2_example_count(); i++) {
         if (strcmp(which, "all") && strcmp(which, name_of(ops, count, i)))
             continue;
-        if (!met++ && !common.json)
-            printf("%-24s %8s %6s %10s %10s  %s\n", "what", "variants", "seeds", "worst", "tolerance", "at");
         ag_check worst = { .ok = true };
         for (long s = 0; s < seeds; s++) {
-            ag_check c = check(ops, count, i, (uint64_t)(common.seed + s));
+            ag_check c = check(ops, count, i, (uint64_t)(common.seed + s), &r);
             if (!worst.what || (worst.ok && !c.ok) || c.worst > worst.worst)
                 worst = c;
         }
+        if ((!met++ || r.wanted) && !common.json)
+            printf("%-24s %8s %6s %10s %10s  %s\n", "what", "variants", "seeds", "worst", "tolerance", "at");
         print(&worst, seeds, common.json);
         failed += !worst.ok;
     }
@@ -71,5 +145,6 @@ const cli_command cli_gradcheck = {
     "gradcheck", "[OP|MODULE|LOSS|all]", "compare every gradient with differences", run,
     "Double precision only (blip2-f64). Four points, a step of 1e-3 times the RMS of the tensor, a random\n"
     "cotangent; the error is the largest |analytic - numeric| as a share of the largest |analytic|\n"
-    "(docs/checks.md)."
+    "(docs/checks.md). --verbose shows every comparison: of an operation element by element (large tensors:\n"
+    "some elements, and along random directions), of a module or loss one random direction a parameter."
 };

@@ -1,8 +1,8 @@
 /* graph.c - `blip2 graph CONFIG.yaml|MODEL.h5 -o G.dot`: the tape of one training step for Graphviz.
  *
- * What belongs to a part of the step (image pass, ITC, ...) stands in a frame; inside, nodes of the tape are drawn
- * together by the first --depth names of the module whose parameters they use. An edge is a tensor that goes
- * from one to the other, with its shape.                                                                   */
+ * What belongs to a part of the step (image pass, ITC, ...) stands in a frame; inside, nodes of the tape are
+ * drawn together by the first --depth names of the module whose parameters they use. An edge is a tensor that
+ * goes from one to the other, with its shape.                                                              */
 #include "cli/commands.h"
 #include "cli/step.h"
 #include <stdio.h>
@@ -14,7 +14,7 @@ typedef struct group {
     const char *part;
     char name[STEP_PATH];
     long first, ops, parameters;       /* the node it begins with; numbers of its parameters */
-    bool loss, frozen;                 /* scalars on the way to the loss; has parameters, none of them learns */
+    bool loss, frozen;  /* scalars on the way to the loss; has parameters, none of them learns */
 } group;
 typedef struct edge { long from, to; int count; char shapes[EDGE_SHAPES][104]; } edge;
 typedef struct graph {
@@ -26,7 +26,7 @@ typedef struct graph {
     long group_count, edge_count, edge_room;
 } graph;
 
-/* ---- groups and edges ----------------------------------------------------------------------------------- */
+/* ---- groups and edges ---------------------------------------------------------------------------------- */
 static bool is_loss(const step_node *n)
 {
     return n->node->out->size == 1 && !strstr(n->node->op->name, "repeat");
@@ -161,7 +161,7 @@ static void name_of(const graph *g, long k, char to[STEP_PATH + 64])
     char ops[STEP_PATH];
     list_ops(g, k, ops);
     if (x->loss)
-        snprintf(to, STEP_PATH + 64, "%s loss", !*x->part || !strcmp(x->part, "loss") ? "the whole" : x->part);
+        snprintf(to, STEP_PATH + 64, "%s loss", strcmp(x->part, "loss") && *x->part ? x->part : "the whole");
     else
         snprintf(to, STEP_PATH + 64, "%s", *x->name ? x->name : g->depth ? ops : x->part);
 }
@@ -198,7 +198,8 @@ static void draw_parameters(const graph *g, file_out *f)
                 }
         if (met)
             file_print(f, "  p%ld [shape=ellipse, fillcolor=\"%s\", label=\"%s%s\\n%s\"];\n", p,
-                       x->needs_grad ? "#fff3c4" : "#dce6f0", x->name, x->needs_grad ? "" : "\\n(frozen)", SHAPE(x));
+                       x->needs_grad ? "#fff3c4" : "#dce6f0", x->name, x->needs_grad ? "" : "\\n(frozen)",
+                       SHAPE(x));
     }
 }
 
@@ -256,9 +257,10 @@ static bool draw(const graph *g, const char *title, const char *path, error *e)
     if (!f)
         return false;
     file_print(f, "/* blip2 graph: one training step; render with: dot -Tsvg */\ndigraph step {\n"
-               "  graph [label=\"%s\", labelloc=t, fontname=\"Helvetica\", fontsize=15, ranksep=0.35, nodesep=0.25];\n"
-               "  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\", fontsize=12, "
-               "margin=\"0.12,0.05\"];\n"
+               "  graph [label=\"%s\", labelloc=t, fontname=\"Helvetica\", fontsize=15, ranksep=0.35, "
+               "nodesep=0.25];\n"
+               "  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\", "
+               "fontsize=12, margin=\"0.12,0.05\"];\n"
                "  edge [fontname=\"Helvetica\", fontsize=10, fontcolor=\"#404080\", color=\"#505050\", "
                "arrowsize=0.7];\n", title);
     draw_parts(g, f);
@@ -270,15 +272,17 @@ static bool draw(const graph *g, const char *title, const char *path, error *e)
     return file_finish(f, e);
 }
 
-/* ---- the command ---------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 static bool write_graph(const step *s, long depth, const char *path, const cli_common *common, error *e)
 {
-    static const char *const tasks[] = { "stage 1", "stage 2", "vision tower from captions", "language model" };
+    static const char *const tasks[] = { "stage 1", "stage 2", "vision tower from captions",
+                                         "language model" };
     graph g = { .s = s, .depth = depth };
     char title[256], count[32];
-    snprintf(title, sizeof title, "%s: one training step, %ld picture%s, texts of %ld tokens\\n%s parameters learn; "
-             "equal names in different frames are the same weights",
-             tasks[s->c.task], s->batch, s->batch > 1 ? "s" : "", s->text, number(count, s->store->trainable));
+    snprintf(title, sizeof title, "%s: one training step, %ld picture%s, texts of %ld tokens\\n%s parameters "
+             "learn; equal names in different frames are the same weights",
+             tasks[s->c.task], s->batch, s->batch > 1 ? "s" : "", s->text,
+             number(count, s->store->trainable));
     bool ok = collect(&g, e) && draw(&g, title, path, e);
     if (ok && common->json) {
         printf("{\"graph\":");
@@ -300,7 +304,7 @@ static int run(int argc, char **argv)
     cli_common common = { .seed = 1 };
     cli_option options[] = {
         { "out", "G.dot", CLI_TEXT, &out, 0, 0, "the file that is written; -o is the same" },
-        { "depth", "N|all", CLI_TEXT, &depth, 0, 0, "names of a module's path that are told apart (default 1)" },
+        { "depth", "N|all", CLI_TEXT, &depth, 0, 0, "names of a path that are told apart (default 1)" },
         { "batch", "N", CLI_INT, &batch, 1, 4096, "pictures in the step that is drawn" },
     };
     int code;
@@ -313,7 +317,8 @@ static int run(int argc, char **argv)
         return cli_usage("graph", "a configuration or a model file and -o G.dot are needed");
     if (depth && strcmp(depth, "all")
         && (level = strtol(depth, &end, 10), end == depth || *end || level < 0 || level > 9))
-        return cli_usage("graph", "--depth: expected a number from 0 to 9 or all, found \"%s\"", QUOTE(depth));
+        return cli_usage("graph", "--depth: expected a number from 0 to 9 or all, found \"%s\"",
+                         QUOTE(depth));
     if (depth && !strcmp(depth, "all"))
         level = EVERY_OP;
     bool ok = step_open(&s, argv[1], argv + 2, argc - 2, batch, (uint64_t)common.seed, &e) && step_run(&s, &e)
@@ -323,9 +328,10 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_graph = {
-    "graph", "CONFIG.yaml|MODEL.h5 -o G.dot [key=value...]", "draw the tape of one training step for Graphviz", run,
-    "Frames are the parts of the step; a node is what a module's operations do there (--depth 0: a part alone, 1:\n"
-    "a layer, 2: its attention or feed-forward, all: every operation, with every parameter by name). An edge is\n"
-    "a tensor with its shape. Yellow learns, blue is frozen, red leads to the loss. Equal names in different\n"
-    "frames are the same weights. Inputs are random; vocabulary sizes are the configuration's own."
+    "graph", "CONFIG.yaml|MODEL.h5 -o G.dot [key=value...]",
+    "draw the tape of one training step for Graphviz", run,
+    "Frames are the parts of the step; a node is what a module's operations do there (--depth 0: a part\n"
+    "alone, 1: a layer, 2: its attention or feed-forward, all: every operation, with every parameter by\n"
+    "name). An edge is a tensor with its shape. Yellow learns, blue is frozen, red leads to the loss. Equal\n"
+    "names in different frames are the same weights. Inputs are random; the vocabulary is the configuration's."
 };

@@ -1,5 +1,5 @@
-/* step.c - one training step on random inputs, taken apart (step.h). Weights and inputs are random; only shapes and
- * connections are the model's own. */
+/* step.c - one training step on random inputs, taken apart (step.h). Weights and inputs are random; only
+ * shapes and connections are the model's own. */
 #include "cli/step.h"
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ static bool from_model(step *s, const char *path, error *e)
     bool llm = m->llm != BLIP2_LLM_NONE, bridge = m->qformer.queries > 0;
     if (!llm && !m->stage1 && m->vision.kind == BLIP2_VIT_NONE)
         return error_set(e, "%s: has no part that a training step could run", QUOTE(path));
-    s->c.task = bridge && m->stage1 ? TRAIN_STAGE1 : bridge && llm ? TRAIN_STAGE2 : llm ? TRAIN_LM : TRAIN_VIT;
+    s->c.task = bridge && m->stage1 ? TRAIN_STAGE1 : bridge && llm ? TRAIN_STAGE2
+              : llm ? TRAIN_LM : TRAIN_VIT;
     s->c.batch = BATCH;
     if (bridge) {
         static const char *const towers[] = { "visual_encoder", "opt_model", "t5_model" };
@@ -83,13 +84,15 @@ bool step_open(step *s, const char *path, char *const *words, int count, long ba
     *s = (step){ .c = train_config_default() };
     bool model = is_model_file(path);
     if (model && count)
-        return error_usage(e, "%s: key=value changes a configuration; a model file is what it is", QUOTE(path));
+        return error_usage(e, "%s: key=value changes a configuration; a model file is what it is",
+                           QUOTE(path));
     if (!(model ? from_model(s, path, e) : from_config(s, path, words, count, e)))
         return false;
     if (!blip2_config_check(path, &s->c.model, e))
         return false;
     s->batch = batch ? batch : s->c.batch;
-    long soft = s->c.task == TRAIN_STAGE2 ? s->c.model.qformer.queries : 0, room = s->c.model.opt.positions - soft;
+    long soft = s->c.task == TRAIN_STAGE2 ? s->c.model.qformer.queries : 0;
+    long room = s->c.model.opt.positions - soft;
     bool opt = s->c.task >= TRAIN_STAGE2 && s->c.model.llm == BLIP2_LLM_OPT;
     s->text = opt && room < s->c.model.max_text ? room : s->c.model.max_text;
     if (s->text < 3)
@@ -204,7 +207,7 @@ static void seen(void *context, const ag_node *n, long index, bool backward)
 /* What the inputs are made of decides where a node without parameters stands. */
 static bool has_parameter(const ag_node *n, char to[STEP_PATH])
 {
-    for (int i = n->nin - 1; i >= 0; i--)                  /* the last: a tied matrix stands before its own bias */
+    for (int i = n->nin - 1; i >= 0; i--)  /* the last: a tied matrix stands before its own bias */
         if (n->in[i] && n->in[i]->name) {
             const char *name = n->in[i]->name, *dot = strrchr(name, '.');
             snprintf(to, STEP_PATH, "%.*s", dot ? (int)(dot - name) : (int)strlen(name), name);

@@ -9,7 +9,8 @@ typedef struct step_node {             /* one node of the tape, in order of exec
     const ag_node *node;
     const char *part;                  /* "image pass", "ITC"; "" outside all */
     char module[STEP_PATH];            /* "layer.0.attention.self.query"; "" where no parameter is near */
-    double forward, backward, norm;    /* seconds; 2-norm of the gradient of its output. NAN: nothing came back */
+    double forward, backward;          /* seconds */
+    double norm;                       /* of the gradient of its output. NAN: nothing came back */
 } step_node;
 typedef struct step {
     train_config c;
@@ -18,7 +19,7 @@ typedef struct step {
     tape *t;
     blip2_model m;
     blip2_contrastive contrastive;
-    tensor *input, *loss;              /* picture features, or pictures where the tower learns; NULL: text alone */
+    tensor *input, *loss;  /* picture features, or pictures where the tower learns; NULL: text alone */
     step_node *nodes;
     long count;
     double tower, forward, backward;   /* seconds: the frozen vision tower, and both ways */

@@ -1,5 +1,5 @@
-/* trace.c - `blip2 trace MODEL.h5 BATCH.h5 -o TRACE.h5`: everything of one pass by name, to be compared with any
- * other implementation.                                                                                    */
+/* trace.c - `blip2 trace MODEL.h5 BATCH.h5 -o TRACE.h5`: everything of one pass by name, to be compared with
+ * any other implementation.                                                                                */
 #include "cli/commands.h"
 #include "eval/eval.h"
 #include "train/train.h"
@@ -46,14 +46,15 @@ static int tasks_of(h5 *f, blip2_task to[2], error *e)
             memcpy(to, kinds[i].task, sizeof kinds[i].task);
         }
     if (!n)
-        error_usage(e, "%s: a case of kind \"%s\" is not one pass of a model; expected --task, or a case of kind "
-                    "stage1, opt, t5, vit or stage1_infer", QUOTE(h5_path(f)), QUOTE(kind));
+        error_usage(e, "%s: a case of kind \"%s\" is not one pass of a model; expected --task, or a case of "
+                    "kind stage1, opt, t5, vit or stage1_infer", QUOTE(h5_path(f)), QUOTE(kind));
     mem_free(kind);
     return n;
 }
 
 /* ---- what comes out ----------------------------------------------------------------------------------- */
-static void print_row(const tracing *r, const char *name, int ndim, const long *dim, double rms, double largest)
+static void print_row(const tracing *r, const char *name, int ndim, const long *dim, double rms,
+                      double largest)
 {
     char shape[96] = "(";
     for (int i = 0, n = 1; i < ndim; i++)
@@ -98,8 +99,8 @@ static void print_end(const tracing *r, const char *task)
     if (r->common.json) {
         printf("{\"trace\":");
         cli_json_text(r->out);
-        printf(",\"task\":\"%s\",\"datasets\":%ld,\"values\":%ld,\"gradients\":%ld}\n", task, r->datasets, r->values,
-               r->grads);
+        printf(",\"task\":\"%s\",\"datasets\":%ld,\"values\":%ld,\"gradients\":%ld}\n", task, r->datasets,
+               r->values, r->grads);
         return;
     }
     if (r->common.quiet)
@@ -156,7 +157,8 @@ static bool run_task(tracing *r, h5 *f, const blip2_model *m, blip2_task task, e
 
 static bool run_all(tracing *r, h5 *f, const blip2_task *tasks, int count, error *e)
 {
-    static const char *const towers[] = { "visual_encoder", "opt_model", "t5_model", NULL }, *const all[] = { "", NULL };
+    static const char *const towers[] = { "visual_encoder", "opt_model", "t5_model", NULL };
+    static const char *const all[] = { "", NULL };
     bool sealed, tower = r->tower || tasks[0] == BLIP2_TASK_VISION;
     blip2_model m;
     if (!blip2_open_case(&m, r->model, !r->grad ? all : tower ? towers + 1 : towers, &sealed, e))
@@ -196,7 +198,7 @@ static int run(int argc, char **argv)
         { "out", "TRACE.h5", CLI_TEXT, &r.out, 0, 0, "the file that is written; -o is the same" },
         { "task", "TASK", CLI_TEXT, &name, 0, 0, "stage1, stage2, itm, features or vision" },
         { "grad", NULL, CLI_FLAG, &r.grad, 0, 0, "go back too: gradients of parameters and inputs" },
-        { "tower", NULL, CLI_FLAG, &r.tower, 0, 0, "with --grad: through the vision tower, else it is frozen" },
+        { "tower", NULL, CLI_FLAG, &r.tower, 0, 0, "with --grad: through the vision tower too" },
     };
     int code, count = 1, named = 0;
     blip2_task tasks[2];
@@ -215,7 +217,8 @@ static int run(int argc, char **argv)
     tasks[0] = (blip2_task)named;
     bool ok = name || (count = tasks_of(f, tasks, &e)) > 0;
     if (ok && r.grad && (tasks[0] == BLIP2_TASK_ITM || tasks[0] == BLIP2_TASK_FEATURES))
-        ok = error_usage(&e, "trace: --grad: task %s has no loss to go back from; expected stage1, stage2 or vision",
+        ok = error_usage(&e, "trace: --grad: task %s has no loss to go back from; expected stage1, stage2 or "
+                         "vision",
                          blip2_tasks[tasks[0]]);
     ok = ok && run_all(&r, f, tasks, count, &e);
     h5_close(f);
@@ -226,16 +229,18 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_trace = {
-    "trace", "MODEL.h5 BATCH.h5 -o TRACE.h5", "write every activation, loss and gradient of one pass by name", run,
-    "MODEL.h5 is a model file, or a case in the form of golden/lavis (parameters under weights/). BATCH.h5 has\n"
-    "inputs/image (B,3,S,S), normalised, or inputs/vit_out (B,N,E) in front of ln_vision, and\n"
-    "  stage1    inputs/text (B,T): ids without [CLS] and [SEP], -1 behind the last; or finished inputs/ids and\n"
-    "            inputs/text_mask. May have inputs/image_id, neg_image and neg_text (B); negatives that are not\n"
-    "            given are drawn by --seed and written\n"
-    "  stage2    inputs/text_input (B,T): ids without special tokens; or inputs/ids and text_mask; may have\n"
-    "            inputs/prompt_tokens: how many first tokens carry no loss\n"
+    "trace", "MODEL.h5 BATCH.h5 -o TRACE.h5", "write every activation, loss and gradient of one pass by name",
+    run,
+    "MODEL.h5 is a model file, or a case in the form of golden/lavis (parameters under weights/). BATCH.h5\n"
+    "has inputs/image (B,3,S,S), normalised, or inputs/vit_out (B,N,E) in front of ln_vision, and\n"
+    "  stage1    inputs/text (B,T): ids without [CLS] and [SEP], -1 behind the last; or finished inputs/ids\n"
+    "            and inputs/text_mask. May have inputs/image_id, neg_image and neg_text (B); negatives that\n"
+    "            are not given are drawn by --seed and written\n"
+    "  stage2    inputs/text_input (B,T): ids without special tokens, and text_output for a T5; or inputs/ids\n"
+    "            and text_mask; may have inputs/prompt_tokens: how many first tokens carry no loss\n"
     "  features, itm   inputs/text (M,T), M at least B: text b goes with picture b\n"
     "  vision    may have inputs/cot (B,N,E): the loss is sum(out * cot); drawn by --seed if not given\n"
-    "Without --task the attribute `kind` of BATCH.h5 or its inputs decide. TRACE.h5 has the same names: out/losses,\n"
-    "out/query_output, out/grads/NAME, ...: docs/windows.md. Nothing is dropped, whatever the model's dropout."
+    "Without --task the attribute `kind` of BATCH.h5 or its inputs decide. TRACE.h5 has the same names:\n"
+    "out/losses, out/query_output, out/grads/NAME, ...: docs/windows.md. Nothing is dropped, whatever the\n"
+    "model's dropout. Towers are frozen."
 };

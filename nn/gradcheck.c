@@ -24,6 +24,8 @@ typedef struct checker {
     real *cotangent, *values;          /* of the result; room for it */
     long size;
     double largest;                    /* of all gradients */
+    ag_listener tell;
+    void *telling;
 } checker;
 
 static bool symmetric(const char *name)
@@ -85,8 +87,8 @@ static double along(uint64_t key, long i)
     return 2 * ag_uniform(key, (uint64_t)i) - 1;
 }
 
-/* |slope along a random direction - what the gradient says|; *moved: did f change at all? */
-static double disagreement(checker *c, tensor *x, uint64_t key, bool *moved)
+/* Slope along a random direction, and what the gradient says; *moved: did f change at all? */
+static ag_compared compare(checker *c, tensor *x, uint64_t key, bool *moved)
 {
     ag_mark here = ag_here(c->t);
     real *saved = ag_alloc_real(c->t, x->size);
@@ -104,24 +106,35 @@ static double disagreement(checker *c, tensor *x, uint64_t key, bool *moved)
         for (long i = 0; i < x->size; i++)
             expected += (double)x->grad[i] * along(key, i);
     *moved = f[0] != f[1] || f[2] != f[3];
-    return fabs((8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h) - expected);
+    return (ag_compared){ .tensor = x->name, .index = -1, .analytic = expected,
+                          .numeric = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * h) };
 }
 
 /* The error of one parameter in units of its gradient; NAN if it has a slope but no gradient. */
 static double error_of(checker *c, tensor *x, uint64_t key, bool *idle)
 {
     bool moved;
-    double off = disagreement(c, x, key, &moved), length = x->grad_fresh ? 0 : norm(x, x->grad);
+    ag_compared row = compare(c, x, key, &moved);
+    double length = x->grad_fresh ? 0 : norm(x, x->grad);
+    bool noise = symmetric(x->name) && length <= 1e-12 * c->largest;
+    row.share = length == 0 ? moved ? NAN : 0
+                            : fabs(row.numeric - row.analytic) * sqrt(3) / (noise ? c->largest : length);
     *idle = length == 0 && !moved;
-    if (length == 0)
-        return moved ? NAN : 0;
-    return off * sqrt(3) / (symmetric(x->name) && length <= 1e-12 * c->largest ? c->largest : length);
+    if (c->tell)
+        c->tell(c->telling, &row);
+    return row.share;
 }
 
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
                       uint64_t seed)
 {
-    checker c = { .store = s, .t = t, .build = build, .ctx = ctx };
+    return nn_gradcheck_told(s, t, build, ctx, tolerance, seed, NULL, NULL);
+}
+
+nn_check nn_gradcheck_told(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx,
+                           double tolerance, uint64_t seed, ag_listener tell, void *telling)
+{
+    checker c = { .store = s, .t = t, .build = build, .ctx = ctx, .tell = tell, .telling = telling };
     nn_check result = { .tolerance = tolerance, .ok = true };
     ag_mark here = ag_here(t);
     analytic(&c, ag_mix(seed, 0));

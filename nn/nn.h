@@ -120,5 +120,8 @@ typedef struct nn_check {
 } nn_check;
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
                       uint64_t seed);
+/* the same, and every comparison is told (`variant` is left 0) */
+nn_check nn_gradcheck_told(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
+                           uint64_t seed, ag_listener tell, void *telling);
 #pragma GCC visibility pop
 #endif
