@@ -277,7 +277,7 @@ static void print_case(size_t i, const timing *r, double peak, double bandwidth,
     double forward = work / r->forward, backward = (products ? 2 : 1.5) * work / r->backward;
     if (json)
         printf("{\"case\":\"ops\",\"op\":\"%s\",\"shapes\":\"%s\",\"threads\":%d,\"seconds\":%.3e,"
-               "\"backward_seconds\":%.3e,\"%s\":%.2f,\"backward_%s\":%.2f,\"%s\":%.1f,\"share\":%.3f,"
+               "\"backward_seconds\":%.3e,\"%s\":%.5g,\"backward_%s\":%.5g,\"%s\":%.5g,\"share\":%.3f,"
                "\"backward_share\":%.3f}\n", cases[i].op, cases[i].shapes, ag_threads_now(), r->forward,
                r->backward,
                products ? "gflops" : "gbs", forward, products ? "gflops" : "gbs", backward,
