@@ -1,5 +1,5 @@
 /* bench_ops.c - `blip2 bench ops`: every operation at a shape that BERT-base meets in stage 1 (batch 8, 32
- * queries, texts of 32 tokens, 257 image tokens of width 1408), forward and backward, beside what the machine can do.
+ * queries, texts of 32 tokens, 257 image tokens of width 1408), both ways, beside what the machine can do.
  *
  * An operation of matrix products is measured in GFLOP/s against one large product, any other in GB/s against
  * the triad a = b + s c; both are measured in the same run. Bytes are those that must be read and written

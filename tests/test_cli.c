@@ -149,7 +149,7 @@ START_TEST(what_is_not_built_says_so_and_is_absent_from_help)
     shell_free(s);
     FAILS(2, "not built in this version", "dataset", "import", "x");
     FAILS(2, "not built in this version", "dataset", "fetch", "x");
-    FAILS(2, "not built in this version", "bench", "ops");
+    FAILS(2, "not built in this version", "bench", "stage2");
 }
 END_TEST
 
