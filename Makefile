@@ -84,6 +84,18 @@ golden: bin/golden bin/golden-f64    ## compare with reference values: make gold
 fuzz-files: bin/blip2 bin/judge      ## bad files of every kind against the program: FLIPS=50 SEED=1
 	@sh tests/fuzz.sh
 
+FUZZ    ?= picture words bpe unigram json config
+SECONDS ?= 60
+FUZZED   = tests/fuzz/targets.c $(wildcard base/*.c data/*.c)
+fuzz: bin/fuzz                       ## libFuzzer on every own parser: make fuzz SECONDS=600 FUZZ="unigram json"
+	@sh tests/fuzz_own.sh $(SECONDS) $(FUZZ)
+
+bin/fuzz: $(FUZZED) $(wildcard base/*.h data/*.h) | $(STAMP)
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@clang -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DREAL=32 \
+	    -DBUILD_FLAGS='"fuzz"' $(INCLUDE) $(FUZZED) -o $@ $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
+
 bin/judge: tests/fuzz/judge.c | $(STAMP)
 	@mkdir -p bin
 	@echo "  LINK  $@"

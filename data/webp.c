@@ -30,17 +30,25 @@ static bool refused(const char *name, VP8StatusCode status, error *e)
                      : "damaged WebP");
 }
 
-/* bytes a pixel: 3, or 4 with alpha */
-static bool decode(const void *bytes, long n, int each, uint8_t *to, WebPDecoderConfig *c, const char *name,
-                   error *e)
+/* libwebp's own memory holds the pixels: it is not touched before there are some, so a few bytes that claim a
+ * large picture cost nothing. */
+static bool decode(const void *bytes, long n, bool alpha, WebPDecoderConfig *c, const char *name, error *e)
 {
-    long stride = (long)each*c->input.width, size = stride*c->input.height;
-    c->output.colorspace = each == 4 ? MODE_RGBA : MODE_RGB;
-    c->output.is_external_memory = 1;
-    c->output.u.RGBA = (WebPRGBABuffer){ to, (int)stride, (size_t)size };
+    c->output.colorspace = alpha ? MODE_RGBA : MODE_RGB;
     VP8StatusCode status = WebPDecode(bytes, (size_t)n, c);
-    WebPFreeDecBuffer(&c->output);
     return status == VP8_STATUS_OK || refused(name, status, e);
+}
+
+static bool take_pixels(picture *p, const WebPRGBABuffer *from, long width, long height, bool alpha, error *e)
+{
+    if (!picture_new(p, width, height, e))
+        return false;
+    for (long y = 0; y < height; y++)
+        if (alpha)
+            data_on_white(from->rgba + y*from->stride, p->rgb + 3*y*width, width);
+        else
+            memcpy(p->rgb + 3*y*width, from->rgba + y*from->stride, (size_t)(3*width));
+    return true;
 }
 
 bool data_webp_decode(picture *p, const void *bytes, long n, bool white, int *orientation, const char *name,
@@ -58,16 +66,11 @@ bool data_webp_decode(picture *p, const void *bytes, long n, bool white, int *or
     if (width > PICTURE_PIXELS/height)
         return error_set(e, "%s: too large; expected at most %d pixels, found %ld x %ld", QUOTE(name),
                          PICTURE_PIXELS, width, height);
-    bool blend = white && c.input.has_alpha;
-    uint8_t *rgba = blend ? mem_new((size_t)(4*width*height)) : NULL;
-    bool ok = (!blend || rgba || data_no_memory(e, name)) && picture_new(p, width, height, e)
-              && decode(bytes, n, blend ? 4 : 3, blend ? rgba : p->rgb, &c, name, e);
-    if (ok && blend)
-        data_on_white(rgba, p->rgb, width*height);
+    bool alpha = white && c.input.has_alpha;
+    bool ok = decode(bytes, n, alpha, &c, name, e)
+              && take_pixels(p, &c.output.u.RGBA, width, height, alpha, e);
     if (ok)
         *orientation = orientation_of(bytes, n);
-    mem_free(rgba);
-    if (!ok)
-        picture_free(p);
+    WebPFreeDecBuffer(&c.output);
     return ok;
 }

@@ -421,6 +421,19 @@ START_TEST(a_moving_picture_is_refused)
 }
 END_TEST
 
+START_TEST(webp_sizes_without_pixels_take_no_memory)
+{
+    static const uint8_t lie[49] = "RIFF\x29\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\x27\x23\0\x27\x23\0VP8L\x0b\0\0\0"
+        "\x2f\x27\xe3\xc9\x18";                   /* 9000 x 9000 with alpha, and no pixel */
+    picture p;
+    error e = { 0 };
+    long before = mem_peak_bytes();
+    ck_assert(!picture_decode_as(&p, PICTURE_HF, lie, 49, "test", &e));
+    ck_assert_msg(strstr(e.text, "damaged WebP"), "%s", e.text);
+    ck_assert_int_lt(mem_peak_bytes() - before, 64 << 20);
+}
+END_TEST
+
 Suite *suite_photo(void)
 {
     Suite *s = suite_create("photo");
@@ -444,6 +457,7 @@ Suite *suite_photo(void)
     tcase_add_test(webps, webp_alpha_is_laid_on_white);
     tcase_add_test(webps, a_webp_file_cut_anywhere_is_refused);
     tcase_add_test(webps, a_moving_picture_is_refused);
+    tcase_add_test(webps, webp_sizes_without_pixels_take_no_memory);
     suite_add_tcase(s, jpegs);
     suite_add_tcase(s, rules);
     suite_add_tcase(s, webps);
