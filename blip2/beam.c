@@ -13,31 +13,10 @@
  *   end     when all are done or max_length is reached: the live beams of those not done join the hypotheses
  *
  * beams 1 is greedy search: the largest of the logits, penalised as logits (s < 0: s r, else s / r); done at
- * eos. Newer transformers count generated ids alone, which ranks differently.                              */
-#include "blip2/internal.h"
+ * eos. beam_hf.c has the rules of newer transformers, scores.c what forbids and disfavours ids.             */
+#include "blip2/search.h"
 #include <math.h>
 #include <string.h>
-
-typedef struct hypothesis { double value; int length; bool ended; int *ids; } hypothesis;    /* without eos */
-typedef struct pool {                  /* of one text */
-    hypothesis *kept;                  /* (beams + 1) in order of arrival */
-    int count;
-    double worst;
-    bool done;
-} pool;
-typedef struct choice { double sum; int row, id; } choice;
-
-typedef struct search {
-    const blip2_generate *o;
-    int start, eos, limit, length;     /* length: ids in every live sequence */
-    long B, V;
-    int *ids, *grown;                  /* (B x beams, limit) the live sequences; room for the next */
-    double *sum;                       /* (B x beams) */
-    real *values, *logits;             /* (B x beams, V) log-probabilities; greedy: logits besides */
-    choice *best;                      /* (2 x beams) */
-    pool *pools;                       /* (B) */
-    int *parent, *last;                /* (B x beams) */
-} search;
 
 int generate_limit(const blip2_generate *o)
 {
@@ -47,10 +26,13 @@ int generate_limit(const blip2_generate *o)
 void generate_room(tape *t, long B, const blip2_generate *o, blip2_sequence *out)
 {
     int limit = generate_limit(o);
-    if (o->beams < 1 || o->returns < 1 || o->returns > o->beams || limit < 2 || !(o->repetition_penalty > 0))
+    if (o->beams < 1 || o->returns < 1 || (o->returns > o->beams && !o->sample) || limit < 2
+        || !(o->repetition_penalty > 0))
         ag_fail("generate", "%d beams, %d returned, %d ids, repetition penalty %g: expected 1 <= returned <= "
                 "beams, room for a token behind the start, and a penalty above 0", o->beams, o->returns,
                 limit, o->repetition_penalty);
+    if (o->sample && o->beams > 1)
+        ag_fail("generate", "%d beams and sampling: expected one of the two", o->beams);
     for (long i = 0; i < B * o->returns; i++)
         out[i] = (blip2_sequence){ .ids = ag_alloc(t, limit * (long)sizeof *out[i].ids) };
 }
@@ -79,8 +61,9 @@ static void pool_drop(pool *p)
     p->kept[--p->count] = spare;                           /* its room for ids is used again */
 }
 
-static void pool_add(const search *s, pool *p, const int *ids, double sum, bool ended)
+void search_keep(search *s, long b, const int *ids, double sum, bool ended)
 {
+    pool *p = &s->pools[b];
     double value = sum / pow(s->length, s->o->length_penalty);
     if (p->count == s->o->beams && !(value > p->worst))
         return;
@@ -109,25 +92,6 @@ static const hypothesis *pool_take(pool *p)
 
 /* ---- one step ------------------------------------------------------------------------------------------ */
 
-static bool seen_before(const int *ids, int i)
-{
-    for (int j = 0; j < i; j++)
-        if (ids[j] == ids[i])
-            return true;
-    return false;
-}
-
-/* Repetition penalty and min_length, on the values (V) that the next token of `ids` is chosen by. */
-static void adjust(const search *s, const int *ids, real *values)
-{
-    double r = s->o->repetition_penalty;
-    for (int i = 0; r != 1 && i < s->length; i++)
-        if (ids[i] >= 0 && ids[i] < s->V && !seen_before(ids, i))
-            values[ids[i]] = (real)(values[ids[i]] < 0 ? values[ids[i]] * r : values[ids[i]] / r);
-    if (s->length < s->o->min_length)
-        values[s->eos] = -INFINITY;
-}
-
 /* Reads the step's logits, one row a beam; the first step has one row a text. */
 static void read_step(search *s, tape *t, tensor *logits)
 {
@@ -153,13 +117,12 @@ static void insert(choice *best, long *count, long most, choice c)
     best[at] = c;
 }
 
-/* The 2 x beams largest of text b, sorted; of equals the one with the lower row and id first. */
-static void choose(search *s, long b)
+void search_choose(search *s, long b)
 {
     long beams = s->o->beams, count = 0, most = 2 * beams;
     for (long r = b * beams; r < (b + 1) * beams; r++) {
         real *values = s->values + r * s->V;
-        adjust(s, s->ids + r * s->limit, values);
+        search_adjust(s, r, values);
         for (long v = 0; v < s->V; v++) {
             double sum = s->sum[r] + (double)values[v];
             if (count < most || sum > s->best[most - 1].sum)
@@ -180,7 +143,7 @@ static void beam_step(search *s, long b)
 {
     pool *p = &s->pools[b];
     long beams = s->o->beams, filled = 0;
-    choose(s, b);
+    search_choose(s, b);
     for (long rank = 0; rank < 2 * beams && filled < beams; rank++) {
         choice c = s->best[rank];
         if (c.id != s->eos) {
@@ -189,7 +152,7 @@ static void beam_step(search *s, long b)
             s->last[r] = c.id;
             s->sum[r] = c.sum;
         } else if (rank < beams)
-            pool_add(s, p, s->ids + c.row * s->limit, c.sum, true);
+            search_keep(s, b, s->ids + c.row * s->limit, c.sum, true);
     }
     double attainable = s->best[0].sum / pow(s->length + 1, s->o->length_penalty);
     p->done = p->count == beams && p->worst >= attainable;
@@ -199,7 +162,7 @@ static void greedy_step(search *s, long b)
 {
     real *logits = s->logits + b * s->V;
     const int *ids = s->ids + b * s->limit;
-    adjust(s, ids, logits);
+    search_adjust(s, b, logits);
     long best = 0;
     for (long v = 1; v < s->V; v++)
         if (logits[v] > logits[best])
@@ -208,7 +171,7 @@ static void greedy_step(search *s, long b)
     s->parent[b] = (int)b;
     s->last[b] = (int)best;
     if (best == s->eos) {
-        pool_add(s, &s->pools[b], ids, s->sum[b], true);
+        search_keep(s, b, ids, s->sum[b], true);
         s->pools[b].done = true;
     }
 }
@@ -234,22 +197,27 @@ static bool step(search *s, tape *t, tensor *logits)
     for (long b = 0; b < s->B; b++) {
         if (s->pools[b].done)
             stand_still(s, b);
+        else if (s->o->sample)
+            sample_step(s, t, b);
         else if (s->o->beams == 1)
             greedy_step(s, b);
+        else if (s->o->reference == BLIP2_HF)
+            hf_beam_step(s, b);
         else
             beam_step(s, b);
         all = all && s->pools[b].done;
     }
     grow(s);
-    return all;
+    return s->o->reference == BLIP2_HF && s->o->beams > 1 ? hf_is_over(s) : all;
 }
 
 /* ---- the search ---------------------------------------------------------------------------------------- */
 
-static search begin(const decoder *d, tape *t, long B, long V, const blip2_generate *o)
+static search begin(const decoder *d, tape *t, long B, long V, const blip2_generate *o, long share)
 {
     long rows = B * o->beams, limit = generate_limit(o);
-    search s = { .o = o, .start = d->start, .eos = d->eos, .limit = (int)limit, .length = 1, .B = B, .V = V };
+    search s = { .o = o, .start = d->start, .eos = d->eos, .limit = (int)limit, .length = 1, .B = B, .V = V,
+                 .share = share };
     if (d->eos < 0 || d->eos >= V || V < 2)
         ag_fail("generate", "the token %d ends a text, there are %ld tokens", d->eos, V);
     s.ids = ag_alloc(t, rows * limit * (long)sizeof *s.ids);
@@ -261,6 +229,7 @@ static search begin(const decoder *d, tape *t, long B, long V, const blip2_gener
     s.parent = ag_alloc(t, rows * (long)sizeof *s.parent);
     s.last = ag_alloc(t, rows * (long)sizeof *s.last);
     s.pools = ag_alloc(t, B * (long)sizeof *s.pools);
+    s.history = ag_alloc(t, (o->given_count + limit) * (long)sizeof *s.history);
     for (long b = 0; b < B; b++)
         pool_init(t, &s, &s.pools[b]);
     for (long r = 0; r < rows; r++) {
@@ -274,8 +243,9 @@ static void finish(search *s, blip2_sequence *out)
 {
     for (long b = 0; b < s->B; b++) {
         pool *p = &s->pools[b];
-        for (long r = b * s->o->beams; !p->done && r < (b + 1) * s->o->beams; r++)
-            pool_add(s, p, s->ids + r * s->limit, s->sum[r], false);
+        bool all_kept = p->done || (s->o->reference == BLIP2_HF && s->o->beams > 1);
+        for (long r = b * s->o->beams; !all_kept && r < (b + 1) * s->o->beams; r++)
+            search_keep(s, b, s->ids + r * s->limit, s->sum[r], false);
         for (int i = 0; i < s->o->returns; i++) {
             const hypothesis *h = pool_take(p);
             blip2_sequence *to = &out[b * s->o->returns + i];
@@ -288,12 +258,22 @@ static void finish(search *s, blip2_sequence *out)
     }
 }
 
-void generate_search(const decoder *d, tape *t, long B, const blip2_generate *o, blip2_sequence *out)
+/* Sampling: every text that is drawn is a search of its own with one beam. */
+static blip2_generate one_each(const blip2_generate *o)
+{
+    blip2_generate one = *o;
+    one.returns = one.beams = 1;
+    return one;
+}
+
+void generate_search(const decoder *d, tape *t, long B, const blip2_generate *given, blip2_sequence *out)
 {
     ag_mark start = ag_here(t);
+    blip2_generate o = given->sample ? one_each(given) : *given;
+    long share = given->sample ? given->returns : 1;
     tensor *logits = d->first(d->context, t);              /* (B,V) */
     logits = ag_rewind_keep(t, start, logits);
-    search s = begin(d, t, B, logits->dim[1], o);
+    search s = begin(d, t, B * share, logits->dim[1], &o, share);
     ag_mark before = ag_here(t);
     while (!step(&s, t, logits) && s.length < s.limit) {
         ag_rewind(t, before);

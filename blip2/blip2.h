@@ -364,12 +364,30 @@ void blip2_stage2(const blip2_model *m, tape *t, const blip2_stage2_in *in, bool
 double blip2_query_cosine(const tensor *queries);          /* (B,Q,D) */
 
 /* ---- generation ------------------------------------------------------------------------------------- */
-/* LAVIS's rules (transformers 4.33): lengths count the start or dummy token */
+/* Whose rules: LAVIS's are those of transformers 4.33, Hugging Face's those of 5 (docs/generation.md). */
+typedef enum { BLIP2_LAVIS, BLIP2_HF } blip2_reference;
+/* Beams are searched until nothing better can come (early_stopping False), until there are enough (True), or until
+ * nothing better could come at any length ("never"). Hugging Face's rules only. */
+typedef enum { BLIP2_UNTIL_BEST, BLIP2_UNTIL_FULL, BLIP2_UNTIL_CERTAIN } blip2_until;
+/* max_length and min_length count the start or dummy token; with `given` min_length counts what was given too */
 typedef struct blip2_generate {
     int beams, max_length, min_length, returns;            /* 5, 30, 1, 1; beams 1: greedy */
     int max_new_tokens;                                    /* instead of max_length; 0: max_length */
     double length_penalty, repetition_penalty;             /* 1, 1 */
+    blip2_reference reference;
+    blip2_until until;
+    int min_new_tokens, no_repeat_ngram;                   /* 0: none */
+    bool sample;                                           /* draws `returns` texts; beams 1 */
+    double temperature, top_p;                             /* 0: 1, as it is; 0: 1, all of the distribution */
+    int top_k;                                             /* 0: all */
+    uint64_t seed;
+    /* (B,given_count) ids that stand before the text for penalties (Hugging Face's OPT: image tokens, padding,
+       prompt); then the dummy start does not count. NULL: none */
+    const int *given; long given_count;
 } blip2_generate;
+/* What sampling draws from: softmax of logits (V) / temperature, cut to the top_k best and to the smallest set of the
+ * best that holds top_p (Holtzman et al. 2020). p (V) */
+void blip2_distribution(tape *t, const blip2_generate *o, long V, const real *logits, real *p);
 /* on the tape; without start, with eos if reached */
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;
 /* Captions and answers by the language model: B x returns sequences. prompt: T 0, or for OPT ids with </s>,

@@ -50,7 +50,7 @@ static void write_texts(writer *w, tape *t, const blip2_generate *o, blip2_seque
     bool recording = ag_record_on(t, false), training = ag_training(t, false);
     generate_room(t, w->B, o, out);
     ag_mark here = ag_here(t);
-    w->beams = o->beams;
+    w->beams = o->sample ? o->returns : o->beams;
     w->cache = ag_alloc(t, w->layers * (long)sizeof *w->cache);
     for (long i = 0; i < w->layers; i++) {
         w->cache[i] = ag_cache_new(t, w->B * w->beams, w->prefix + generate_limit(o), w->width);
