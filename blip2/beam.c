@@ -13,7 +13,8 @@
  *   end     when all are done or max_length is reached: the live beams of those not done join the hypotheses
  *
  * beams 1 is greedy search: the largest of the logits, penalised as logits (s < 0: s r, else s / r); done at
- * eos. beam_hf.c has the rules of newer transformers, scores.c what forbids and disfavours ids.             */
+ * eos. beam_hf.c has the rules of newer transformers, scores.c what forbids and disfavours ids.            
+ * */
 #include "blip2/search.h"
 #include <math.h>
 #include <string.h>

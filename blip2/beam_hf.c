@@ -1,12 +1,16 @@
-/* beam_hf.c - beam search by the rules of transformers 5 (generation/utils.py, _beam_search). What differs from
- * beam.c, whose names it uses: lengths count new tokens alone, L of them after this step;
+/* beam_hf.c - beam search by the rules of transformers 5 (generation/utils.py, _beam_search). What differs
+ * from beam.c, whose names it uses: lengths count new tokens alone, L of them after this step;
  *
- *   walk    a candidate is finished if it is eos or has reached the longest length. The first `beams` candidates that
- *           are finished become hypotheses, of value s / L^penalty, until the text is settled; the `beams` best
+ *   walk    a candidate is finished if it is eos or has reached the longest length. The first `beams`
+ * candidates that
+ *           are finished become hypotheses, of value s / L^penalty, until the text is settled; the `beams`
+ * best
  *           that are not finished go on
- *   settled for good, once the best live sum over L^penalty (never, with a penalty above 0: over the longest L) is not
+ *   settled for good, once the best live sum over L^penalty (never, with a penalty above 0: over the longest
+ * L) is not
  *           above the worst of `beams` hypotheses; or, with early stopping, once there are `beams`
- *   end     when all texts are settled, or every candidate of this step was finished                           */
+ *   end     when all texts are settled, or every candidate of this step was finished                         
+ *  */
 #include "blip2/search.h"
 #include <math.h>
 
@@ -38,7 +42,7 @@ void hf_beam_step(search *s, long b)
     for (long rank = 0; rank < beams && !full; rank++)
         if (is_finished(s, s->best[rank]))
             keep(s, b, s->best[rank]);
-    for (int round = 0; round < 2; round++)                /* the finished go on only where others are missing */
+    for (int round = 0; round < 2; round++) /* the finished go on only where others are missing */
         for (long rank = 0; rank < 2 * beams && filled < beams; rank++) {
             choice c = s->best[rank];
             if (is_finished(s, c) != (round == 1))

@@ -3,8 +3,8 @@
  *     x = embeddings + positions[2 + n],       n: how many real tokens stand before this one in its row
  *     x = x + dropout(out(attention(LN1 x)));  x = x + dropout(W2 relu(W1 LN2 x))        for each layer
  *     hidden = LN(x);  logits = hidden words'                      the head's matrix is the table of tokens
- * opt-350m alone is built otherwise: its norms stand behind the residuals, x = LN1(x + ...), with none at the end
- * (post_norm), and its table of tokens is narrower, so that a matrix leads in and one out (embed).
+ * opt-350m alone is built otherwise: its norms stand behind the residuals, x = LN1(x + ...), with none at the
+ * end (post_norm), and its table of tokens is narrower, so that a matrix leads in and one out (embed).
  * A token looks at the real tokens up to itself. Padding may stand left or right; it takes position 1, nobody
  * sees it, and its own rows mean nothing. transformers modeling_opt.py.                                    */
 #include "blip2/internal.h"

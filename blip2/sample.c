@@ -1,6 +1,7 @@
-/* sample.c - tokens drawn from the model's distribution, flattened or cut (transformers, TemperatureLogitsWarper,
- * TopKLogitsWarper, TopPLogitsWarper, in this order). Random numbers are keyed by seed, text and place: the same for
- * any number of threads and whatever else is drawn beside.                                                    */
+/* sample.c - tokens drawn from the model's distribution, flattened or cut (transformers,
+ * TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, in this order). Random numbers are keyed by
+ * seed, text and place: the same for any number of threads and whatever else is drawn beside.                
+ *                                    */
 #include "blip2/search.h"
 #include <math.h>
 #include <stdlib.h>
@@ -15,8 +16,8 @@ static int by_value(const void *a, const void *b)          /* the largest first,
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* How many of the sorted hold top_p of what the first `n` hold together: the rest, taken from the smallest, has at
- * most 1 - top_p. */
+/* How many of the sorted hold top_p of what the first `n` hold together: the rest, taken from the smallest,
+ * has at most 1 - top_p. */
 static long nucleus(const ranked *r, long n, double top_p)
 {
     double sum = 0, tail = 0;
@@ -41,7 +42,7 @@ void blip2_distribution(tape *t, const blip2_generate *o, long V, const real *lo
         r[v] = (ranked){ (double)logits[v] / heat, v };
     qsort(r, (size_t)V, sizeof *r, by_value);
     if (o->top_k > 0 && o->top_k < V)
-        for (n = o->top_k; n < V && r[n].value == r[o->top_k - 1].value;)          /* equals of the last stay */
+        for (n = o->top_k; n < V && r[n].value == r[o->top_k - 1].value;) /* equals of the last stay */
             n++;
     if (o->top_p > 0 && o->top_p < 1)
         n = nucleus(r, n, o->top_p);

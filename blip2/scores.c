@@ -1,7 +1,8 @@
 /* scores.c - what changes the values that the next token is chosen by, in this order (transformers,
- * generation/logits_process.py): an id that stands already is less likely (Keskar et al. 2019: s r for s < 0, else
- * s / r); an id that would complete an n-gram which stands already is forbidden; the end is, as long as the text is
- * too short.                                                                                                 */
+ * generation/logits_process.py): an id that stands already is less likely (Keskar et al. 2019: s r for s < 0,
+ * else s / r); an id that would complete an n-gram which stands already is forbidden; the end is, as long as
+ * the text is too short.                                                                                     
+ *            */
 #include "blip2/search.h"
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,8 @@ static long history(search *s, long r)
 {
     long given = s->o->given ? s->o->given_count : 0, from = s->o->given ? 1 : 0, n = s->length - from;
     if (given)
-        memcpy(s->history, s->o->given + r / s->o->beams / s->share * given, (size_t)given * sizeof *s->history);
+        memcpy(s->history, s->o->given + r / s->o->beams / s->share * given,
+               (size_t)given * sizeof *s->history);
     memcpy(s->history + given, s->ids + r * s->limit + from, (size_t)n * sizeof *s->history);
     return given + n;
 }

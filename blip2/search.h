@@ -1,5 +1,5 @@
-/* search.h - what the rules of searching share: live sequences, finished ones, and the steps that each family of
- * rules takes (beam.c, beam_hf.c, sample.c). A sequence is a list of ids that begins with a start id. */
+/* search.h - what the rules of searching share: live sequences, finished ones, and the steps that each family
+ * of rules takes (beam.c, beam_hf.c, sample.c). A sequence is a list of ids that begins with a start id. */
 #ifndef BLIP2_SEARCH_H
 #define BLIP2_SEARCH_H
 #include "blip2/internal.h"
@@ -19,7 +19,7 @@ typedef struct search {
     long B, V;
     int *ids, *grown;                  /* (B x beams, limit) the live sequences; room for the next */
     double *sum;                       /* (B x beams) */
-    real *values, *logits;             /* (B x beams, V) log-probabilities; greedy, sampling: logits besides */
+    real *values, *logits; /* (B x beams, V) log-probabilities; greedy, sampling: logits besides */
     choice *best;                      /* (2 x beams) */
     pool *pools;                       /* (B) */
     int *parent, *last;                /* (B x beams) */

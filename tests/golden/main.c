@@ -99,7 +99,9 @@ static void walk(search *s, const char *path, const char *name, bool formats, in
         return;
     }
     if (exists(path, "config.json") && exists(path, "expected.h5")) {
-        golden_run(shown(s, path), path, "", NULL, golden_hf, s->counts);
+        char expected[PATH + 16];
+        snprintf(expected, sizeof expected, "%s/expected.h5", path);
+        golden_run(shown(s, path), expected, "", REAL == 64 ? "f64" : "f32", golden_hf, s->counts);
         return;
     }
     int n = scandir(path, &entries, NULL, alphasort);
