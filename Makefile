@@ -56,7 +56,8 @@ bin/golden$$(SUFFIX$(1)): $$(call objects,$(1),tests/golden) $$(call objects,$(1
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(LIBS)
-bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
+bin/test$$(SUFFIX$(1)): $$(call objects,$(1),tests) $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour \
+    bin/test-kill
 	@mkdir -p bin
 	@echo "  LINK  $$@"
 	@$$(CC) $$(CFLAGS) $$(filter %.o,$$^) -o $$@ $$(shell pkg-config --libs check 2>/dev/null) $$(LIBS)
@@ -73,9 +74,17 @@ $$(call B,$(1))/flavour: FORCE
 endef
 $(foreach r,$(REALS),$(eval $(call BUILD,$(r))))
 
+bin/test-kill: tests/kill/main.c
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@$(CC) $(CFLAGS) $< -o $@
+
 # ---- what is run ------------------------------------------------------------------------------------------------
 test: all bin/test bin/test-f64      ## every test, in float and in double; ends with Check's summary
 	@sh tests/run.sh
+
+test-kill: bin/blip2 bin/test-kill   ## training killed at random moments goes on to the same bytes: KILLS=200 SEED=1
+	@bin/test-kill $(or $(KILLS),20) $(SEED)
 
 golden: bin/golden bin/golden-f64    ## compare with reference values: make golden DIR=path
 	@bin/golden-f64 $(DIR)
@@ -142,5 +151,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test scoreboard test-valgrind golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
+.PHONY: all lib test test-kill scoreboard test-valgrind golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
 .SECONDARY:

@@ -52,7 +52,7 @@ static void mirror(picture *p)
 {
     for (long y = 0; y < p->height; y++)
         for (long x = 0; x < p->width / 2; x++) {
-            uint8_t *a = p->rgb + 3*(y*p->width + x), *b = p->rgb + 3*(y*p->width + p->width - 1 - x), kept[3];
+            uint8_t kept[3], *a = p->rgb + 3*(y*p->width + x), *b = p->rgb + 3*((y + 1)*p->width - 1 - x);
             memcpy(kept, a, 3);
             memcpy(a, b, 3);
             memcpy(b, kept, 3);

@@ -1,5 +1,5 @@
-/* test_augment.c - views of a picture: the operations of RandAugment against LAVIS's own with OpenCV, crops and
- * draws by their properties.                                                                               */
+/* test_augment.c - views of a picture: the operations of RandAugment against LAVIS's own with OpenCV, crops
+ * and draws by their properties.                                                                           */
 #include "data/data.h"
 #include "tests/tests.h"
 #include <math.h>
@@ -14,8 +14,10 @@ static picture make(long width, long height)
     ck_assert(picture_new(&p, width, height, &e));
     for (long y = 0; y < height; y++)
         for (long x = 0; x < width; x++)
-            for (long c = 0; c < 3; c++)
-                p.rgb[3*(y*width + x) + c] = (uint8_t)((30 + 7*x + 11*y + 50*c + (x*y + c) % 13 * 6) % 200 + 20);
+            for (long c = 0; c < 3; c++) {
+                long value = 30 + 7*x + 11*y + 50*c + (x*y + c) % 13 * 6;
+                p.rgb[3*(y*width + x) + c] = (uint8_t)(value % 200 + 20);
+            }
     return p;
 }
 

@@ -1,5 +1,5 @@
 /* ahead.c - batches of pictures made by threads while the step before is at work. The threads decide nothing:
- * which samples a batch has, and how each is cropped, follows from its number alone.                        */
+ * which samples a batch has, and how each is cropped, follows from its number alone.                       */
 #include "train/internal.h"
 #include <pthread.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* album.c - the pictures of a run. When it opens each is decoded once: what is broken is found before the
- * first step, and what fits into datasets.memory_mb stays decoded. The others are read again whenever they are
- * drawn. What is held changes no number, only the time.                                                     */
+ * first step, and what fits into datasets.memory_mb stays decoded. The others are read again whenever they
+ * are drawn. What is held changes no number, only the time.                                                */
 #include "train/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +65,8 @@ long album_open(album *a, long memory, error *e)
     for (long i = 0; i < a->n; i++) {                      /* in the order of the list, and with the reasons */
         error mine;
         album_page *page = &a->pages[i];
-        if (page->bad && (page->bad = !decode(a, page, &page->held, &mine)) && bad++ < ERROR_LINES)
+        page->bad = page->bad && !decode(a, page, &page->held, &mine);
+        if (page->bad && bad++ < ERROR_LINES)
             error_line(e, "%s", mine.text);
     }
     return bad;

@@ -3,8 +3,8 @@
  * and the steps done under state/. The order of the samples and every random number are functions of seed
  * and step, so a run that goes on from it ends with the same bits as one that was never stopped.
  *
- * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new one
- * checkpoint.h5. Wherever a run is killed, the two newest whole ones are there under two of these names.       */
+ * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
+ * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.  */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -54,7 +54,8 @@ static void numbers_of(const run *r, number to[NUMBERS])
     const train_config *c = r->c;
     to[0] = (number){ "state/task", "run.task", c->task };
     to[1] = (number){ "state/seed", "run.seed", c->seed };
-    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters x ranks", samples_a_step(r) };
+    to[2] = (number){ "state/batch", "run.batch_size_train x run.accum_grad_iters x ranks",
+                      samples_a_step(r) };
     to[3] = (number){ "state/samples", "samples in the data sets", r->feed.n };
     to[4] = (number){ "state/order", "data sets, ratios and families, as a number", order_of(r) };
 }

@@ -41,8 +41,8 @@ static bool read_list(feed_set *s, const train_data *d, long size, error *e)
         return error_usage(e, "datasets: vis_processor.train.image_size: expected model.vit.image_size, %ld, "
                            "found %ld", size, d->image_size);
     if (d->min_scale > d->max_scale)
-        return error_usage(e, "datasets: vis_processor.train.min_scale: expected at most max_scale, %g, found "
-                           "%g", d->max_scale, d->min_scale);
+        return error_usage(e, "datasets: vis_processor.train.min_scale: expected at most max_scale, %g, "
+                           "found %g", d->max_scale, d->min_scale);
     s->n = d->max_samples && d->max_samples < s->list.count ? d->max_samples : s->list.count;
     s->view = view_of(d);
     return true;
@@ -296,7 +296,8 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
         long bytes;
         char *path = mem_text("%s/%s", sets[k].root, sets[k].text_list);
         char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
-        ok = text ? room_for_documents(f, text, bytes, e) && add_documents(f, c, &sets[k], words, path, text, e)
+        ok = text ? room_for_documents(f, text, bytes, e)
+                    && add_documents(f, c, &sets[k], words, path, text, e)
                   : path ? false : error_set(e, "out of memory");
         mem_free(path);
         mem_free(text);

@@ -65,6 +65,7 @@ bool log_write(file_log *l, const train_line *s, error *e)
         put_number(&line, s->losses->name[i], s->losses->value[i]);
     put_number(&line, "grad_norm", s->losses->grad_norm);
     put_number(&line, "lr", s->lr);
+    put(&line, ",\"bad_samples\":%ld", s->bad_samples);
     put_number(&line, "data_ms", 1e3 * s->data_seconds);
     put_number(&line, "step_ms", 1e3 * s->step_seconds);
     put_number(&line, "samples_per_s", (double)s->samples / fmax(s->step_seconds + s->data_seconds, 1e-9));

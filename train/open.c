@@ -121,8 +121,9 @@ static bool open_order(run *r, error *e)
     long step = samples_a_step(r), *family = NULL;
     bool families = c->families && c->task != TRAIN_LM;
     if (f->n < step)
-        return error_usage(e, "run.batch_size_train x run.accum_grad_iters%s: expected at most the %ld samples "
-                           "of the data set, found %ld", ag_world(r->ranks) > 1 ? " x ranks" : "", f->n, step);
+        return error_usage(e, "run.batch_size_train x run.accum_grad_iters%s: expected at most the %ld "
+                           "samples of the data set, found %ld", ag_world(r->ranks) > 1 ? " x ranks" : "",
+                           f->n, step);
     if (families && !(family = families_of(r, e)))
         return false;
     train_sets(c, &sets);
@@ -147,8 +148,8 @@ static void tell_data(const run *r, const error *bad)
                 sets[k].ratio > 0 ? sets[k].ratio : (double)r->feed.sets[k].n);
     long sided = feed_sided(&r->feed);
     if (sided)
-        run_warn(r, "datasets: vis_processor.train.flip mirrors pictures, and %ld captions tell left from right: "
-                 "they become wrong; flip: 0 keeps them true", sided);
+        run_warn(r, "datasets: vis_processor.train.flip mirrors pictures, and %ld captions tell left from "
+                 "right: they become wrong; flip: 0 keeps them true", sided);
 }
 
 /* The samples of one part of a step, as the threads that work ahead need them. */

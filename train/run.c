@@ -279,7 +279,8 @@ static bool run_one(const ag_ranks *ranks, const train_config *given, const trai
     ok = ok && (o->dry_run || work(&r, o, e));
     bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
     if (leads(&r))
-        *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, clock_seconds() - from, stopped };
+        *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, clock_seconds() - from,
+                                  stopped };
     run_close(&r);
     return ok;
 }

@@ -4,8 +4,8 @@
  * Several data sets share the places evenly by their ratios. With s = ratio of the first over the sum of all,
  * the first has floor(q s + 1/2) of q places; what is left is shared in the same way among the others. So
  * each batch holds nearly exact shares. (LAVIS draws one data set at random for each whole batch.)
- * A data set is gone through again and again, in an order that seed, data set and visit decide. Samples of one
- * family (near-duplicates that differ in a colour, a shape or a place) stay side by side.                   */
+ * A data set is gone through again and again, in an order that seed, data set and visit decide. Samples of
+ * one family (near-duplicates that differ in a colour, a shape or a place) stay side by side.              */
 #include "train/internal.h"
 #include <math.h>
 #include <string.h>
@@ -52,7 +52,7 @@ bool sampler_new(sampler *s, uint64_t seed, long step, int count, const sampler_
         all += data[k].n;
         left -= data[k].ratio;
     }
-    s->per_epoch = all / step * step;              /* of one data set the rest is left out: LAVIS's drop_last */
+    s->per_epoch = all / step * step;              /* one data set leaves the rest out: LAVIS's drop_last */
     if (count == 1)
         s->sets[0].used = s->per_epoch;
     return true;

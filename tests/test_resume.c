@@ -1,0 +1,347 @@
+/* test_resume.c - what the bytes of a run depend on, and what not: stopping and going on with everything
+ * random switched on, pictures held or decoded when drawn, several data sets, broken pictures, damaged
+ * checkpoints. */
+#include "tests/world.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static error e;
+static char warnings[4096];
+static volatile int stop;
+static long stop_at, break_at;                             /* steps */
+
+static void begin(void)
+{
+    folder_begin();
+    world_make();
+    warnings[0] = 0;
+    stop_at = break_at = 0;
+}
+
+static void on_warning(void *context, const char *text)
+{
+    (void)context;
+    size_t used = strlen(warnings);
+    snprintf(warnings + used, sizeof warnings - used, "%s\n", text);
+}
+
+static void on_step(void *context, const train_line *line)
+{
+    (void)context;
+    stop = line->step == stop_at;
+    for (int i = 1; line->step == break_at && i <= 64; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "world/train/%06d.png", i);
+        ck_assert(!truncate(IN_FOLDER(name), 40));
+    }
+}
+
+static bool run(const train_config *c, bool resume, train_result *result)
+{
+    static const train_watch watch = { .warn = on_warning, .step = on_step };
+    stop = 0;
+    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
+}
+
+static train_result must(const train_config *c, bool resume)
+{
+    train_result result = { 0 };
+    ck_assert_msg(run(c, resume, &result), "%s", e.text);
+    return result;
+}
+
+static void must_fail(const train_config *c, error_kind kind, const char *says)
+{
+    train_result result;
+    ck_assert(!run(c, false, &result));
+    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
+    ck_assert_int_eq(e.kind, kind);
+}
+
+static const char *in_run(char to[512], const char *name, const char *file)
+{
+    char both[128];
+    snprintf(both, sizeof both, "%s/%s", name, file);
+    return folder_path(to, both);
+}
+
+static bool equal(const char *a, const char *b, const char *file)
+{
+    char paths[2][512];
+    long n, m;
+    char *x = file_load(in_run(paths[0], a, file), 1 << 26, &n, &e);
+    char *y = file_load(in_run(paths[1], b, file), 1 << 26, &m, &e);
+    ck_assert_msg(x && y, "%s", e.text);
+    bool same = n == m && !memcmp(x, y, (size_t)n);
+    mem_free(x);
+    mem_free(y);
+    return same;
+}
+
+/* ---- a run with everything that is random ------------------------------------------------------------ */
+static train_config full_run(const char *name)
+{
+    train_config c = world_config(TRAIN_STAGE1);
+    c.pretrained.count = c.freeze.count = 0;
+    world_text(c.bert_tokenizer, IN_FOLDER("bert"));
+    world_text(c.output_dir, IN_FOLDER(name));
+    c.sets.count = 2;
+    for (int k = 0; k < 2; k++) {
+        snprintf(c.sets.name[k], CONFIG_NAMED_SIZE, "set%d", k);
+        c.set[k] = c.data;
+        c.set[k].view = k ? TRAIN_VIEW_CROP : TRAIN_VIEW_RANDOM;
+        c.set[k].ratio = k ? 1 : 3;
+        c.set[k].flip = 0;
+    }
+    world_text(c.set[1].train_list, "test.jsonl");
+    c.data.root[0] = 0;
+    c.batch = 4;
+    c.accumulate = 2;
+    c.max_iters = 8;
+    c.save_freq = 2;
+    return c;
+}
+
+START_TEST(a_run_with_all_that_is_random_goes_on_to_the_same_bytes)
+{
+    static const char *const files[] = { "model.h5", "checkpoint.h5", "checkpoint.old.h5" };
+    train_config whole = full_run("whole"), parts = full_run("parts");
+    ag_threads(2);
+    must(&whole, false);
+    stop_at = 3;
+    ck_assert(must(&parts, false).stopped);
+    stop_at = 6;
+    ck_assert(must(&parts, true).stopped);
+    stop_at = 0;
+    ck_assert_int_eq(must(&parts, true).steps, 8);
+    for (int k = 0; k < 3; k++)
+        ck_assert_msg(equal("whole", "parts", files[k]), "%s", files[k]);
+}
+END_TEST
+
+START_TEST(pictures_decoded_when_drawn_by_any_number_of_threads_give_the_same_bytes)
+{
+    train_config held = full_run("held"), drawn = full_run("drawn");
+    must(&held, false);
+    for (int k = 0; k < 3; k++) {
+        drawn.memory_mb = 0;
+        drawn.num_workers = (long[]){ 1, 2, 5 }[k];
+        must(&drawn, false);
+        ck_assert_msg(equal("held", "drawn", "model.h5"), "%ld workers", drawn.num_workers);
+    }
+    for (int k = 0; k < 2; k++)                            /* the same without anything drawn */
+        held.set[k].view = drawn.set[k].view = TRAIN_VIEW_WHOLE;
+    must(&held, false);
+    must(&drawn, false);
+    ck_assert(equal("held", "drawn", "model.h5"));
+}
+END_TEST
+
+START_TEST(views_and_ratios_change_what_is_learned)
+{
+    train_config a = full_run("a"), b = full_run("b");
+    must(&a, false);
+    b.set[0].view = TRAIN_VIEW_CROP;
+    must(&b, false);
+    ck_assert(!equal("a", "b", "model.h5"));
+    b = full_run("b");
+    b.set[1].ratio = 2;
+    must(&b, false);
+    ck_assert(!equal("a", "b", "model.h5"));
+    train_result result;
+    a.set[1].ratio = 2;
+    ck_assert(!run(&a, true, &result) && e.kind == ERROR_USAGE);
+    ck_assert_msg(strstr(e.text, "data sets, ratios and families"), "%s", e.text);
+}
+END_TEST
+
+START_TEST(captions_that_a_mirror_makes_wrong_are_told)
+{
+    train_config c = full_run("told");
+    must(&c, false);
+    ck_assert_msg(!strstr(warnings, "left from right"), "%s", warnings);
+    c.set[1].flip = 0.5;
+    must(&c, false);
+    ck_assert_msg(strstr(warnings, "captions tell left from right"), "%s", warnings);
+}
+END_TEST
+
+START_TEST(data_sets_that_do_not_fit_together_are_usage)
+{
+    train_config c = full_run("wrong");
+    world_text(c.data.root, "somewhere");
+    must_fail(&c, ERROR_USAGE, "datasets.root: expected nothing beside data sets that have names (set0)");
+    c = full_run("wrong");
+    c.set[1].image_size = 224;
+    must_fail(&c, ERROR_USAGE, "image_size: expected model.vit.image_size, 16, found 224");
+    c = full_run("wrong");
+    c.set[0].min_scale = 0.9;
+    c.set[0].max_scale = 0.6;
+    must_fail(&c, ERROR_USAGE, "min_scale: expected at most max_scale, 0.6, found 0.9");
+    ck_assert(access(IN_FOLDER("wrong"), F_OK));
+}
+END_TEST
+
+/* ---- broken pictures --------------------------------------------------------------------------------- */
+enum { BROKEN = 3 };
+
+static void break_pictures(void)
+{
+    static const char *const files[BROKEN] = { "world/train/000005.png", "world/train/000033.png",
+                                               "world/train/000064.png" };
+    for (int k = 0; k < BROKEN; k++)
+        ck_assert(!truncate(IN_FOLDER(files[k]), 60 * k));
+}
+
+/* The list without them. */
+static void write_whole_list(void)
+{
+    long n;
+    char *text = file_load(IN_FOLDER("world/train.jsonl"), 1 << 24, &n, &e);
+    FILE *to = fopen(IN_FOLDER("world/whole.jsonl"), "w");
+    ck_assert(text && to);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+        if (!strstr(line, "000005.png") && !strstr(line, "000033.png") && !strstr(line, "000064.png"))
+            fprintf(to, "%s\n", line);
+    fclose(to);
+    mem_free(text);
+}
+
+START_TEST(broken_pictures_are_left_out_counted_and_named)
+{
+    train_config c = full_run("broken"), again = full_run("again"), without = full_run("without");
+    c.max_bad_fraction = again.max_bad_fraction = 0.05;
+    break_pictures();
+    write_whole_list();
+    ck_assert_int_eq(must(&c, false).bad_samples, BROKEN);
+    ck_assert_msg(strstr(warnings, "3 of 80 pictures cannot be used and are left out")
+                  && strstr(warnings, "000033.png"), "%s", warnings);
+    long n;
+    char *log = file_load(IN_FOLDER("broken/log.jsonl"), 1 << 20, &n, &e);
+    ck_assert(log && strstr(log, "\"bad_samples\":3"));
+    mem_free(log);
+    again.num_workers = 3;
+    must(&again, false);
+    ck_assert(equal("broken", "again", "model.h5"));
+    world_text(without.set[0].train_list, "whole.jsonl");          /* as if they had never been there */
+    ck_assert_int_eq(must(&without, false).bad_samples, 0);
+    ck_assert(equal("broken", "without", "model.h5"));
+}
+END_TEST
+
+START_TEST(too_many_broken_pictures_end_the_run_before_it_begins)
+{
+    train_config c = full_run("broken");
+    break_pictures();
+    must_fail(&c, ERROR_RUN, "3 of 80 pictures cannot be used; datasets.on_bad_sample is skip, "
+                             "max_bad_fraction 0.01");
+    ck_assert_ptr_nonnull(strstr(e.text, "\n  "));         /* which, and why */
+    c.max_bad_fraction = 1;
+    c.on_bad_sample = 1;
+    must_fail(&c, ERROR_RUN, "datasets.on_bad_sample is stop");
+    ck_assert(access(IN_FOLDER("broken"), F_OK));
+}
+END_TEST
+
+START_TEST(a_picture_that_breaks_during_the_run_ends_it)
+{
+    train_config c = full_run("late");
+    train_result result;
+    c.memory_mb = 0;
+    break_at = 2;
+    ck_assert(!run(&c, false, &result) && e.kind == ERROR_RUN);
+    ck_assert_msg(strstr(e.text, "world/train/0000") && strstr(e.text, "it was whole when the run began"), "%s",
+                  e.text);
+}
+END_TEST
+
+/* ---- checkpoints ------------------------------------------------------------------------------------- */
+START_TEST(a_save_that_was_interrupted_between_its_renames_is_brought_to_its_end)
+{
+    train_config whole = full_run("whole"), c = full_run("cut");
+    must(&whole, false);
+    stop_at = 4;
+    must(&c, false);
+    stop_at = 0;
+    if (_i)                                                /* checkpoint.h5 has already become the old one */
+        ck_assert(!rename(IN_FOLDER("cut/checkpoint.h5"), IN_FOLDER("cut/checkpoint.new.h5")));
+    else {
+        ck_assert(!rename(IN_FOLDER("cut/checkpoint.h5"), IN_FOLDER("cut/checkpoint.new.h5")));
+        ck_assert(!rename(IN_FOLDER("cut/checkpoint.old.h5"), IN_FOLDER("cut/checkpoint.h5")));
+    }
+    ck_assert_int_eq(must(&c, true).steps, 8);
+    ck_assert(equal("whole", "cut", "model.h5") && equal("whole", "cut", "checkpoint.h5")
+              && equal("whole", "cut", "checkpoint.old.h5"));
+    ck_assert(access(IN_FOLDER("cut/checkpoint.new.h5"), F_OK));
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one)
+{
+    train_config whole = full_run("whole"), c = full_run("cut");
+    must(&whole, false);
+    stop_at = 5;
+    must(&c, false);                                       /* of steps 5 and 4 */
+    ck_assert(!truncate(IN_FOLDER("cut/checkpoint.h5"), 3000));
+    stop_at = 6;
+    must(&c, true);                                        /* from 4, saves 6 */
+    ck_assert_msg(strstr(warnings, "going on from"), "%s", warnings);
+    ck_assert(!truncate(IN_FOLDER("cut/checkpoint.h5"), 3000));
+    stop_at = 0;
+    ck_assert_int_eq(must(&c, true).steps, 8);             /* 4 is still there */
+    ck_assert(equal("whole", "cut", "model.h5"));
+}
+END_TEST
+
+START_TEST(what_killed_processes_left_half_written_is_cleaned)
+{
+    train_config c = full_run("swept");
+    ck_assert(!mkdir(IN_FOLDER("swept"), 0777));
+    FILE *f = fopen(IN_FOLDER("swept/checkpoint.new.h5.tmp.999999999"), "w");      /* no such process */
+    ck_assert(f && !fclose(f));
+    must(&c, true);
+    ck_assert(access(IN_FOLDER("swept/checkpoint.new.h5.tmp.999999999"), F_OK));
+}
+END_TEST
+
+START_TEST(a_killed_run_goes_on_to_the_same_bytes)         /* `make test-kill` does it more often */
+{
+    char here[512], command[2048];
+    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
+    ck_assert_int_gt(n, 0);
+    here[n] = 0;
+    *strrchr(here, '/') = 0;
+    snprintf(command, sizeof command, "TMPDIR=%s %s/test-kill 3 11 %s/blip2%s >%s 2>&1", IN_FOLDER(""), here,
+             here, REAL == 64 ? "-f64" : "", IN_FOLDER("kills.txt"));
+    int status = system(command);
+    long bytes;
+    char *told = file_load(IN_FOLDER("kills.txt"), 1 << 20, &bytes, &e);
+    ck_assert_msg(status == 0 && told && strstr(told, "3 passed, 0 failed"), "%s", told ? told : e.text);
+    mem_free(told);
+}
+END_TEST
+
+Suite *suite_resume(void)
+{
+    Suite *s = suite_create("resume");
+    TCase *c = tcase_create("resume");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_test(c, a_run_with_all_that_is_random_goes_on_to_the_same_bytes);
+    tcase_add_test(c, pictures_decoded_when_drawn_by_any_number_of_threads_give_the_same_bytes);
+    tcase_add_test(c, views_and_ratios_change_what_is_learned);
+    tcase_add_test(c, captions_that_a_mirror_makes_wrong_are_told);
+    tcase_add_test(c, data_sets_that_do_not_fit_together_are_usage);
+    tcase_add_test(c, broken_pictures_are_left_out_counted_and_named);
+    tcase_add_test(c, too_many_broken_pictures_end_the_run_before_it_begins);
+    tcase_add_test(c, a_picture_that_breaks_during_the_run_ends_it);
+    tcase_add_loop_test(c, a_save_that_was_interrupted_between_its_renames_is_brought_to_its_end, 0, 2);
+    tcase_add_test(c, a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one);
+    tcase_add_test(c, what_killed_processes_left_half_written_is_cleaned);
+    tcase_add_test(c, a_killed_run_goes_on_to_the_same_bytes);
+    suite_add_tcase(s, c);
+    return s;
+}
