@@ -75,7 +75,7 @@ static bool read_text(eval_session *s, const char *model, const char *text, blip
 {
     if (!s->model.config.qformer.text || !s->bert)
         return error_set(e, "%s: its Q-Former reads no text; leave --text out", QUOTE(model));
-    if (!eval_texts(s, &text, 1, EVAL_LAVIS, words, e))
+    if (!eval_texts(s, &text, 1, BLIP2_LAVIS, words, e))
         return false;
     *tokens = ag_alloc(s->t, words->T * (long)sizeof **tokens);
     for (long i = 0; i < words->T; i++)

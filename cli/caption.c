@@ -1,23 +1,8 @@
 /* caption.c - `blip2 caption` and `blip2 answer`: what a model says about pictures. */
 #include "cli/commands.h"
 #include "cli/model.h"
-#include <math.h>
+#include "cli/writing.h"
 #include <stdio.h>
-
-typedef struct asking {
-    long beams, max_new_tokens, min_length;
-    double length_penalty, repetition_penalty;
-    const char *prompt;
-} asking;
-
-static blip2_generate rules(const asking *a)
-{
-    /* lengths count the start token that is never fed, see docs/generation.md */
-    return (blip2_generate){ .beams = (int)a->beams, .max_length = (int)a->max_new_tokens + 1,
-                             .min_length = (int)a->min_length, .returns = 1,
-                             .length_penalty = a->length_penalty,
-                             .repetition_penalty = a->repetition_penalty };
-}
 
 static void print_text(const char *image, const char *question, const eval_text *t, bool json, bool named)
 {
@@ -41,88 +26,77 @@ static void print_text(const char *image, const char *question, const eval_text 
     fflush(stdout);
 }
 
+/* All texts for one picture: a caption, or the answer to each question. */
+static bool write_about(eval_session *s, const cli_writing *w, const blip2_generate *o, const char *image,
+                        const char *const *questions, long n, bool json, bool named, error *e)
+{
+    real *features = cli_features(s, image, e);
+    bool ok = features != NULL;
+    for (long i = 0; ok && i < n; i++) {
+        eval_text *texts = mem_new((size_t)o->returns * sizeof *texts);
+        const char *question = questions ? questions[i] : NULL, *of_model = s->model.config.prompt;
+        char *prompt = question ? blip2_question(&s->model.config, question)
+                                : mem_text("%s", w->prompt ? w->prompt : of_model);
+        ok = texts && prompt ? eval_write(s, features, 1, (const char *const *)&prompt, questions ? &question : NULL,
+                                          o, texts, e) : error_set(e, "out of memory");
+        for (int k = 0; ok && k < o->returns; k++)
+            print_text(image, question, &texts[k], json, named);
+        if (ok)
+            eval_text_free(texts, o->returns);
+        mem_free(texts);
+        mem_free(prompt);
+    }
+    mem_free(features);
+    return ok;
+}
+
 static int caption_run(int argc, char **argv)
 {
-    asking a = { 5, 30, 1, 1, 1, NULL };
-    cli_common common = { 0 };
-    cli_option options[] = {
-        { "prompt", "S", CLI_TEXT, &a.prompt, 0, 0, "what the caption goes on from (default: of the model)" },
-        { "beams", "N", CLI_INT, &a.beams, 1, 64, "beams; 1: greedy" },
-        { "max-new-tokens", "N", CLI_INT, &a.max_new_tokens, 1, 4096, "longest text" },
-        { "min-length", "N", CLI_INT, &a.min_length, 0, 4096, "shortest text" },
-        { "length-penalty", "X", CLI_REAL, &a.length_penalty, -10, 10,
-          "scores are divided by length to this power" },
-        { "repetition-penalty", "X", CLI_REAL, &a.repetition_penalty, 0.01, 10,
-          "above 1: what was said is less likely" },
-    };
+    cli_writing w = cli_writing_default();
+    cli_common common = { .seed = 42 };
+    cli_option options[CLI_WRITING_OPTIONS];
     int code, failed = 0;
-    if (!cli_parse(&argc, argv, options, 6, &common, &code))
+    cli_writing_options(&w, options);
+    if (!cli_parse(&argc, argv, options, CLI_WRITING_OPTIONS, &common, &code))
         return code;
     if (argc < 3)
         return cli_usage("caption", "a model and a picture are needed: caption MODEL.h5 IMG...");
     eval_session s;
+    blip2_generate o;
     error e;
-    if (!cli_open_model(&s, argv[1], eval_can_caption, &e))
+    if (!cli_writing_rules(&w, &(blip2_config){ 0 }, false, common.seed, &o, &e)   /* before anything is opened */
+        || !cli_open_model(&s, argv[1], eval_can_caption, &e))
         return cli_fail(&e);
-    blip2_generate o = rules(&a);
-    const char *prompt = a.prompt ? a.prompt : s.model.config.prompt;
-    for (int i = 2; i < argc; i++) {
-        eval_text text;
-        real *features = cli_features(&s, argv[i], &e);
-        if (!features) {
-            failed = cli_fail(&e);                         /* the other pictures still get their captions */
-            continue;
-        }
-        if (eval_write(&s, features, 1, &prompt, NULL, &o, &text, &e)) {
-            print_text(argv[i], NULL, &text, common.json, argc > 3);
-            eval_text_free(&text, 1);
-        } else
+    s.reference = o.reference;
+    for (int i = 2; i < argc; i++)                         /* a bad picture does not keep others from their captions */
+        if (!write_about(&s, &w, &o, argv[i], NULL, 1, common.json, argc > 3, &e))
             failed = cli_fail(&e);
-        mem_free(features);
-    }
     eval_close(&s);
     return failed;
 }
 
 static int answer_run(int argc, char **argv)
 {
-    asking a = { 5, 10, 1, NAN, 1, NULL };                 /* LAVIS's predict_answers */
-    cli_common common = { 0 };
-    cli_option options[] = {
-        { "beams", "N", CLI_INT, &a.beams, 1, 64, "beams; 1: greedy" },
-        { "max-new-tokens", "N", CLI_INT, &a.max_new_tokens, 1, 4096, "longest answer" },
-        { "length-penalty", "X", CLI_REAL, &a.length_penalty, -10, 10,
-          "scores are divided by length to this power (default: 0 with OPT, -1 with T5, as in LAVIS)" },
-    };
+    cli_writing w = cli_writing_default();
+    cli_common common = { .seed = 42 };
+    cli_option options[CLI_WRITING_OPTIONS];
     int code;
-    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+    cli_writing_options(&w, options);                      /* the first one is --prompt: a question has its frame */
+    if (!cli_parse(&argc, argv, options + 1, CLI_WRITING_OPTIONS - 1, &common, &code))
         return code;
     if (argc < 4)
         return cli_usage("answer", "a model, a picture and a question are needed: "
                          "answer MODEL.h5 IMG \"QUESTION\"...");
     eval_session s;
+    blip2_generate o;
     error e;
-    if (!cli_open_model(&s, argv[1], eval_can_caption, &e))
+    if (!cli_writing_rules(&w, &(blip2_config){ 0 }, true, common.seed, &o, &e)
+        || !cli_open_model(&s, argv[1], eval_can_caption, &e))
         return cli_fail(&e);
-    real *features = cli_features(&s, argv[2], &e);
-    if (isnan(a.length_penalty))
-        a.length_penalty = blip2_llm_of(&s.model.config).encodes ? -1 : 0;
-    blip2_generate o = rules(&a);
-    bool ok = features != NULL;
-    for (int i = 3; ok && i < argc; i++) {
-        eval_text text;
-        const char *question = argv[i];
-        char *prompt = blip2_question(&s.model.config, question);
-        ok = prompt ? eval_write(&s, features, 1, (const char *const *)&prompt, &question, &o, &text, &e)
-                    : error_set(&e, "out of memory");
-        if (ok) {
-            print_text(argv[2], question, &text, common.json, argc > 4);
-            eval_text_free(&text, 1);
-        }
-        mem_free(prompt);
-    }
+    bool ok = cli_writing_rules(&w, &s.model.config, true, common.seed, &o, &e);
+    s.reference = o.reference;
+    ok = ok && write_about(&s, &w, &o, argv[2], (const char *const *)argv + 3, argc - 3, common.json, argc > 4, &e);
     eval_close(&s);
-    mem_free(features);
     return ok ? 0 : cli_fail(&e);
 }
 

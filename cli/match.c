@@ -18,7 +18,7 @@ static void print_match(const char *image, const char *text, const eval_match *x
 }
 
 static bool match(eval_session *s, const char *image, const char *const *texts, long n,
-                  eval_reference reference, bool json, error *e)
+                  blip2_reference reference, bool json, error *e)
 {
     blip2_text words;
     real *features = cli_features(s, image, e);
@@ -55,8 +55,9 @@ static int run(int argc, char **argv)
     error e;
     if (!cli_open_model(&s, argv[1], eval_can_retrieve, &e))
         return cli_fail(&e);
+    s.reference = strcmp(reference, "hf") ? BLIP2_LAVIS : BLIP2_HF;
     bool ok = match(&s, argv[2], (const char *const *)argv + 3, argc - 3,
-                    strcmp(reference, "hf") ? EVAL_LAVIS : EVAL_HF, common.json, &e);
+                    strcmp(reference, "hf") ? BLIP2_LAVIS : BLIP2_HF, common.json, &e);
     eval_close(&s);
     return ok ? 0 : cli_fail(&e);
 }

@@ -11,6 +11,7 @@ typedef struct eval_session {
     tokenizer *bert, *llm;
     tape *t;
     bool sealed;
+    blip2_reference reference;         /* how pictures are read, what a text is: LAVIS's way, or Hugging Face's */
     token_list line;                   /* used again and again */
     token_batch lines;
 } eval_session;
@@ -21,7 +22,8 @@ bool eval_can_caption(const eval_session *s, const char *path, error *e);
 bool eval_can_retrieve(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
-typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;   /* ids (length) */
+/* ids (length); by Hugging Face's rules with what stands before them: image tokens and prompt (OPT), the start (T5) */
+typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;
 /* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture.
  * questions: what the Q-Former reads too where the model is made so (question_in_qformer), NULL for a
  * caption. to (n x o->returns): eval_text_free.                                                            */
@@ -32,8 +34,7 @@ void eval_text_free(eval_text *texts, long n);
 /* ---- pictures and texts compared by the heads of stage 1 ----------------------------------------------
  * A text is read as LAVIS reads a caption, cleaned and cut at max_txt_len, or as Hugging Face does, as it
  * stands, up to the last position. */
-typedef enum { EVAL_LAVIS, EVAL_HF } eval_reference;
-bool eval_texts(eval_session *s, const char *const *texts, long n, eval_reference reference, blip2_text *to,
+bool eval_texts(eval_session *s, const char *const *texts, long n, blip2_reference reference, blip2_text *to,
                 error *e);             /* on the session's tape */
 /* features (n,N,E) of the vision tower -> (n,Q,embed), texts (n,T) -> (n,embed); normalised, on the tape */
 real *eval_image_features(const blip2_model *m, tape *t, const real *features, long n, long N);

@@ -108,11 +108,11 @@ void eval_match_texts(const blip2_model *m, tape *t, const real *features, long 
 }
 
 /* As LAVIS: cleaned (blip_caption) and cut at max_txt_len. As Hugging Face: as it stands. */
-bool eval_texts(eval_session *s, const char *const *texts, long n, eval_reference reference, blip2_text *to,
+bool eval_texts(eval_session *s, const char *const *texts, long n, blip2_reference reference, blip2_text *to,
                 error *e)
 {
     const blip2_config *c = &s->model.config;
-    bool clean = reference == EVAL_LAVIS, ok = true;
+    bool clean = reference == BLIP2_LAVIS, ok = true;
     const tokenizer_options words = { .max = clean ? c->max_text : c->qformer.positions, .literal = true };
     token_batch batch = { 0 };
     char **own = mem_new((size_t)n * sizeof *own);

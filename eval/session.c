@@ -84,6 +84,17 @@ long eval_tokens(const blip2_config *c)
 
 typedef struct looking { eval_session *s; const char *const *paths; long n; real *to; error *e; bool ok; } looking;
 
+/* (3,size,size), normalised */
+static bool square(const picture *p, blip2_reference reference, long size, real *to, error *e)
+{
+    picture small;
+    if (!picture_resize(&small, p, size, size, e))
+        return false;
+    picture_normalise_as(reference == BLIP2_HF ? PICTURE_HF : PICTURE_LAVIS, small.rgb, size, to);
+    picture_free(&small);
+    return true;
+}
+
 /* Pictures read side by side; then the tower. */
 static void look(void *context)
 {
@@ -96,7 +107,8 @@ static void look(void *context)
     for (long i = 0; i < l->n; i++) {
         picture p = { 0 };
         error mine;
-        if (!picture_read(&p, l->paths[i], &mine) || !picture_pixels(&p, S, x->data + i * 3 * S * S, &mine)) {
+        if (!picture_read_as(&p, l->s->reference == BLIP2_HF ? PICTURE_HF : PICTURE_LAVIS, l->paths[i], &mine)
+            || !square(&p, l->s->reference, S, x->data + i * 3 * S * S, &mine)) {
             #pragma omp critical
             {
                 if (!failed)
@@ -153,20 +165,52 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
     return (blip2_text){ n, T, ids, mask };
 }
 
-/* What was written, without the mark of its end and the white space around it. */
-static char *words_of(const eval_session *s, const blip2_sequence *q)
+static bool is_special(const blip2_llm *llm, int id) { return id == llm->eos || id == llm->pad; }
+
+/* What was written, without the mark of its end and the white space around it; ids (n). */
+static char *words_of(const eval_session *s, const int *ids, long n)
 {
     const blip2_llm llm = blip2_llm_of(&s->model.config);
-    long n = q->length, bytes;
-    while (n > 0 && (q->ids[n-1] == llm.eos || q->ids[n-1] == llm.pad))
+    long bytes;
+    while (n > 0 && is_special(&llm, ids[n-1]))
         n--;
-    char *text = tokenizer_decode(s->llm, q->ids, n, false, &bytes);
+    char *text = tokenizer_decode(s->llm, ids, n, false, &bytes);
     if (!text)
         ag_fail("generate", "out of memory");
     while (bytes > 0 && strchr(" \n\t\r", text[bytes-1]))
         text[--bytes] = 0;
     memmove(text, text + strspn(text, " \n\t\r"), strlen(text + strspn(text, " \n\t\r")) + 1);
     return text;
+}
+
+/* By Hugging Face's rules OPT's ids begin with the image tokens and the prompt, which penalties count: (n,*count). */
+static const int *given_ids(eval_session *s, const blip2_text *prompt, bool pictures, long *count)
+{
+    long Q = pictures ? s->model.config.qformer.queries : 0;
+    int image = tokenizer_id(s->llm, "<image>"), *ids;
+    *count = Q + prompt->T;
+    ids = ag_alloc(s->t, prompt->B * *count * (long)sizeof *ids);
+    for (long b = 0; b < prompt->B; b++)
+        for (long i = 0; i < *count; i++)
+            ids[b * *count + i] = i < Q ? image : prompt->ids[b * prompt->T + i - Q];
+    return ids;
+}
+
+/* Text and ids of a sequence behind what stands before it (n): nothing, unless Hugging Face says so. */
+static void keep_text(const eval_session *s, const blip2_sequence *q, const int *before, long n, eval_text *to)
+{
+    to->length = n + q->length;
+    to->score = q->score;
+    to->ids = mem_new((size_t)(to->length + 1) * sizeof *to->ids);
+    if (!to->ids)
+        ag_fail("generate", "out of memory");
+    if (n)
+        memcpy(to->ids, before, (size_t)n * sizeof *to->ids);
+    memcpy(to->ids + n, q->ids, (size_t)q->length * sizeof *to->ids);
+    long from = 0;
+    while (from < n && to->ids[from] < 0)                  /* a tokenizer without <image> */
+        from++;
+    to->text = words_of(s, to->ids + from, to->length - from);
 }
 
 /* What the Q-Former reads beside the queries; T 0 where it reads nothing. */
@@ -208,16 +252,18 @@ static void write_texts(void *context)
     blip2_text prompt = prompts_of(s, w->n, w->prompts);
     blip2_sequence *out = ag_alloc(s->t, n * (long)sizeof *out);
     blip2_text question = w->features ? questions_of(s, w->n, w->questions) : (blip2_text){ 0 };
-    blip2_llm_generate(&s->model, s->t, x, question, prompt, w->o, out);
-    for (long i = 0; i < n; i++) {
-        w->to[i].text = words_of(s, &out[i]);
-        w->to[i].ids = mem_new((size_t)(out[i].length + 1) * sizeof *w->to[i].ids);
-        if (!w->to[i].ids)
-            ag_fail("generate", "out of memory");
-        memcpy(w->to[i].ids, out[i].ids, (size_t)out[i].length * sizeof *w->to[i].ids);
-        w->to[i].length = out[i].length;
-        w->to[i].score = out[i].score;
+    blip2_generate o = *w->o;
+    const blip2_llm llm = blip2_llm_of(c);
+    long count = 0;
+    const int start = (int)llm.start, *given = NULL;
+    if (o.reference == BLIP2_HF && !llm.encodes) {
+        o.given = given = given_ids(s, &prompt, x != NULL, &count);
+        o.given_count = count;
     }
+    blip2_llm_generate(&s->model, s->t, x, question, prompt, &o, out);
+    for (long i = 0; i < n; i++)
+        keep_text(s, &out[i], given ? given + i / returns(&o) * count : &start,
+                  given ? count : o.reference == BLIP2_HF, &w->to[i]);
 }
 
 bool eval_write(eval_session *s, const real *features, long n, const char *const *prompts,
