@@ -5,6 +5,8 @@ const cli_command *const cli_commands[] = {
     &cli_caption,
     &cli_answer,
     &cli_match,
+    &cli_embed,
+    &cli_search,
     &cli_attention,
     &cli_train,
     &cli_evaluate,

@@ -1,6 +1,7 @@
-/* writing.c - from options to rules of generation (writing.h). LAVIS writes captions with 5 beams and at most 30 new
- * tokens, answers with 10 and lengths that count nothing (OPT) or for short ones (T5); Hugging Face's generate()
- * takes the likeliest of 20, unless told otherwise.                                                          */
+/* writing.c - from options to rules of generation (writing.h). LAVIS writes captions with 5 beams and at most
+ * 30 new tokens, answers with 10 and lengths that count nothing (OPT) or for short ones (T5); Hugging Face's
+ * generate() takes the likeliest of 20, unless told otherwise.                                               
+ *           */
 #include "cli/writing.h"
 #include <math.h>
 #include <stdio.h>
@@ -9,9 +10,17 @@
 
 cli_writing cli_writing_default(void)
 {
-    return (cli_writing){ .beams = -1, .max_new_tokens = -1, .min_length = -1, .min_new_tokens = -1, .returns = 1,
-                          .ngram = 0, .length_penalty = NAN, .repetition_penalty = 1, .reference = "lavis",
-                          .until = "best", .compute = "f32" };
+    return (cli_writing){ .beams = -1,
+                          .max_new_tokens = -1,
+                          .min_length = -1,
+                          .min_new_tokens = -1,
+                          .returns = 1,
+                          .ngram = 0,
+                          .length_penalty = NAN,
+                          .repetition_penalty = 1,
+                          .reference = "lavis",
+                          .until = "best",
+                          .compute = "f32" };
 }
 
 void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
@@ -23,18 +32,21 @@ void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
         { "beams", "N", CLI_INT, &w->beams, 1, 64, "beams; 1: greedy (default: 5 for lavis, 1 for hf)" },
         { "max-new-tokens", "N", CLI_INT, &w->max_new_tokens, 1, 4096,
           "longest text (default: 30, answers 10; hf 20)" },
-        { "min-length", "N", CLI_INT, &w->min_length, 0, 4096, "shortest text; counts as the reference counts" },
+        { "min-length", "N", CLI_INT, &w->min_length, 0, 4096,
+          "shortest text; counts as the reference counts" },
         { "min-new-tokens", "N", CLI_INT, &w->min_new_tokens, 0, 4096, "no end before so many new tokens" },
         { "length-penalty", "X", CLI_REAL, &w->length_penalty, -10, 10,
           "beams: a sum is divided by length^X (default: 1; lavis answers 0 with OPT, -1 with T5)" },
-        { "repetition-penalty", "X", CLI_REAL, &w->repetition_penalty, 0.01, 10, "above 1: what was said is less likely" },
+        { "repetition-penalty", "X", CLI_REAL, &w->repetition_penalty, 0.01, 10,
+          "above 1: what was said is less likely" },
         { "no-repeat-ngram", "N", CLI_INT, &w->ngram, 0, 64, "no N tokens stand twice; 0: they may" },
         { "early-stopping", "best|full|never", CLI_TEXT, &w->until, 0, 0,
           "hf beams: search until nothing better is likely, until there are enough, or until it is certain" },
         { "sample", "KEY=X,...", CLI_TEXT, &w->sample, 0, 0,
           "draw instead: temperature=X, top_k=N, top_p=X; --seed makes it repeatable" },
         { "returns", "N", CLI_INT, &w->returns, 1, 64, "so many texts a picture, the best first" },
-        { "compute", "f32", CLI_TEXT, &w->compute, 0, 0, "numbers that are computed with; this version: f32" },
+        { "compute", "f32", CLI_TEXT, &w->compute, 0, 0,
+          "numbers that are computed with; this version: f32" },
     };
     memcpy(to, all, sizeof all);
 }
@@ -49,7 +61,8 @@ static bool read_sample(const char *text, blip2_generate *o, error *e)
         int used = 0;
         if (sscanf(text, "%31[a-z_]=%lf%n", key, &value, &used) != 2 || (text[used] && text[used] != ',')
             || !isfinite(value))
-            return error_usage(e, "--sample: expected temperature=X, top_k=N, top_p=X, found \"%s\"", QUOTE(text));
+            return error_usage(e, "--sample: expected temperature=X, top_k=N, top_p=X, found \"%s\"",
+                               QUOTE(text));
         if (!strcmp(key, "temperature") && value > 0)
             o->temperature = value;
         else if (!strcmp(key, "top_p") && value > 0 && value <= 1)
@@ -57,8 +70,11 @@ static bool read_sample(const char *text, blip2_generate *o, error *e)
         else if (!strcmp(key, "top_k") && value >= 1 && value < 1e9 && value == floor(value))
             o->top_k = (int)value;
         else
-            return error_usage(e, "--sample: %s: expected temperature above 0, top_k a whole number from 1 up, top_p "
-                               "above 0 and up to 1; found %g", QUOTE(key), value);
+            return error_usage(
+                e,
+                "--sample: %s: expected temperature above 0, top_k a whole number from 1 up, top_p "
+                "above 0 and up to 1; found %g",
+                QUOTE(key), value);
         text += used + (text[used] == ',');
     }
     return true;
@@ -72,12 +88,15 @@ static bool choose(const char *option, const char *text, const char *const *name
             return true;
         }
     const char *like = nearest(text, names, n);
-    return error_usage(e, "%s: unknown \"%s\"%s%s", option, QUOTE(text), like ? ", did you mean " : "; `blip2 help` "
-                       "lists what there is", like ? like : "");
+    return error_usage(e, "%s: unknown \"%s\"%s%s", option, QUOTE(text),
+                       like ? ", did you mean "
+                            : "; `blip2 help` "
+                              "lists what there is",
+                       like ? like : "");
 }
 
-bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers, long seed, blip2_generate *o,
-                       error *e)
+bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers, long seed,
+                       blip2_generate *o, error *e)
 {
     static const char *const references[] = { "lavis", "hf" }, *const untils[] = { "best", "full", "never" };
     static const char *const computes[] = { "f32" };
@@ -88,14 +107,24 @@ bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers
         return false;
     bool hf = reference == 1;
     double penalty = hf || !answers ? 1 : c->llm == BLIP2_LLM_T5 ? -1 : 0;
-    *o = (blip2_generate){
-        .reference = hf ? BLIP2_HF : BLIP2_LAVIS, .until = (blip2_until)until,
-        .beams = (int)(w->beams > 0 ? w->beams : hf || w->sample ? 1 : 5), .returns = (int)w->returns,
-        .max_new_tokens = (int)(w->max_new_tokens > 0 ? w->max_new_tokens : hf ? 20 : answers ? 10 : 30),
-        .min_length = (int)(w->min_length >= 0 ? w->min_length : hf ? 0 : 1),
-        .min_new_tokens = (int)(w->min_new_tokens > 0 ? w->min_new_tokens : 0), .no_repeat_ngram = (int)w->ngram,
-        .length_penalty = isnan(w->length_penalty) ? penalty : w->length_penalty,
-        .repetition_penalty = w->repetition_penalty, .seed = (uint64_t)seed };
+    *o = (blip2_generate){ .reference = hf ? BLIP2_HF : BLIP2_LAVIS,
+                           .until = (blip2_until)until,
+                           .beams = (int)(w->beams > 0      ? w->beams
+                                          : hf || w->sample ? 1
+                                                            : 5),
+                           .returns = (int)w->returns,
+                           .max_new_tokens = (int)(w->max_new_tokens > 0 ? w->max_new_tokens
+                                                   : hf                  ? 20
+                                                   : answers             ? 10
+                                                                         : 30),
+                           .min_length = (int)(w->min_length >= 0 ? w->min_length
+                                               : hf               ? 0
+                                                                  : 1),
+                           .min_new_tokens = (int)(w->min_new_tokens > 0 ? w->min_new_tokens : 0),
+                           .no_repeat_ngram = (int)w->ngram,
+                           .length_penalty = isnan(w->length_penalty) ? penalty : w->length_penalty,
+                           .repetition_penalty = w->repetition_penalty,
+                           .seed = (uint64_t)seed };
     if (w->sample && !read_sample(w->sample, o, e))
         return false;
     if (until && !hf)
@@ -103,7 +132,10 @@ bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers
     if (o->sample && o->beams > 1)
         return error_usage(e, "--sample: expected without beams, found --beams %d", o->beams);
     if (o->returns > o->beams && !o->sample)
-        return error_usage(e, "--returns: expected at most as many as beams (%d), found %d; more can be drawn with "
-                           "--sample", o->beams, o->returns);
+        return error_usage(
+            e,
+            "--returns: expected at most as many as beams (%d), found %d; more can be drawn with "
+            "--sample",
+            o->beams, o->returns);
     return true;
 }

@@ -1,0 +1,24 @@
+/* index.h - features kept in a file, and the search among them (paper, section 4.4: ITC finds candidates, ITM
+ * ranks them again). The file: dataset features, (n,Q,embed) of pictures or (n,embed) of texts, and root
+ * attributes names (a JSON list of paths or texts), kind (images, texts) and model. */
+#ifndef EVAL_INDEX_H
+#define EVAL_INDEX_H
+#include "eval/eval.h"
+#pragma GCC visibility push(default)
+
+typedef struct eval_index { bool images; long n, Q, embed; char **names; real *features; } eval_index;
+/* names (n): pictures' paths, or texts. done, if not NULL, is told how many are ready. */
+bool eval_index_make(eval_session *s, bool images, const char *const *names, long n, const char *model,
+                     const char *out, void (*done)(void *context, long ready), void *context, error *e);
+bool eval_index_open(eval_index *x, const char *path, const blip2_config *c, error *e);
+void eval_index_close(eval_index *x);
+typedef struct eval_hit {
+    long at;
+    double itc, itm;
+} eval_hit; /* itm: NAN where it was not asked */
+/* The `most` best of the index for a text or a picture's path, best first; how many, -1: failed. The first
+ * `rerank` are ranked again by the matching head, which reads their pictures again. */
+long eval_search(eval_session *s, const eval_index *x, const char *query, bool shown, long most, long rerank,
+                 eval_hit *to, error *e);
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,152 @@
+/* test_index.c - features kept in a file: what is found in them is what `match` says of each pair. */
+#include "tests/world.h"
+#include "data/data.h"
+#include "eval/index.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static error e;
+enum { PICTURES = 9, TEXTS = 3 };
+static const char *const texts[TEXTS] = { "a red circle", "there is one shape : a blue square",
+                                          "a green triangle" };
+static char paths[PICTURES][512];
+static const char *images[PICTURES];
+
+static void begin(void)
+{
+    folder_begin();
+    world_make();
+    world_train_all(TRAIN_STAGE1);
+    record_list l;
+    ck_assert_msg(records_read(IN_FOLDER("world/test.jsonl"), &l, &e), "%s", e.text);
+    for (int i = 0; i < PICTURES; i++) {
+        snprintf(paths[i], sizeof paths[i], "%s/%s", IN_FOLDER("world"), l.items[i].image);
+        images[i] = paths[i];
+    }
+    record_list_free(&l);
+}
+
+static eval_session opened(void)
+{
+    eval_session s;
+    ck_assert_msg(eval_open(&s, IN_FOLDER("stage1/model.h5"), &e), "%s", e.text);
+    return s;
+}
+
+static eval_index made(eval_session *s, bool of_images)
+{
+    eval_index x;
+    const char *file = IN_FOLDER("index.h5");
+    ck_assert_msg(eval_index_make(s, of_images, of_images ? images : texts, of_images ? PICTURES : TEXTS, "m",
+                                  file, NULL, NULL, &e),
+                  "%s", e.text);
+    ck_assert_msg(eval_index_open(&x, file, &s->model.config, &e), "%s", e.text);
+    return x;
+}
+
+/* What both heads say of one pair. */
+static eval_match pair(eval_session *s, const char *image, const char *text)
+{
+    const blip2_config *c = &s->model.config;
+    ag_mark here = ag_here(s->t);
+    real *features = ag_alloc_real(s->t, eval_tokens(c) * c->vision.width);
+    blip2_text words;
+    eval_match m;
+    ck_assert_msg(eval_features(s, &image, 1, features, &e), "%s", e.text);
+    ck_assert_msg(eval_texts(s, &text, 1, BLIP2_LAVIS, &words, &e), "%s", e.text);
+    eval_match_texts(&s->model, s->t, features, eval_tokens(c), words, &m);
+    ag_rewind(s->t, here);
+    return m;
+}
+
+static const double near = REAL == 64 ? 1e-10 : 1e-4;
+
+START_TEST(the_nearest_pictures_come_first)
+{
+    eval_session s = opened();
+    eval_index x = made(&s, true);
+    eval_hit hits[PICTURES];
+    ck_assert(x.n == PICTURES && x.images && !strcmp(x.names[4], images[4]));
+    ck_assert_int_eq(eval_search(&s, &x, texts[0], false, PICTURES, 0, hits, &e), PICTURES);
+    for (int i = 0; i < PICTURES; i++) {
+        ck_assert(fabs(hits[i].itc - pair(&s, images[hits[i].at], texts[0]).itc) < near
+                  && isnan(hits[i].itm));
+        ck_assert(!i || hits[i - 1].itc >= hits[i].itc);
+    }
+    eval_index_close(&x);
+    eval_close(&s);
+}
+END_TEST
+
+START_TEST(the_matching_head_ranks_the_first_again)
+{
+    eval_session s = opened();
+    eval_index x = made(&s, true);
+    eval_hit plain[PICTURES], again[PICTURES];
+    ck_assert_int_eq(eval_search(&s, &x, texts[1], false, PICTURES, 0, plain, &e), PICTURES);
+    ck_assert_int_eq(eval_search(&s, &x, texts[1], false, PICTURES, 4, again, &e), PICTURES);
+    for (int i = 0; i < 4; i++) {
+        bool among = false;
+        for (int k = 0; k < 4; k++)
+            among |= plain[k].at == again[i].at;
+        ck_assert(among && fabs(again[i].itm - pair(&s, images[again[i].at], texts[1]).itm) < near);
+        ck_assert(!i || again[i - 1].itm >= again[i].itm);
+    }
+    for (int i = 4; i < PICTURES; i++)
+        ck_assert(again[i].at == plain[i].at && isnan(again[i].itm));
+    eval_index_close(&x);
+    eval_close(&s);
+}
+END_TEST
+
+START_TEST(a_picture_finds_texts_and_itself)
+{
+    eval_session s = opened();
+    eval_hit hits[PICTURES];
+    eval_index of_texts = made(&s, false);
+    ck_assert_int_eq(eval_search(&s, &of_texts, images[2], true, TEXTS, TEXTS, hits, &e), TEXTS);
+    for (int i = 0; i < TEXTS; i++)
+        ck_assert(fabs(hits[i].itm - pair(&s, images[2], texts[hits[i].at]).itm) < near);
+    eval_index_close(&of_texts);
+    eval_index of_images = made(&s, true);
+    ck_assert_int_eq(eval_search(&s, &of_images, images[5], true, 1, 0, hits, &e), 1);
+    ck_assert(fabs(hits[0].itc - 1) < 1e-5);
+    ck_assert_int_eq(eval_search(&s, &of_images, images[5], true, 1, 3, hits, &e), -1);
+    ck_assert(strstr(e.text, "are both pictures") && e.kind == ERROR_USAGE);
+    eval_index_close(&of_images);
+    eval_close(&s);
+}
+END_TEST
+
+START_TEST(what_is_no_index_of_this_model_is_refused)
+{
+    eval_session s = opened();
+    eval_index x = made(&s, true);
+    blip2_config other = s.model.config;
+    eval_index_close(&x);
+    other.embed++;
+    ck_assert(!eval_index_open(&x, IN_FOLDER("index.h5"), &other, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "made by another model"));
+    ck_assert(!eval_index_open(&x, IN_FOLDER("stage1/model.h5"), &s.model.config, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "no index of this program"));
+    images[3] = "none.png";
+    ck_assert(!eval_index_make(&s, true, images, PICTURES, "m", IN_FOLDER("never.h5"), NULL, NULL, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "none.png: cannot be opened"));
+    eval_close(&s);
+}
+END_TEST
+
+Suite *suite_index(void)
+{
+    Suite *s = suite_create("index");
+    TCase *c = tcase_create("search");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_test(c, the_nearest_pictures_come_first);
+    tcase_add_test(c, the_matching_head_ranks_the_first_again);
+    tcase_add_test(c, a_picture_finds_texts_and_itself);
+    tcase_add_test(c, what_is_no_index_of_this_model_is_refused);
+    suite_add_tcase(s, c);
+    return s;
+}
