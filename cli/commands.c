@@ -12,6 +12,7 @@ const cli_command *const cli_commands[] = {
     &cli_evaluate,
     &cli_score,
     &cli_convert,
+    &cli_export,
     &cli_inspect,
     &cli_trace,
     &cli_explain,

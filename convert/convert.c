@@ -80,7 +80,7 @@ static bool open_folder(source *s, error *e)
             QUOTE(s->path));
     char *path = mem_text("%s/%s", s->folder, file);
     s->w = path ? weights_open(path, e) : NULL;
-    s->kind = bare ? SOURCE_LLM : SOURCE_HF;
+    s->kind = bare ? SOURCE_LLM : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
     if (!path)
         error_set(e, "out of memory");
     mem_free(path);
@@ -289,9 +289,21 @@ static bool lavis_config(job *j, blip2_config *c)
     return true;
 }
 
+/* What an export left in the header. */
+static bool own_config(job *j, const source *s, blip2_config *c)
+{
+    *c = blip2_config_default();
+    config_table table = blip2_config_table("", c);
+    const char *path = weights_path(s->w);
+    return config_read_text(path, s->w->config, strlen(s->w->config), &table, 1, j->e)
+        && blip2_config_check(path, c, j->e);
+}
+
 static bool find_config(job *j, blip2_config *c)
 {
     source *first = &j->source[0];
+    if (first->w && first->w->config && j->count == 1)
+        return own_config(j, first, c);
     if (of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
     if (first->kind != SOURCE_HF && first->kind != SOURCE_LLM)
@@ -308,6 +320,8 @@ static bool settle_head(job *j, blip2_config *c)
 {
     found head = { 0 }, table = { 0 };
     bool has = false, scaled = c->t5.tied;
+    if (j->count == 1 && j->source[0].w && j->source[0].w->config)
+        return true;                                       /* our own says what is tied */
     for (int i = 0; i < j->count && c->llm == BLIP2_LLM_T5 && !has; i++)
         has = look(&j->source[i], "t5_model.lm_head.weight", &head);
     if (has
@@ -365,7 +379,8 @@ static bool lavis_end(job *j, blip2_config *c)
 {
     token_list line = { 0 };
     bool ok = true;
-    if (of_kind(j, SOURCE_LAVIS) && c->llm == BLIP2_LLM_OPT && j->llm) {
+    const source *checkpoint = of_kind(j, SOURCE_LAVIS);
+    if (checkpoint && !checkpoint->w->config && c->llm == BLIP2_LLM_OPT && j->llm) {
         tokenizer_options bare = { .bare = true };
         ok = tokenizer_encode(j->llm, "\n", 1, &bare, &line, j->e);
         if (ok && line.n == 1)

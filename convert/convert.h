@@ -13,5 +13,10 @@ typedef struct convert_watch {         /* functions may be NULL */
  * or a LAVIS .pth and, if what it lacks is wanted, the vision tower's .pth and the language model's folder.
  * All that is missing, misshapen or unexpected is reported together, before anything is written. */
 bool convert_run(const char *const *sources, int n, const char *out, const convert_watch *watch, error *e);
+/* Back: model.safetensors under Hugging Face's names (hf) or LAVIS's, config.json, the tokenizers' files,
+ * into a folder. image_token: the id of <image>, -1: none. left_out: parameters that Hugging Face's model
+ * does not have. */
+bool convert_export(const char *model, const char *folder, bool hf, long image_token, long *left_out,
+                    error *e);
 #pragma GCC visibility pop
 #endif

@@ -150,6 +150,7 @@ static void read_qformer(const reader *r, const json_t *o, blip2_config *c)
     q->memory_width = c->vision.width;
     q->text = flag(o, "use_qformer_text_input", flag(o, "qformer_text_input", false));
     q->head = false;
+    c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
 }
 
 static bool is_class(const json_t *o, const char *name)

@@ -7,6 +7,7 @@
 enum { WEIGHTS_FILES = 1024 };
 typedef struct weights_file { char *path; int fd; long bytes; } weights_file;
 struct weights {
+    char *config;  /* our own configuration, where an export left it in the metadata; or NULL */
     weights_file *files; int file_count;
     weights_entry *entries; long count, room;
 };

@@ -87,6 +87,7 @@ static void read_qformer(const source *s, const blip2_config *like, blip2_config
     q->vocab = words ? dim(words, 0) : q->vocab;
     q->positions = words ? dim(find(s, "", "Qformer.bert.embeddings.position_embeddings.weight"), 0)
                          : q->positions;
+    c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
     q->head = q->text && find(s, "", "Qformer.cls.predictions.bias");
     c->stage1 = q->text && find(s, "", "vision_proj.weight") && find(s, "", "itm_head.weight");
     c->embed = c->stage1 ? dim(find(s, "", "vision_proj.weight"), 0) : c->embed;

@@ -103,6 +103,15 @@ static bool check_places(header *h, error *e)
            || error_set(e, "%s: %ld bytes behind the last tensor", QUOTE(h->path), h->bytes - at);
 }
 
+/* Our own configuration, if an export left it there. */
+static bool keep_config(header *h, const json_t *metadata, error *e)
+{
+    const char *text = json_string_value(json_object_get(metadata, "blip2.config"));
+    if (!text || h->w->config)
+        return true;
+    return (h->w->config = mem_text("%s", text)) || error_set(e, "%s: out of memory", QUOTE(h->path));
+}
+
 static bool read_header(header *h, const json_t *root, error *e)
 {
     const char *name;
@@ -116,6 +125,8 @@ static bool read_header(header *h, const json_t *root, error *e)
                 return false;
         } else if (!texts_only(o))
             return error_set(e, "%s: __metadata__: expected texts by name", QUOTE(h->path));
+        else if (!keep_config(h, o, e))
+            return false;
     return check_places(h, e);
 }
 

@@ -151,6 +151,7 @@ void weights_close(weights *w)
     }
     for (long i = 0; i < w->count; i++)
         mem_free(w->entries[i].name);
+    mem_free(w->config);
     mem_free(w->files);
     mem_free(w->entries);
     mem_free(w);

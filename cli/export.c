@@ -1,0 +1,49 @@
+/* export.c - `blip2 export MODEL.h5 -o DIR --format hf|lavis`: a model file back into the form that others read. */
+#include "cli/commands.h"
+#include "convert/convert.h"
+#include "eval/eval.h"
+#include <stdio.h>
+#include <string.h>
+
+static int run(int argc, char **argv)
+{
+    const char *out = NULL, *format = "hf";
+    cli_common common = { 0 };
+    const cli_option options[] = {
+        { "out", "DIR", CLI_TEXT, &out, 0, 0, "the folder that is written; -o is the same" },
+        { "format", "hf|lavis", CLI_TEXT, &format, 0, 0, "whose names (default: hf)" },
+    };
+    int code;
+    long left_out = 0;
+    error e;
+    tokenizer *bert = NULL, *llm = NULL;
+    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+        return code;
+    if (argc != 2 || !out)
+        return cli_usage("export", "expected a model and a folder: export MODEL.h5 -o DIR");
+    if (strcmp(format, "hf") && strcmp(format, "lavis"))
+        return cli_usage("export", "--format: expected hf or lavis, found \"%s\"", QUOTE(format));
+    if (!eval_tokenizers(argv[1], &bert, &llm, &e))
+        return cli_fail(&e);
+    const tokenizer *words = llm ? llm : bert;
+    long image = words ? tokenizer_id(words, "<image>") : -1;
+    bool ok = convert_export(argv[1], out, !strcmp(format, "hf"), image, &left_out, &e);
+    tokenizer_free(bert);
+    tokenizer_free(llm);
+    if (!ok)
+        return cli_fail(&e);
+    if (left_out && !common.quiet)
+        cli_warn("%ld parameters have no name in Hugging Face's BLIP-2 and are left out (temp, the head of ITG)", left_out);
+    if (common.json) {
+        printf("{\"folder\":");
+        cli_json_text(out);
+        printf(",\"left_out\":%ld}\n", left_out);
+    }
+    return 0;
+}
+
+const cli_command cli_export = {
+    "export", "MODEL.h5 -o DIR", "back to safetensors and config.json, for other programs", run,
+    "DIR gets model.safetensors, config.json and the tokenizers' files. `blip2 convert DIR` gives the same model again,\n"
+    "to the bit, but for what Hugging Face's model lacks: temp and the Q-Former's language head; lavis keeps both."
+};

@@ -1,0 +1,206 @@
+/* test_convert.c - models out into published forms and back, and what is told of files that do not fit. The
+ * forms that others wrote are compared by `make golden`. */
+#define _GNU_SOURCE
+#include "convert/convert.h"
+#include "convert/weights.h"
+#include "data/data.h"
+#include "tests/tests.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static error e;
+
+/* ---- a model of every kind ------------------------------------------------------------------------- */
+enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS };
+
+static blip2_config config_of(int kind)
+{
+    blip2_config c = tiny_config();
+    c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 8,  .patch = 4,
+                                   .width = 12,   .depth = 2,       .heads = 2,
+                                   .hidden = 20,  .init_std = 0.02, .position_std = 0.02 };
+    c.stage1 = c.qformer.text = kind >= RETRIEVAL;
+    c.qformer.head = kind == LAVIS_STAGE1;
+    if (kind == WITH_OPT) {
+        c.llm = BLIP2_LLM_OPT;
+        c.opt = tiny_opt_config();
+    } else if (kind <= WITH_TIED_T5) {
+        c.llm = BLIP2_LLM_T5;
+        c.t5 = (blip2_t5_config){ .vocab = 19,
+                                  .width = 10,
+                                  .layers = 2,
+                                  .decoder_layers = 1,
+                                  .heads = 2,
+                                  .head_width = 4,
+                                  .hidden = 14,
+                                  .buckets = 8,
+                                  .max_distance = 16,
+                                  .dropout = 0.1,
+                                  .eps = 1e-6,
+                                  .init_factor = 1,
+                                  .tied = kind == WITH_TIED_T5,
+                                  .eos = 1 };
+    }
+    return c;
+}
+
+static const char *saved(int kind)
+{
+    static char path[512];
+    blip2_model m;
+    blip2_config c = config_of(kind);
+    nn_store *s = nn_store_new(7);
+    blip2_model_init(&m, s, &c);
+    ck_assert(nn_build(s, false, &e));
+    tiny_shake(s);
+    ck_assert_msg(blip2_save(&m, folder_path(path, "model.h5"), "made", NULL, 0, &e), "%s", e.text);
+    nn_store_free(s);
+    return path;
+}
+
+static void convert(const char *from, const char *to)
+{
+    const char *const sources[] = { from };
+    ck_assert_msg(convert_run(sources, 1, to, NULL, &e), "%s", e.text);
+}
+
+/* Parameters of both, to the bit; those that `but` begins may be missing from b. */
+static long same_parameters(const char *a, const char *b, const char *but)
+{
+    blip2_model x, y;
+    bool sealed;
+    long met = 0;
+    ck_assert_msg(blip2_open(&x, a, &sealed, &e), "%s", e.text);
+    ck_assert_msg(blip2_open(&y, b, &sealed, &e), "%s", e.text);
+    for (long i = 0; i < x.store->count; i++) {
+        const nn_entry *p = &x.store->entries[i];
+        const tensor *other = nn_find(y.store, p->name);
+        if (but && nn_has_prefix(p->name, but))
+            continue;
+        ck_assert_msg(other && other->size == p->value->size
+                          && !memcmp(other->data, p->value->data, (size_t)other->size * sizeof(real)),
+                      "%s", p->name);
+        met++;
+    }
+    blip2_close(&x);
+    blip2_close(&y);
+    return met;
+}
+
+START_TEST(what_is_exported_comes_back_to_the_bit)
+{
+    long left_out;
+    const char *model = saved(_i);
+    for (int hf = 0; hf < 2; hf++) {
+        if (hf && _i == LAVIS_STAGE1)
+            continue;                                      /* Hugging Face has no ITG head */
+        ck_assert_msg(convert_export(model, IN_FOLDER("out"), hf, 400, &left_out, &e), "%s", e.text);
+        ck_assert_int_eq(left_out, hf && _i == RETRIEVAL);                 /* temp */
+        convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
+        ck_assert(same_parameters(model, IN_FOLDER("back.h5"), hf && _i == RETRIEVAL ? "temp" : NULL) > 30);
+    }
+}
+END_TEST
+
+START_TEST(a_bias_of_three_parts_is_put_together_and_taken_apart)
+{
+    long left_out;
+    ck_assert(convert_export(saved(WITH_OPT), IN_FOLDER("out"), true, -1, &left_out, &e));
+    weights *w = weights_open(IN_FOLDER("out/model.safetensors"), &e);
+    const weights_entry *x = weights_find(w, "vision_model.encoder.layers.1.self_attn.qkv.bias");
+    real bias[36];
+    ck_assert(x && x->size == 36 && weights_read_reals(w, x, bias, &e));
+    blip2_model m;
+    bool sealed;
+    ck_assert(blip2_open(&m, IN_FOLDER("model.h5"), &sealed, &e));
+    const real *q = nn_find(m.store, "visual_encoder.blocks.1.attn.q_bias")->data;
+    const real *v = nn_find(m.store, "visual_encoder.blocks.1.attn.v_bias")->data;
+    ck_assert(!memcmp(bias, q, 12 * sizeof *q) && !memcmp(bias + 24, v, 12 * sizeof *v));
+    for (int i = 12; i < 24; i++)
+        ck_assert(bias[i] == 0);
+    ck_assert(q[0] != 0 && v[0] != 0);
+    blip2_close(&m);
+    weights_close(w);
+}
+END_TEST
+
+/* ---- what does not fit ----------------------------------------------------------------------------- */
+static void refused(const char *const *sources, int n, const char *says)
+{
+    ck_assert(!convert_run(sources, n, IN_FOLDER("never.h5"), NULL, &e));
+    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
+    ck_assert(access(IN_FOLDER("never.h5"), F_OK) != 0);
+}
+
+static void rewrite(const char *path, const char *from, const char *to)
+{
+    long n;
+    char *text = file_load(path, 1 << 26, &n, &e);
+    char *at = text ? memmem(text, (size_t)n, from, strlen(from)) : NULL;
+    ck_assert_msg(at && strlen(from) == strlen(to), "%s: %s", path, from);
+    memcpy(at, to, strlen(to));
+    FILE *f = fopen(path, "w");
+    ck_assert(f && fwrite(text, 1, (size_t)n, f) == (size_t)n && !fclose(f));
+    mem_free(text);
+}
+
+START_TEST(everything_that_does_not_fit_is_told_at_once)
+{
+    long left_out;
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "language_projection.bias", "language_projection.bear");
+    rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
+    rewrite(IN_FOLDER("out/config.json"), "\"ffn_dim\": 24", "\"ffn_dim\": 25");
+    refused(folder, 1, "tensors missing, unexpected or of another shape");
+    ck_assert_ptr_nonnull(strstr(e.text, "opt_proj.bias: missing; expected (16)"));
+    ck_assert_ptr_nonnull(strstr(e.text, "language_projection.bear: unexpected"));
+    ck_assert_ptr_nonnull(strstr(e.text, "fc1.weight: shape: expected (25,16), found [24,16]"));
+}
+END_TEST
+
+START_TEST(sources_that_are_no_model_are_refused)
+{
+    const char *const none[] = { IN_FOLDER("none") }, *const folder[] = { IN_FOLDER("") };
+    refused(none, 1, "no such file or folder");
+    refused(folder, 1, "neither config.json nor a tokenizer's files in it");
+    FILE *f = fopen(IN_FOLDER("config.json"), "w");
+    ck_assert(f && fputs("{\"model_type\": \"llama\"}", f) >= 0 && !fclose(f));
+    refused(folder, 1, "model_type: expected blip-2, opt or t5, found llama");
+    f = fopen(IN_FOLDER("config.json"), "w");
+    ck_assert(
+        f
+        && fputs("{\"model_type\": \"opt\", \"hidden_size\": 1.5, \"activation_function\": \"gelu\"}", f) >= 0
+        && !fclose(f));
+    refused(folder, 1, "2 entries cannot be taken over");
+    f = fopen(IN_FOLDER("config.json"), "w");
+    ck_assert(f && fputs("{\"model_type\": \"opt\"}", f) >= 0 && !fclose(f));
+    refused(folder, 1, "no weights in it");
+}
+END_TEST
+
+START_TEST(an_opt_with_a_narrow_table_cannot_take_pictures)
+{
+    long left_out;
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/config.json"), "\"word_embed_proj_dim\": 16", "\"word_embed_proj_dim\": 12");
+    refused(folder, 1, "cannot take visual prompts");
+}
+END_TEST
+
+Suite *suite_convert(void)
+{
+    Suite *s = suite_create("convert");
+    TCase *c = tcase_create("forms");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, folder_begin, folder_end);
+    tcase_add_loop_test(c, what_is_exported_comes_back_to_the_bit, 0, KINDS);
+    tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
+    tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
+    tcase_add_test(c, sources_that_are_no_model_are_refused);
+    tcase_add_test(c, an_opt_with_a_narrow_table_cannot_take_pictures);
+    suite_add_tcase(s, c);
+    return s;
+}
