@@ -91,7 +91,7 @@ static int answer_run(int argc, char **argv)
     blip2_generate o;
     error e;
     if (!cli_writing_rules(&w, &(blip2_config){ 0 }, true, common.seed, &o, &e)
-        || !cli_open_model(&s, argv[1], eval_can_caption, &e))
+        || !cli_open_model(&s, argv[1], eval_can_answer, &e))
         return cli_fail(&e);
     bool ok = cli_writing_rules(&w, &s.model.config, true, common.seed, &o, &e);
     s.reference = o.reference;

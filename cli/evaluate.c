@@ -5,40 +5,75 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One row of figures under the names of its keys, which are printed first where `header` says so. */
-static void print_row(const char *name, const json_t *o, bool header)
+/* Are the numbers of both under the same names? */
+static bool same_columns(const json_t *a, const json_t *b)
 {
     const char *key;
     json_t *v;
+    json_object_foreach((json_t *)a, key, v)
+        if (json_is_number(v) && !json_is_number(json_object_get(b, key)))
+            return false;
+    json_object_foreach((json_t *)b, key, v)
+        if (json_is_number(v) && !json_is_number(json_object_get(a, key)))
+            return false;
+    return true;
+}
+
+static int width_of(const char *key)
+{
+    return strlen(key) > 9 ? (int)strlen(key) : 9;
+}
+
+/* One row of figures under the names of its keys, which are printed first where `header` says so; below them
+ * the bounds of the intervals that are known. */
+static void print_row(const char *name, const json_t *o, bool header)
+{
+    const json_t *intervals = json_object_get(o, "interval_95");
+    const char *key;
+    json_t *v;
     if (header) {
-        printf("  %-12s", "");
+        printf("  %-14s", "");
         json_object_foreach((json_t *)o, key, v)
             if (json_is_number(v))
                 printf(" %9s", key);
         putchar('\n');
     }
-    printf("  %-12s", name);
+    printf("  %-14s", name);
     json_object_foreach((json_t *)o, key, v) {
         if (json_is_integer(v))
-            printf(" %9lld", (long long)json_integer_value(v));
+            printf(" %*lld", width_of(key), (long long)json_integer_value(v));
         else if (json_is_number(v))
-            printf(" %9.3f", json_number_value(v));
+            printf(" %*.3f", width_of(key), json_number_value(v));
     }
     putchar('\n');
+    for (int end = 0; end < 2 && json_object_size(intervals); end++) {
+        printf("  %-14s", end ? "  to" : "  95 % from");
+        json_object_foreach((json_t *)o, key, v) {
+            const json_t *bound = json_array_get(json_object_get(intervals, key), (size_t)end);
+            if (json_is_number(v) && bound)
+                printf(" %*.3f", width_of(key), json_number_value(bound));
+            else if (json_is_number(v))
+                printf(" %*s", width_of(key), "");
+        }
+        putchar('\n');
+    }
 }
 
 static void print_task(const char *name, const json_t *task)
 {
     const char *key;
     json_t *v;
-    bool header = true;
+    const json_t *before = NULL;
     printf("%s\n", name);
-    json_object_foreach((json_t *)task, key, v)
-        if (json_is_object(v)) {
-            print_row(key, v, header);
-            header = false;
-        }
-    if (header)
+    if (json_is_object(json_object_get(task, "interval_95")))      /* one row of its own */
+        print_row("model", task, true);
+    else
+        json_object_foreach((json_t *)task, key, v)
+            if (json_is_object(v) && strcmp(key, "settings")) {
+                print_row(key, v, !before || !same_columns(before, v));
+                before = v;
+            }
+    if (!before && !json_object_get(task, "interval_95"))
         print_row("model", task, true);
 }
 
@@ -81,7 +116,13 @@ static int run(int argc, char **argv)
 
 const cli_command cli_evaluate = {
     "evaluate", "CONFIG.yaml [key=value...]", "measure a model on a split", run,
-    "run.tasks lists captions, vqa and retrieval. Answers are compared letter by letter; vqa stands beside\n"
-    "a blind row (the language model without any picture) and a row with other pictures. The output folder\n"
-    "gets metrics.json and results."
+    "run.tasks lists captions, vqa and retrieval.\n"
+    "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; a model of stage 1 writes by its\n"
+    "           ITG head. METEOR and SPICE with run.meteor_jar and run.spice_jar, your own files.\n"
+    "vqa        answers, compared letter by letter and by type; where a list has several people's answers also\n"
+    "           VQA accuracy by both rules. Beside it a blind row (no picture) and one with other pictures.\n"
+    "retrieval  R@1, R@5, R@10 by ITC, and with the run.k_test best of each row ranked again by ITM; chance; the\n"
+    "           accuracy of ITM.\n"
+    "Intervals are 95 % of 1,000 resamples by run.seed. The output folder gets metrics.json, where the settings\n"
+    "stand beside the figures, and results in COCO's and VQA's form, which `score` reads (docs/evaluation.md)."
 };

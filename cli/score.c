@@ -68,9 +68,9 @@ static int run(int argc, char **argv)
     const cli_option options[] = {
         { "tokenizer", "ptb|whitespace", CLI_TEXT, &tokenizer, 0, 0,
           "captions: Penn Treebank words without punctuation, or lower case split at spaces (default: ptb)" },
-        { "rule", "official|lavis", CLI_TEXT, &rule, 0, 0,
-          "vqa: which answers are normalised: as the challenge's script or as LAVIS does (default: "
-          "official)" },
+        { "rule", "official|lavis|exact", CLI_TEXT, &rule, 0, 0,
+          "vqa: answers are normalised as by the challenge's script or as LAVIS does; or one must be met "
+          "letter by letter (default: official)" },
         { "each", NULL, CLI_FLAG, &each, 0, 0,
           "with --json: also the figures of every picture, question or row" },
     };
@@ -81,10 +81,13 @@ static int run(int argc, char **argv)
         return code;
     if (strcmp(tokenizer, "ptb") && strcmp(tokenizer, "whitespace"))
         return cli_usage("score", "--tokenizer: expected ptb or whitespace, found \"%s\"", QUOTE(tokenizer));
-    if (strcmp(rule, "official") && strcmp(rule, "lavis"))
-        return cli_usage("score", "--rule: expected official or lavis, found \"%s\"", QUOTE(rule));
+    int number = 0;
+    while (score_vqa_rules[number] && strcmp(rule, score_vqa_rules[number]))
+        number++;
+    if (!score_vqa_rules[number])
+        return cli_usage("score", "--rule: expected official, lavis or exact, found \"%s\"", QUOTE(rule));
     score_options o = { .whitespace = *tokenizer == 'w', .per_item = each, .seed = (uint64_t)common.seed,
-                        .rule = *rule == 'l' ? SCORE_VQA_LAVIS : SCORE_VQA_OFFICIAL };
+                        .rule = (score_vqa_rule)number };
     code = 0;
     char *figures = figures_of(argc, argv, &o, &code, &e);
     if (!figures)

@@ -99,12 +99,17 @@ typedef struct tokenizer tokenizer;
 
 /* ---- lists of pictures: a JSON object a line, or a JSON list of objects -----------------------------------
  * {"image": "train/000001.png", "image_id": 1, "family": 0, "captions": ["..."],
- *  "questions": [{"question": "...", "answer": "...", "type": "colour"}],
+ *  "questions": [{"question": "...", "answer": "...", "type": "colour", "question_id": 7,
+ *                 "answers": ["...", {"answer": "..."}, ...]}],
  *  "objects": [{"colour": "red", "shape": "cross"}]}
- * "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths
+ * "answer" may be left out where "answers", those of several people (VQA v2 has 10), are there: it is then the
+ * most frequent of them, of two the first. "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths
  * are relative to the data set's folder and stay inside it. "image_id" is a whole number or, in all records,
  * a text: texts are numbered. Records of one id are of one picture. Other keys are passed over. */
-typedef struct record_question { char *question, *answer, *type; } record_question;  /* type "": not given */
+typedef struct record_question {
+    char *question, *answer, *type;    /* type "": not given */
+    char **answers; long answer_count, id;         /* of several people, 0: not given; question_id, -1: none */
+} record_question;
 typedef struct record_object { char *colour, *shape; } record_object;
 typedef struct record {
     char *image, *id;                  /* id: image_id as a text, NULL if it is none */

@@ -112,6 +112,36 @@ static const char *read_captions(struct reader *r, const json_t *o, record *to)
     return said ? NULL : "captions, caption, questions: expected one of them";
 }
 
+/* What several people answered; the most frequent is the answer where none is given. */
+static const char *read_answers(struct reader *r, const json_t *list, record_question *q)
+{
+    static const char wrong[] = "answers: expected a list of texts, or of objects with the text \"answer\"";
+    long n = (long)json_array_size(list), most = 0;
+    char *common = NULL;
+    if (list && !json_is_array(list))
+        return wrong;
+    q->answers = take(r, n * (long)sizeof *q->answers);
+    for (long i = 0; i < n && !r->no_memory; i++) {
+        const json_t *one = json_array_get(list, (size_t)i);
+        const char *text = json_string_value(json_is_object(one) ? json_object_get(one, "answer") : one);
+        if (!text)
+            return wrong;
+        q->answers[q->answer_count++] = take_text(r, text);
+    }
+    for (long i = 0; i < n && !q->answer && !r->no_memory; i++) {
+        long same = 0;
+        for (long k = 0; k < n; k++)
+            same += !strcmp(q->answers[i], q->answers[k]);
+        if (same > most) {
+            most = same;
+            common = q->answers[i];
+        }
+    }
+    if (!q->answer)
+        q->answer = common;
+    return NULL;
+}
+
 static const char *read_questions(struct reader *r, const json_t *list, record *to)
 {
     long n = (long)json_array_size(list);
@@ -123,11 +153,16 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
         const char *question = json_string_value(json_object_get(one, "question"));
         const char *answer = json_string_value(json_object_get(one, "answer"));
         const char *type = json_string_value(json_object_get(one, "type"));
-        if (!question || !answer)
+        const json_t *answers = json_object_get(one, "answers"), *id = json_object_get(one, "question_id");
+        if (!question || (!answer && !json_array_size(answers)))
             return "questions: expected objects with the texts \"question\" and \"answer\"";
         record_question *q = &to->questions[to->question_count++];
+        q->id = json_is_integer(id) ? (long)json_integer_value(id) : -1;
         q->question = take_text(r, question);
-        q->answer = take_text(r, answer);
+        q->answer = answer ? take_text(r, answer) : NULL;
+        const char *wrong = read_answers(r, answers, q);
+        if (wrong)
+            return wrong;
         q->type = take_text(r, type ? type : "");
     }
     return NULL;

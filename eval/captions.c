@@ -2,9 +2,10 @@
  *
  * On pictures of the synthetic world the truth is known, and a caption is read for "COLOUR SHAPE" pairs:
  * `objects` is the share of captions that name exactly the picture's objects, each in its colour and as
- * often as it is there.                                                                                    */
+ * often as it is there. Where every picture has captions the results are scored as `score captions` scores
+ * the two files that are written.                                                                         */
 #include "eval/internal.h"
-#include <stdio.h>
+#include "eval/metrics.h"
 #include <string.h>
 
 static int place_of(const char *const *words, int n, const char *word, size_t length)
@@ -74,41 +75,138 @@ static bool same_text(const record *r, const char *text)
     return false;
 }
 
-bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
+/* ---- the protocol ------------------------------------------------------------------------------------ */
+typedef struct counts { long objects, exact, number, judged; } counts;
+
+static void judge(counts *to, const eval_words *v, const record *r, const char *text)
+{
+    int pairs[EVAL_PAIRS];
+    bool known = r->object_count > 0;
+    to->judged += known;
+    to->objects += known && eval_names_objects(v, r, text);
+    to->number += known && eval_pairs(v, text, pairs) == r->object_count;
+    to->exact += same_text(r, text);
+}
+
+static bool write_some(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                       eval_text *texts, error *e)
+{
+    const char *prompts[EVAL_BATCH];
+    real *features = eval_rows(d, d->features, rows, n);
+    for (long i = 0; i < n; i++)
+        prompts[i] = s->model.config.prompt;
+    bool ok = features ? eval_write(s, features, n, prompts, NULL, &c->generate, texts, e)
+                       : error_set(e, "out of memory for the features of %ld pictures", n);
+    mem_free(features);
+    return ok;
+}
+
+/* {images, annotations} in COCO's form, of every record in use. */
+static json_t *references_of(const eval_data *d, const long *rows, long n)
+{
+    json_t *images = json_array(), *annotations = json_array();
+    for (long i = 0; i < n; i++)
+        json_array_append_new(images, json_pack("{s:o, s:s}", "id", eval_image_id(&d->records.items[rows[i]]),
+                                                "file_name", d->records.items[rows[i]].image));
+    for (long i = 0; i < d->n; i++)
+        for (long k = 0; k < d->records.items[i].caption_count; k++)
+            json_array_append_new(annotations, json_pack("{s:I, s:o, s:s}", "id",
+                (json_int_t)json_array_size(annotations), "image_id", eval_image_id(&d->records.items[i]),
+                "caption", d->records.items[i].captions[k]));
+    return json_pack("{s:o, s:o}", "images", images, "annotations", annotations);
+}
+
+/* The figures of the two files, as `score captions` gives them, put into m; each result gets its own CIDEr-D. */
+static bool score_files(const eval_config *c, json_t *results, json_t *m, error *e)
+{
+    const score_options o = { .whitespace = c->tokenizer == EVAL_WHITESPACE, .per_item = true,
+                              .seed = (uint64_t)c->seed };
+    char *path = mem_text("%s/captions.json", c->output_dir);
+    char *reference_path = mem_text("%s/captions_references.json", c->output_dir);
+    bool ok = (path && reference_path) || error_set(e, "out of memory");
+    char *text = ok ? score_caption_files(path, reference_path, &o, e) : NULL;
+    json_t *figures = text ? json_loads(text, 0, NULL) : NULL, *value;
+    const char *key;
+    json_object_foreach(figures, key, value)
+        if (!json_is_array(value) && strcmp(key, "tokenizer"))
+            json_object_set(m, key, value);
+    const json_t *each = json_object_get(figures, "per_CIDEr");
+    for (size_t i = 0; i < json_array_size(each); i++)
+        json_object_set(json_array_get(results, i), "CIDEr", json_array_get(each, i));
+    ok = ok && figures && eval_save(c, "captions.json", results, e);
+    json_decref(figures);
+    mem_free(text);
+    mem_free(path);
+    mem_free(reference_path);
+    return ok;
+}
+
+static bool write_all(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                      counts *seen, json_t *results, error *e)
 {
     eval_words v = eval_words_of(&d->records);
-    json_t *results = json_array();
-    bool ok = true;
-    long objects = 0, exact = 0, number = 0, judged = 0;
-    for (long first = 0; first < d->n; first += c->batch) {
-        long n = d->n - first < c->batch ? d->n - first : c->batch;
+    for (long first = 0; first < n; first += c->batch) {
+        long some = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
-        const char *prompts[EVAL_BATCH];
-        for (long i = 0; i < n; i++)
-            prompts[i] = s->model.config.prompt;
-        ok = eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts, e);
-        if (!ok)
-            break;
-        for (long i = 0; i < n; i++) {
-            const record *r = &d->records.items[first + i];
-            int pairs[EVAL_PAIRS];
-            judged += r->object_count > 0;
-            objects += r->object_count > 0 && eval_names_objects(&v, r, texts[i].text);
-            number += r->object_count > 0 && eval_pairs(&v, texts[i].text, pairs) == r->object_count;
-            exact += same_text(r, texts[i].text);
+        if (!write_some(s, c, d, rows + first, some, texts, e))
+            return false;
+        for (long i = 0; i < some; i++) {
+            const record *r = &d->records.items[rows[first + i]];
+            judge(seen, &v, r, texts[i].text);
             json_array_append_new(results, json_pack("{s:o, s:s, s:s, s:s?}",
                 "image_id", eval_image_id(r), "image", r->image, "caption", texts[i].text,
                 "truth", r->caption_count ? r->captions[0] : NULL));
         }
-        eval_text_free(texts, n);
+        eval_text_free(texts, some);
     }
-    json_t *m = json_pack("{s:I, s:f}", "pictures", (json_int_t)d->n, "exact", (double)exact / (double)d->n);
-    if (judged) {
-        json_object_set_new(m, "objects", json_real((double)objects / (double)judged));
-        json_object_set_new(m, "number", json_real((double)number / (double)judged));
+    return true;
+}
+
+static json_t *figures_of(const counts *seen, long n)
+{
+    json_t *m = json_pack("{s:I, s:f}", "pictures", (json_int_t)n, "exact", (double)seen->exact / (double)n);
+    if (seen->judged) {
+        json_object_set_new(m, "objects", json_real((double)seen->objects / (double)seen->judged));
+        json_object_set_new(m, "number", json_real((double)seen->number / (double)seen->judged));
     }
-    json_object_set_new(metrics, "captions", m);
+    return m;
+}
+
+static bool all_have_captions(const eval_data *d, const long *rows, long n)
+{
+    for (long i = 0; i < n; i++)
+        if (!d->records.items[rows[i]].caption_count)
+            return false;
+    return true;
+}
+
+bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
+{
+    counts seen = { 0 };
+    long n;
+    long *rows = eval_pictures(d, &n);
+    json_t *results = json_array();
+    bool ok = rows ? write_all(s, c, d, rows, n, &seen, results, e)
+                   : error_set(e, "out of memory for %ld pictures", d->n);
+    json_t *m = ok ? figures_of(&seen, n) : NULL;
     ok = ok && eval_save(c, "captions.json", results, e);
+    if (ok && all_have_captions(d, rows, n)) {
+        json_t *references = references_of(d, rows, n);
+        ok = eval_save(c, "captions_references.json", references, e) && score_files(c, results, m, e)
+             && eval_likelihood(s, c, d, rows, n, m, e) && eval_jars(c, results, references, m, e);
+        json_decref(references);
+    }
+    if (ok) {
+        json_t *settings = eval_settings(s, c, c->max_len);
+        json_object_set_new(settings, "tokenizer", json_string(eval_tokenizer_names[c->tokenizer]));
+        json_object_set_new(settings, "prompt", json_string(s->model.config.prompt));
+        json_object_set_new(settings, "by", json_string(blip2_llm_of(&s->model.config).vocab ? "language model"
+                                                                                             : "ITG head"));
+        json_object_set_new(m, "settings", settings);
+        json_object_set(metrics, "captions", m);
+    }
+    json_decref(m);
     json_decref(results);
+    mem_free(rows);
     return ok;
 }

@@ -18,7 +18,8 @@ typedef struct eval_session {
 bool eval_open(eval_session *s, const char *path, error *e);
 void eval_close(eval_session *s);
 bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
-bool eval_can_caption(const eval_session *s, const char *path, error *e);
+bool eval_can_caption(const eval_session *s, const char *path, error *e);   /* stage 1: by its ITG head */
+bool eval_can_answer(const eval_session *s, const char *path, error *e);
 bool eval_can_retrieve(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
@@ -74,12 +75,19 @@ double eval_recall(const real *scores, long rows, long columns, const long *row_
 
 /* ---- evaluate: protocols over a split -------------------------------------------------------------- */
 enum { EVAL_BATCH = 256 };
+typedef enum { EVAL_PTB, EVAL_WHITESPACE } eval_tokenizer;
+typedef enum { EVAL_SUM, EVAL_ITM, EVAL_ITC } eval_rerank;
+extern const char *const eval_tokenizer_names[], *const eval_rerank_names[];
 typedef struct eval_config {
     char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE];
     char output_dir[CONFIG_TEXT_SIZE];
     config_list tasks;                 /* captions, vqa, retrieval */
     bool controls;                     /* vqa beside a blind and a shuffled row */
-    long limit, retrieval_pictures, k_test, batch, beams, max_len, answer_length;
+    long limit, retrieval_pictures, retrieval_captions, k_test, batch, beams, min_len, max_len, answer_length,
+        seed;
+    double length_penalty;
+    int tokenizer, rerank;
+    char meteor_jar[CONFIG_TEXT_SIZE], spice_jar[CONFIG_TEXT_SIZE];
     blip2_generate generate;           /* made from these by eval_run */
 } eval_config;
 eval_config eval_config_default(void);

@@ -16,6 +16,18 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e);  /* to output_dir */
 json_t *eval_image_id(const record *r);            /* a number, or the text that the list has */
+/* How texts were made and intervals drawn, to stand beside the figures; length: the longest text. */
+json_t *eval_settings(const eval_session *s, const eval_config *c, long length);
+json_t *eval_interval(long n, const double *values, double factor, const eval_config *c);      /* [low, high] */
+/* The first record of each picture, in order: records of one image_id are of one. mem_free it; NULL: memory. */
+long *eval_pictures(const eval_data *d, long *n);
+real *eval_rows(const eval_data *d, const real *features, const long *rows, long n);  /* (n,N,E), mem_free it */
+/* As training reads them: cut at max_txt_len. Good until the session reads something else. */
+bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e);
+bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                     json_t *m, error *e);
+/* METEOR and SPICE by the user's own jars, where they are configured. */
+bool eval_jars(const eval_config *c, const json_t *results, const json_t *references, json_t *m, error *e);
 /* Row i of features moved to row (i + n/2) % n: every picture is another's. */
 real *eval_shuffled(const eval_data *d);           /* mem_free it; NULL: memory is out */
 
@@ -30,6 +42,18 @@ eval_words eval_words_of(const record_list *l);
 int eval_pairs(const eval_words *v, const char *text, int pairs[EVAL_PAIRS]);
 bool eval_names_objects(const eval_words *v, const record *r, const char *text);       /* all, and no other */
 
+/* ---- pairing.c: what belongs together ---------------------------------------------------------------- */
+typedef struct eval_candidate { const char *text; long picture, at, id; } eval_candidate;
+typedef struct eval_pairing {               /* pictures, and texts (m) with the picture they are of */
+    long n, m;
+    const long *rows;                  /* (n) records */
+    eval_candidate *text;                   /* (m) */
+    const char **words;                /* (m) */
+    long **of_picture, **of_text;      /* right columns, ended by -1 */
+} eval_pairing;
+bool eval_pair(const eval_config *c, const eval_data *d, const long *rows, long n, eval_pairing *to);
+void eval_pairing_free(eval_pairing *p);
+
 /* ---- vqa.c, retrieve.c ----------------------------------------------------------------------------- */
 enum { EVAL_TYPES = 32 };
 typedef struct eval_tally {            /* questions asked and answered right, by type */
@@ -42,4 +66,5 @@ json_t *eval_tally_shares(const eval_tally *t);    /* {"TYPE": share, ..., "all"
 /* What a random order gives: the mean over rows of the chance that one of the row's own columns, those with
  * its id, is among k of n. */
 double eval_chance(long n, const long *id, long k);
+double eval_chance_of(long n, long right, long k);         /* of one row, `right` of whose n columns are right */
 #endif

@@ -21,8 +21,14 @@ typedef struct score_item {            /* a picture */
     int count;
 } score_item;
 enum { SCORE_BLEU = 4 };
+typedef struct score_bleu {            /* lengths of caption and closest reference; n-grams made, and right */
+    long test, reference, guess[SCORE_BLEU], correct[SCORE_BLEU];
+} score_bleu;
+void score_bleu_add(score_bleu *sum, const score_bleu *b);
+void score_bleu_value(const score_bleu *b, double to[SCORE_BLEU]);
 typedef struct score_captions {        /* of the corpus, and of each picture (n) */
     long n;
+    score_bleu *counts;
     double bleu[SCORE_BLEU], rouge, cider;
     double *per_bleu[SCORE_BLEU], *per_rouge, *per_cider;
 } score_captions;
@@ -32,11 +38,13 @@ bool score_captions_run(long n, const score_item *items, score_captions *to, err
 void score_captions_free(score_captions *s);
 
 /* ---- answers: VQA accuracy (Antol et al. 2015), in [0,1] ------------------------------------------- */
-typedef enum { SCORE_VQA_OFFICIAL, SCORE_VQA_LAVIS } score_vqa_rule;
+typedef enum { SCORE_VQA_OFFICIAL, SCORE_VQA_LAVIS, SCORE_VQA_EXACT } score_vqa_rule;
+extern const char *const score_vqa_rules[];        /* their names; ends with NULL */
 char *score_vqa_normalise(const char *answer);     /* the official normal form; mem_free it */
 /* The mean over annotators of min(1, matches among the others / 3). "Other" means another record: record (n)
  * is equal where all but the answer is, as the script compares whole records; NULL: all differ (they carry an
- * answer_id). -1: memory is out.                                                                           */
+ * answer_id). By SCORE_VQA_EXACT 1 where the answer is, letter by letter, one of theirs. -1: memory is out.
+ */
 double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers,
                  const int *record);
 
@@ -51,6 +59,9 @@ typedef struct score_interval { double low, high; } score_interval;
 /* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by
  * seed. */
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed);
+/* The same of a corpus's BLEU-1..4: counts of n pictures are drawn and summed. False: memory is out. */
+bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long times, uint64_t seed,
+                          score_interval to[SCORE_BLEU]);
 
 /* ---- files in COCO and VQA form (score.c): figures as a JSON text, mem_free it; NULL: failed ------- */
 typedef struct score_options {

@@ -1,6 +1,8 @@
 /* protocol.c - `evaluate`: a model over a split, by the protocols asked for; figures and results go to the
  * output folder.                                                                                           */
 #include "eval/internal.h"
+#include "eval/metrics.h"
+#include <math.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,16 +21,30 @@ static const config_key keys[] = {
     { "run.k_test", CONFIG_INT, FIELD(k_test), 0, 1e6, NULL, "how many of the best ITM ranks again" },
     { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL,
       "pictures or questions at a time" },
+    { "run.rerank", CONFIG_CHOICE, FIELD(rerank), 0, 0, "sum itm itc",
+      "the best k of retrieval are ordered by cosine + matching logit (LAVIS), by the logit, or not again" },
+    { "run.retrieval_captions", CONFIG_INT, FIELD(retrieval_captions), 0, 1e6, NULL,
+      "captions of each picture that are candidates; 0: all" },
     { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
+    { "run.min_len", CONFIG_INT, FIELD(min_len), 0, 4096, NULL, "shortest caption in tokens" },
+    { "run.length_penalty", CONFIG_REAL, FIELD(length_penalty), -10, 10, NULL,
+      "scores of beams are divided by length to this power" },
     { "run.max_len", CONFIG_INT, FIELD(max_len), 1, 4096, NULL, "longest caption in tokens" },
     { "run.answer_len", CONFIG_INT, FIELD(answer_length), 1, 4096, NULL, "longest answer in tokens" },
+    { "run.tokenizer", CONFIG_CHOICE, FIELD(tokenizer), 0, 0, "ptb whitespace",
+      "words of captions that are scored" },
+    { "run.seed", CONFIG_INT, FIELD(seed), 0, 1e15, NULL, "of the resamples behind the intervals" },
+    { "run.meteor_jar", CONFIG_TEXT, FIELD(meteor_jar), 0, 0, NULL,
+      "your own meteor-1.5.jar, run by java; empty: no METEOR" },
+    { "run.spice_jar", CONFIG_TEXT, FIELD(spice_jar), 0, 0, NULL, "your own spice-1.0.jar; empty: no SPICE" },
     { "run.output_dir", CONFIG_TEXT, FIELD(output_dir), 0, 0, NULL, "where metrics.json and the results go" },
 };
 
 eval_config eval_config_default(void)
 {
     return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
-                          .k_test = 16, .batch = 32, .beams = 1, .max_len = 40, .answer_length = 10,
+                          .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40, .answer_length = 10,
+                          .retrieval_captions = 1, .length_penalty = 1, .seed = 42,
                           .output_dir = "out/eval" };
 }
 
@@ -45,7 +61,7 @@ json_t *eval_image_id(const record *r)
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e)
 {
     char *path = mem_text("%s/%s", c->output_dir, file);
-    char *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    char *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     file_out *f = path && text ? file_create(path, e) : NULL;
     bool ok = f != NULL || (!(path && text) && error_set(e, "out of memory for %s", file));
     if (f) {
@@ -56,6 +72,75 @@ bool eval_save(const eval_config *c, const char *file, const json_t *what, error
     mem_free(path);
     free(text);
     return ok;
+}
+
+const char *const eval_tokenizer_names[] = { "ptb", "whitespace", NULL };
+const char *const eval_rerank_names[] = { "sum", "itm", "itc", NULL };
+enum { TIMES = 1000 };
+static const double SHARE = 0.95;
+
+json_t *eval_settings(const eval_session *s, const eval_config *c, long length)
+{
+    const blip2_config *m = &s->model.config;
+    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:s, s:I, s:i, s:I}", "num_beams", (json_int_t)c->beams,
+                     "max_len", (json_int_t)length, "min_len", (json_int_t)c->min_len,
+                     "length_penalty", c->length_penalty, "repetition_penalty", 1.0, "llm",
+                     m->llm == BLIP2_LLM_NONE ? "none" : blip2_llm_of(m).name, "image_size",
+                     (json_int_t)m->vision.image_size, "resamples", TIMES, "seed", (json_int_t)c->seed);
+}
+
+json_t *eval_interval(long n, const double *values, double factor, const eval_config *c)
+{
+    score_interval i = score_bootstrap(n, values, SHARE, TIMES, (uint64_t)c->seed);
+    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
+}
+
+static int by_picture(const void *a, const void *b)
+{
+    const record *x = *(const record *const *)a, *y = *(const record *const *)b;
+    return x->image_id != y->image_id ? (x->image_id > y->image_id) - (x->image_id < y->image_id)
+                                      : (x > y) - (x < y);
+}
+
+long *eval_pictures(const eval_data *d, long *n)
+{
+    const record **order = mem_new((size_t)d->n * sizeof *order);
+    long *rows = mem_new((size_t)d->n * sizeof *rows);
+    *n = 0;
+    for (long i = 0; order && i < d->n; i++)
+        order[i] = &d->records.items[i];
+    if (order && rows) {
+        qsort(order, (size_t)d->n, sizeof *order, by_picture);
+        for (long i = 0; i < d->n; i++)                    /* rows[r]: 1 where r is the first of its picture */
+            rows[order[i] - d->records.items] = !i || order[i]->image_id != order[i - 1]->image_id;
+        for (long i = 0; i < d->n; i++)
+            if (rows[i])
+                rows[(*n)++] = i;
+    } else {
+        mem_free(rows);
+        rows = NULL;
+    }
+    mem_free(order);
+    return rows;
+}
+
+real *eval_rows(const eval_data *d, const real *features, const long *rows, long n)
+{
+    long each = d->N * d->E;
+    real *to = mem_new((size_t)(n * each) * sizeof *to);
+    for (long i = 0; to && i < n; i++)
+        memcpy(to + i * each, features + rows[i] * each, (size_t)each * sizeof *to);
+    return to;
+}
+
+bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e)
+{
+    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
+    token_batch *batch = &s->lines;
+    if (!tokenizer_batch(s->bert, n, texts, &words, batch, e))
+        return false;
+    *to = (blip2_text){ n, batch->T, batch->ids, batch->mask };
+    return true;
 }
 
 real *eval_shuffled(const eval_data *d)
@@ -98,6 +183,8 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
 typedef bool (*protocol)(eval_session *, const eval_config *, const eval_data *, json_t *, error *);
 static const char *const names[] = { "captions", "vqa", "retrieval" };
 static const protocol protocols[] = { eval_captions, eval_vqa, eval_retrieval_run };
+static bool (*const can[])(const eval_session *, const char *, error *) = { eval_can_caption, eval_can_answer,
+                                                                           eval_can_retrieve };
 enum { PROTOCOLS = 3 };
 
 /* Its number, -1: there is none of that name. */
@@ -116,8 +203,7 @@ static int find(const char *task, error *e)
 static bool check(const eval_session *s, const eval_config *c, error *e)
 {
     for (int i = 0; i < c->tasks.count; i++)
-        if (!(strcmp(c->tasks.item[i], "retrieval") ? eval_can_caption(s, c->model, e)
-                                                    : eval_can_retrieve(s, c->model, e)))
+        if (!can[find(c->tasks.item[i], e)](s, c->model, e))
             return false;
     return true;
 }
@@ -129,7 +215,7 @@ static char *run(eval_session *s, const eval_config *c, eval_data *d, json_t *me
         ok = protocols[find(c->tasks.item[i], e)](s, c, d, metrics, e);
     if (!ok || !eval_save(c, "metrics.json", metrics, e))
         return NULL;
-    char *dump = json_dumps(metrics, JSON_REAL_PRECISION(6)), *text = dump ? mem_text("%s", dump) : NULL;
+    char *dump = json_dumps(metrics, JSON_REAL_PRECISION(12)), *text = dump ? mem_text("%s", dump) : NULL;
     free(dump);
     if (!text)
         error_set(e, "out of memory for the figures");
@@ -141,17 +227,18 @@ char *eval_run(const eval_config *given, error *e)
     eval_config c = *given;
     eval_session s;
     eval_data d = { 0 };
-    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = 1,
-                                   .returns = 1, .length_penalty = 1, .repetition_penalty = 1 };
+    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = (int)c.min_len,
+                                   .returns = 1, .length_penalty = c.length_penalty, .repetition_penalty = 1 };
     for (int i = 0; i < c.tasks.count; i++)
         if (find(c.tasks.item[i], e) < 0)
             return NULL;
     if (!eval_open(&s, c.model, e))
         return NULL;
-    json_t *metrics = json_pack("{s:s, s:s}", "model", c.model, "list", c.list);
+    json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c.model, "root", c.root, "list", c.list);
     char *text = NULL;
     if (!metrics)
-        error_set(e, "%s, %s: expected names in UTF-8", QUOTE(c.model), QUOTE(c.list));
+        error_set(e, "%s, %s, %s: expected names in UTF-8", QUOTE(c.model), QUOTE(c.root),
+                  QUOTE(c.list));
     else if (check(&s, &c, e))
         text = run(&s, &c, &d, metrics, e);
     json_decref(metrics);

@@ -1,95 +1,303 @@
-/* retrieve.c - retrieval over a test split: each picture with its first caption; pictures whose captions
- * read the same count as right for each other. Recall by ITC alone and after re-ranking the best k by ITM,
- * beside chance.                                                                                           */
+/* retrieve.c - retrieval over a test split, both ways: recall by ITC alone and after re-ranking the best k by
+ * ITM, beside chance, under LAVIS's names (txt: texts found for a picture, img: pictures for a text), percent.
+ *
+ * Captions that read the same count as right for each other's pictures, and so do all those of one picture.
+ * Beside it the accuracy of ITM: each picture with a caption of its own, and with another picture's.       */
 #include "eval/internal.h"
+#include "eval/metrics.h"
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-
-/* Equal numbers for equal captions. */
-static long *ids_of(const eval_data *d, const char *const *texts)
-{
-    long *id = mem_new((size_t)d->n * sizeof *id);
-    for (long i = 0; id && i < d->n; i++)
-        for (id[i] = 0; id[i] < i && strcmp(texts[id[i]], texts[i]); id[i]++)
-            ;
-    return id;
-}
 
 double eval_chance(long n, const long *id, long k)
 {
     double sum = 0;
     for (long i = 0; i < n; i++) {
         long m = 0;
-        double miss = 1;
         for (long j = 0; j < n; j++)
             m += id[j] == id[i];
-        for (long j = 0; j < k && j < n; j++)
-            miss *= (double)(n - m - j > 0 ? n - m - j : 0) / (double)(n - j);
-        sum += 1 - miss;
+        sum += eval_chance_of(n, m, k);
     }
     return sum / (double)n;
 }
 
-static json_t *recalls(const real *i2t, const real *t2i, long n, const long *id)
+double eval_chance_of(long n, long right, long k)
 {
-    return json_pack("{s:f, s:f, s:f, s:f}", "i2t_r1", eval_recall(i2t, n, n, id, id, 1),
-                     "i2t_r5", eval_recall(i2t, n, n, id, id, 5), "t2i_r1", eval_recall(t2i, n, n, id, id, 1),
-                     "t2i_r5", eval_recall(t2i, n, n, id, id, 5));
+    double miss = 1;
+    for (long j = 0; j < k && j < n; j++)
+        miss *= (double)(n - right - j > 0 ? n - right - j : 0) / (double)(n - j);
+    return 1 - miss;
 }
 
+/* ---- figures ----------------------------------------------------------------------------------------- */
+enum { WAYS = 2, CUTS = 3 };
+static const long cuts[CUTS] = { 1, 5, 10 };
+static const char *const ways[WAYS] = { "txt", "img" };
+
+static void put_figure(json_t *to, const char *way, const char *what, json_t *value)
+{
+    char key[32];
+    snprintf(key, sizeof key, "%s_%s", way, what);
+    json_object_set_new(to, key, value);
+}
+
+static const char *cut_name(int k)
+{
+    static const char *const names[CUTS] = { "r1", "r5", "r10" };
+    return names[k];
+}
+
+/* LAVIS's figures from the places of the best right column: rank[w] of rows[w] rows. */
+static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const eval_config *c)
+{
+    json_t *to = json_object(), *intervals = json_object();
+    double all = 0;
+    for (int w = 0; w < WAYS; w++) {
+        double *found = mem_new((size_t)rows[w] * sizeof *found), sum = 0;
+        for (int k = 0; found && k < CUTS; k++) {
+            for (long r = 0; r < rows[w]; r++)
+                found[r] = rank[w][r] < cuts[k];
+            double recall = score_recall(rows[w], rank[w], cuts[k]);
+            put_figure(to, ways[w], cut_name(k), json_real(recall));
+            put_figure(intervals, ways[w], cut_name(k), eval_interval(rows[w], found, 100, c));
+            sum += recall;
+        }
+        mem_free(found);
+        put_figure(to, ways[w], "r_mean", json_real(sum / CUTS));
+        all += sum / CUTS / WAYS;
+    }
+    json_object_set_new(to, "r_mean", json_real(all));
+    json_object_set_new(to, "interval_95", intervals);
+    return to;
+}
+
+static long length_of(const long *list)
+{
+    long n = 0;
+    while (list[n] >= 0)
+        n++;
+    return n;
+}
+
+static json_t *chance_of(const eval_pairing *p)
+{
+    json_t *to = json_object();
+    double all = 0;
+    for (int w = 0; w < WAYS; w++) {
+        long rows = w ? p->m : p->n, columns = w ? p->n : p->m;
+        double mean = 0;
+        for (int k = 0; k < CUTS; k++) {
+            double sum = 0;
+            for (long r = 0; r < rows; r++)
+                sum += eval_chance_of(columns, length_of(w ? p->of_text[r] : p->of_picture[r]), cuts[k]);
+            put_figure(to, ways[w], cut_name(k), json_real(100 * sum / (double)rows));
+            mean += 100 * sum / (double)rows / CUTS;
+        }
+        put_figure(to, ways[w], "r_mean", json_real(mean));
+        all += mean / WAYS;
+    }
+    json_object_set_new(to, "r_mean", json_real(all));
+    return to;
+}
+
+/* ---- the protocol ------------------------------------------------------------------------------------ */
 typedef struct ranking {
     eval_session *s;
+    const eval_config *c;
     const eval_data *d;
+    const real *features;              /* (n,N,E) of the pictures */
+    const eval_pairing *p;
     blip2_text text;
-    const long *id;
     long k;
-    json_t *metrics;
+    json_t *m, *file;                  /* figures; scores in `score retrieval`'s form */
+    double *right;                     /* (n) ITM's two decisions about each picture: 0, 1/2 or 1 */
 } ranking;
+
+/* A score by one of the rules; what ITM did not read stays behind all that it read. */
+static double score_by(eval_rerank by, double itc, double best)
+{
+    bool read = best > -99;
+    return by == EVAL_ITC ? itc : by == EVAL_SUM ? best : read ? best - itc : -100;
+}
+
+static json_t *matrix(const double *x, long rows, long columns)
+{
+    json_t *to = json_array();
+    for (long r = 0; r < rows; r++) {
+        json_t *row = json_array();
+        for (long c = 0; c < columns; c++)
+            json_array_append_new(row, json_real(x[r * columns + c]));
+        json_array_append_new(to, row);
+    }
+    return to;
+}
+
+static json_t *lists(long **of, long rows)
+{
+    json_t *to = json_array();
+    for (long r = 0; r < rows; r++) {
+        json_t *row = json_array();
+        for (const long *j = of[r]; *j >= 0; j++)
+            json_array_append_new(row, json_integer(*j));
+        json_array_append_new(to, row);
+    }
+    return to;
+}
+
+enum { FILE_SCORES = 1000000 };                            /* more are not written: metrics.json says so */
+
+static void keep_scores(ranking *x, double *const scores[WAYS])
+{
+    const eval_pairing *p = x->p;
+    json_t *images = json_array(), *texts = json_array();
+    if (p->n > FILE_SCORES / p->m) {
+        json_decref(images);
+        json_decref(texts);
+        return;
+    }
+    for (long i = 0; i < p->n; i++)
+        json_array_append_new(images, json_string(x->d->records.items[p->rows[i]].image));
+    for (long j = 0; j < p->m; j++)
+        json_array_append_new(texts, json_string(p->words[j]));
+    x->file = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "scores_i2t", matrix(scores[0], p->n, p->m),
+                        "scores_t2i", matrix(scores[1], p->m, p->n), "img2txt", lists(p->of_picture, p->n),
+                        "txt2img", lists(p->of_text, p->m), "images", images, "texts", texts);
+}
+
+/* One row of figures; the rule that was asked for also leaves its scores. */
+static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
+{
+    const eval_pairing *p = x->p;
+    tape *t = x->s->t;
+    ag_mark here = ag_here(t);
+    long size = p->n * p->m, rows[WAYS] = { p->n, p->m };
+    double *scores[WAYS];
+    long *rank[WAYS];
+    for (int w = 0; w < WAYS; w++) {
+        scores[w] = ag_alloc(t, size * (long)sizeof **scores);
+        rank[w] = ag_alloc(t, rows[w] * (long)sizeof **rank);
+    }
+    for (long i = 0; i < p->n; i++)
+        for (long j = 0; j < p->m; j++) {
+            double itc = (double)r->itc[i * p->m + j];
+            scores[0][i * p->m + j] = score_by(by, itc, (double)r->i2t[i * p->m + j]);
+            scores[1][j * p->n + i] = score_by(by, itc, (double)r->t2i[j * p->n + i]);
+        }
+    score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
+    score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
+    json_object_set_new(x->m, eval_rerank_names[by], figures_of(rows, rank, x->c));
+    if ((int)by == x->c->rerank)
+        keep_scores(x, scores);
+    ag_rewind(t, here);
+}
+
+/* A text that is not right for picture i, -1: all are; the search starts half the list away. */
+static long stranger(const eval_pairing *p, long i)
+{
+    for (long step = 0; step < p->m; step++) {
+        long j = (p->of_picture[i][0] + p->m / 2 + step) % p->m;
+        bool right = false;
+        for (const long *own = p->of_picture[i]; *own >= 0; own++)
+            right |= *own == j;
+        if (!right)
+            return j;
+    }
+    return -1;
+}
+
+/* Each picture with its own first caption and with a stranger: two decisions. */
+static void match(ranking *x)
+{
+    const eval_pairing *p = x->p;
+    const blip2_model *m = &x->s->model;
+    double of[2] = { 0 };
+    long pictures = 0;
+    for (long i = 0; i < p->n; i++) {
+        long other = stranger(p, i);
+        int rows[2] = { (int)p->of_picture[i][0], (int)other };
+        real logits[4];
+        if (other < 0)
+            continue;
+        eval_itm(m, x->s->t, x->features + i * x->d->N * x->d->E, x->d->N, x->text, rows, 2, logits);
+        bool own = logits[1] > logits[0], no = logits[2] >= logits[3];
+        of[0] += own;
+        of[1] += no;
+        x->right[pictures++] = (own + no) / 2.0;
+    }
+    if (!pictures)
+        return;
+    double n = (double)pictures;
+    json_object_set_new(x->m, "itm_accuracy", json_pack("{s:f, s:f, s:f, s:I, s:{s:o}}", "accuracy",
+        100 * (of[0] + of[1]) / n / 2, "matched", 100 * of[0] / n, "shuffled", 100 * of[1] / n, "pairs",
+        (json_int_t)(2 * pictures), "interval_95", "accuracy", eval_interval(pictures, x->right, 100, x->c)));
+}
 
 static void rank(void *context)
 {
-    const ranking *x = context;
-    const eval_data *d = x->d;
+    ranking *x = context;
     tape *t = x->s->t;
-    eval_retrieval r = eval_retrieve(&x->s->model, t, d->features, d->n, d->N, x->text, x->k);
-    real *turned = ag_alloc_real(t, d->n * d->n);          /* itc by text */
-    for (long i = 0; i < d->n; i++)
-        for (long j = 0; j < d->n; j++)
-            turned[j * d->n + i] = r.itc[i * d->n + j];
-    const long *id = x->id;
-    json_t *m = json_pack("{s:I, s:I, s:o, s:o, s:{s:f, s:f}}", "pictures", (json_int_t)d->n, "k_test",
-                          (json_int_t)x->k,
-                          "itc", recalls(r.itc, turned, d->n, id), "itm", recalls(r.i2t, r.t2i, d->n, id),
-                          "chance", "i2t_r1", eval_chance(d->n, id, 1), "i2t_r5", eval_chance(d->n, id, 5));
-    json_object_set_new(x->metrics, "retrieval", m);
+    bool recording = ag_record_on(t, false), training = ag_training(t, false);
+    eval_retrieval r = eval_retrieve(&x->s->model, t, x->features, x->p->n, x->d->N, x->text, x->k);
+    rank_by(x, EVAL_ITC, &r);
+    if (x->k) {
+        rank_by(x, EVAL_ITM, &r);
+        rank_by(x, EVAL_SUM, &r);
+    }
+    match(x);
+    ag_record_on(t, recording);
+    ag_training(t, training);
 }
 
-static bool run(eval_session *s, const eval_config *c, const eval_data *d, const char *const *texts,
-                const long *id, json_t *metrics, error *e)
+static json_t *settings_of(const eval_session *s, const eval_config *c, const ranking *x)
 {
-    const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
-    token_batch *batch = &s->lines;
-    if (!tokenizer_batch(s->bert, d->n, texts, &words, batch, e))
-        return false;
+    json_t *o = eval_settings(s, c, s->model.config.max_text);
+    static const char *const of_writing[] = { "num_beams", "min_len", "length_penalty", "repetition_penalty", "llm" };
+    for (size_t i = 0; i < sizeof of_writing / sizeof *of_writing; i++)
+        json_object_del(o, of_writing[i]);
+    json_object_set_new(o, "k_test", json_integer(x->k));
+    json_object_set_new(o, "rerank", json_string(eval_rerank_names[c->rerank]));
+    json_object_set_new(o, "captions_per_picture", json_integer(c->retrieval_captions));
+    json_object_set_new(o, "scores", x->file ? json_string("retrieval.json") : json_null());
+    return o;
+}
+
+static bool run(eval_session *s, const eval_config *c, const eval_data *d, const eval_pairing *p,
+                json_t *metrics, error *e)
+{
+    long most = p->n < p->m ? p->n : p->m;
+    ranking x = { .s = s, .c = c, .d = d, .p = p, .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
+    real *features = eval_rows(d, d->features, p->rows, p->n);
+    x.features = features;
+    x.right = mem_new((size_t)p->n * sizeof *x.right);
+    x.m = json_pack("{s:I, s:I, s:I}", "pictures", (json_int_t)p->n, "texts", (json_int_t)p->m, "k_test",
+                    (json_int_t)x.k);
+    bool ok = (features && x.right) || error_set(e, "out of memory for the features of %ld pictures", p->n);
+    ok = ok && eval_captions_read(s, p->words, p->m, &x.text, e);
     ag_mark mark = ag_here(s->t);
-    ranking x = { s, d, { d->n, batch->T, batch->ids, batch->mask }, id, c->k_test < d->n ? c->k_test : d->n,
-                  metrics };
-    bool ok = ag_try(s->t, rank, &x, e);
+    ok = ok && ag_try(s->t, rank, &x, e);
     ag_rewind(s->t, mark);
+    json_object_set_new(x.m, "chance", chance_of(p));
+    json_object_set_new(x.m, "settings", settings_of(s, c, &x));
+    json_object_set(metrics, "retrieval", x.m);
+    ok = ok && (!x.file || eval_save(c, "retrieval.json", x.file, e));
+    json_decref(x.m);
+    json_decref(x.file);
+    mem_free(x.right);
+    mem_free(features);
     return ok;
 }
 
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
-    eval_data some = *d;
-    some.n = c->retrieval_pictures && c->retrieval_pictures < d->n ? c->retrieval_pictures : d->n;
-    const char **texts = mem_new((size_t)some.n * sizeof *texts);
-    for (long i = 0; texts && i < some.n; i++)
-        texts[i] = d->records.items[i].caption_count ? d->records.items[i].captions[0] : "";
-    long *id = texts ? ids_of(&some, texts) : NULL;
-    bool ok = id ? run(s, c, &some, texts, id, metrics, e)
-                 : error_set(e, "out of memory for %ld captions", some.n);
-    mem_free(texts);
-    mem_free(id);
+    long n;
+    long *rows = eval_pictures(d, &n);
+    eval_pairing p = { 0 };
+    if (rows && c->retrieval_pictures && c->retrieval_pictures < n)
+        n = c->retrieval_pictures;
+    bool ok = (rows && eval_pair(c, d, rows, n, &p)) || error_set(e, "out of memory for %ld captions", n);
+    ok = ok && run(s, c, d, &p, metrics, e);
+    eval_pairing_free(&p);
+    mem_free(rows);
     return ok;
 }

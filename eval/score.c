@@ -151,9 +151,14 @@ static json_t *caption_figures(const score_captions *s, const json_t *results, c
         json_object_set_new(all, bleu[k], json_real(s->bleu[k]));
     json_object_set_new(all, "ROUGE_L", json_real(s->rouge));
     json_object_set_new(all, "CIDEr", json_real(s->cider));
-    json_object_set_new(all, "interval_95",
-                        json_pack("{s:o, s:o}", "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed), "CIDEr",
-                                  interval(s->n, s->per_cider, 1, o->seed)));
+    score_interval sure[SCORE_BLEU];
+    json_t *intervals = json_object();
+    bool known_bleu = score_bleu_bootstrap(s->n, s->counts, SHARE, TIMES, o->seed, sure);
+    for (int k = 0; known_bleu && k < SCORE_BLEU; k++)
+        json_object_set_new(intervals, bleu[k], json_pack("[f,f]", sure[k].low, sure[k].high));
+    json_object_set_new(intervals, "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed));
+    json_object_set_new(intervals, "CIDEr", interval(s->n, s->per_cider, 1, o->seed));
+    json_object_set_new(all, "interval_95", intervals);
     if (!o->per_item)
         return all;
     json_t *order = json_array();
@@ -281,7 +286,7 @@ static json_t *vqa_figures(long n, const double *share, const json_t *answer_typ
         json_array_append_new(each, json_real(percent(share[i])));
     }
     json_t *all = json_pack("{s:I, s:s, s:f, s:o, s:o, s:o}", "questions", (json_int_t)n,
-        "rule", o->rule == SCORE_VQA_LAVIS ? "lavis" : "official", "overall", percent(sum / (double)n),
+        "rule", score_vqa_rules[o->rule], "overall", percent(sum / (double)n),
         "interval_95", interval(n, share, 100, o->seed), "perAnswerType", means_of_types(answer_types),
         "perQuestionType", means_of_types(question_types));
     if (o->per_item)

@@ -172,9 +172,7 @@ static counted *count_all(vocabulary *v, long n, const score_item *items)
 }
 
 /* ---- BLEU ------------------------------------------------------------------------------------------ */
-typedef struct bleu { long test, reference, guess[ORDERS], correct[ORDERS]; } bleu;
-
-static void bleu_value(const bleu *b, double to[ORDERS])
+void score_bleu_value(const score_bleu *b, double to[ORDERS])
 {
     const double tiny = 1e-15, small = 1e-9;               /* the reference's guards against 0/0 */
     double product = 1, ratio = ((double)b->test + tiny) / ((double)b->reference + small);
@@ -184,9 +182,9 @@ static void bleu_value(const bleu *b, double to[ORDERS])
     }
 }
 
-static bleu bleu_counts(const counted *c)
+static score_bleu bleu_counts(const counted *c)
 {
-    bleu b = { .test = c->result.words, .reference = c->references[0].words };
+    score_bleu b = { .test = c->result.words, .reference = c->references[0].words };
     for (int k = 1; k < c->count; k++) {
         long length = c->references[k].words, far = labs(length - b.test), best = labs(b.reference - b.test);
         if (far < best || (far == best && length < b.reference))
@@ -207,22 +205,18 @@ static bleu bleu_counts(const counted *c)
     return b;
 }
 
-static void score_bleu(long n, const counted *c, score_captions *to)
+static void all_bleu(long n, const counted *c, score_captions *to)
 {
-    bleu all = { 0 };
+    score_bleu all = { 0 };
     for (long i = 0; i < n; i++) {
-        bleu b = bleu_counts(&c[i]);
         double value[ORDERS];
-        bleu_value(&b, value);
-        all.test += b.test;
-        all.reference += b.reference;
-        for (int k = 0; k < ORDERS; k++) {
-            all.guess[k] += b.guess[k];
-            all.correct[k] += b.correct[k];
+        to->counts[i] = bleu_counts(&c[i]);
+        score_bleu_add(&all, &to->counts[i]);
+        score_bleu_value(&to->counts[i], value);
+        for (int k = 0; k < ORDERS; k++)
             to->per_bleu[k][i] = value[k];
-        }
     }
-    bleu_value(&all, to->bleu);
+    score_bleu_value(&all, to->bleu);
 }
 
 /* ---- ROUGE-L --------------------------------------------------------------------------------------- */
@@ -347,6 +341,7 @@ void score_captions_free(score_captions *s)
 {
     for (int k = 0; k < ORDERS; k++)
         mem_free(s->per_bleu[k]);
+    mem_free(s->counts);
     mem_free(s->per_rouge);
     mem_free(s->per_cider);
     *s = (score_captions){ 0 };
@@ -356,7 +351,8 @@ static bool room_for(long n, score_captions *to)
 {
     size_t bytes = (size_t)n * sizeof(double);
     *to = (score_captions){ .n = n, .per_rouge = mem_new(bytes), .per_cider = mem_new(bytes) };
-    bool ok = to->per_rouge && to->per_cider;
+    to->counts = mem_new((size_t)n * sizeof *to->counts);
+    bool ok = to->per_rouge && to->per_cider && to->counts;
     for (int k = 0; k < ORDERS; k++)
         ok &= (to->per_bleu[k] = mem_new(bytes)) != NULL;
     return ok;
@@ -379,7 +375,7 @@ bool score_captions_run(long n, const score_item *items, score_captions *to, err
     gram *documents = c ? document_counts(n, c, &count) : NULL;
     ok = documents != NULL;
     if (ok)
-        score_bleu(n, c, to);
+        all_bleu(n, c, to);
     for (long i = 0; ok && i < n; i++) {
         to->per_rouge[i] = rouge_of(&v, &items[i]);
         to->per_cider[i] = cider_of(&c[i], documents, count, log((double)n));

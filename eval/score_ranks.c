@@ -33,22 +33,60 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The interval of a statistic from its values over the resamples, which are sorted for it. */
+static score_interval interval_of(double *x, long times, double share)
+{
+    qsort(x, (size_t)times, sizeof *x, by_value);
+    long cut = (long)floor((1 - share) / 2 * (double)(times - 1) + 0.5);
+    return (score_interval){ x[cut], x[times - 1 - cut] };
+}
+
+static long drawn(uint64_t seed, long t, long i, long n)
+{
+    return (long)(ag_uniform(seed, (uint64_t)(t * n + i)) * (double)n);
+}
+
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed)
 {
-    double *means = mem_new((size_t)times * sizeof *means);
-    if (!means || n < 1 || times < 1) {
-        mem_free(means);
+    double *means = n > 0 && times > 0 ? mem_new((size_t)times * sizeof *means) : NULL;
+    if (!means)
         return (score_interval){ NAN, NAN };
-    }
     for (long t = 0; t < times; t++) {
         double sum = 0;
         for (long i = 0; i < n; i++)
-            sum += values[(long)(ag_uniform(seed, (uint64_t)(t * n + i)) * (double)n)];
+            sum += values[drawn(seed, t, i, n)];
         means[t] = sum / (double)n;
     }
-    qsort(means, (size_t)times, sizeof *means, by_value);
-    long cut = (long)floor((1 - share) / 2 * (double)(times - 1) + 0.5);
-    score_interval found = { means[cut], means[times - 1 - cut] };
+    score_interval found = interval_of(means, times, share);
     mem_free(means);
     return found;
+}
+
+void score_bleu_add(score_bleu *sum, const score_bleu *b)
+{
+    sum->test += b->test;
+    sum->reference += b->reference;
+    for (int k = 0; k < SCORE_BLEU; k++) {
+        sum->guess[k] += b->guess[k];
+        sum->correct[k] += b->correct[k];
+    }
+}
+
+bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long times, uint64_t seed,
+                          score_interval to[SCORE_BLEU])
+{
+    double *x = mem_new((size_t)(times * SCORE_BLEU) * sizeof *x);         /* (BLEU,times) */
+    for (long t = 0; x && t < times; t++) {
+        score_bleu sum = { 0 };
+        double value[SCORE_BLEU];
+        for (long i = 0; i < n; i++)
+            score_bleu_add(&sum, &counts[drawn(seed, t, i, n)]);
+        score_bleu_value(&sum, value);
+        for (int k = 0; k < SCORE_BLEU; k++)
+            x[k * times + t] = value[k];
+    }
+    for (int k = 0; k < SCORE_BLEU; k++)
+        to[k] = x ? interval_of(x + k * times, times, share) : (score_interval){ NAN, NAN };
+    mem_free(x);
+    return x != NULL;
 }

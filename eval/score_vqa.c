@@ -157,10 +157,18 @@ static double agreement(const char *answer, int n, char *const *given, const int
     return n ? sum / n : 0;
 }
 
+const char *const score_vqa_rules[] = { "official", "lavis", "exact", NULL };
+
 double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *const *answers,
                  const int *record)
 {
     bool differ = false, official = rule == SCORE_VQA_OFFICIAL;
+    if (rule == SCORE_VQA_EXACT) {
+        for (int i = 0; i < n; i++)
+            if (!strcmp(answer, answers[i]))
+                return 1;
+        return 0;
+    }
     for (int i = 1; i < n; i++)
         differ |= strcmp(answers[0], answers[i]) != 0;
     char **given = mem_new((size_t)(n + 1) * sizeof *given), *mine = trimmed(answer);

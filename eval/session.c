@@ -59,12 +59,21 @@ void eval_close(eval_session *s)
 bool eval_can_caption(const eval_session *s, const char *path, error *e)
 {
     const blip2_config *c = &s->model.config;
+    bool itg = c->llm == BLIP2_LLM_NONE && c->qformer.head && c->qformer.text;
     const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower" : !c->qformer.queries ? "Q-Former"
+                     : itg ? (s->bert ? NULL : "tokenizer of the Q-Former")
                      : c->llm == BLIP2_LLM_NONE ? "language model (stage 2 adds one)"
                      : !s->llm ? "tokenizer of the language model" : NULL;
     if (lack)
         return error_set(e, "%s: cannot write text: it has no %s", QUOTE(path), lack);
     return true;
+}
+
+bool eval_can_answer(const eval_session *s, const char *path, error *e)
+{
+    if (s->model.config.llm == BLIP2_LLM_NONE && eval_can_caption(s, path, e))
+        return error_set(e, "%s: cannot answer: it has no language model (stage 2 adds one)", QUOTE(path));
+    return eval_can_caption(s, path, e);
 }
 
 bool eval_can_retrieve(const eval_session *s, const char *path, error *e)
@@ -167,14 +176,21 @@ static blip2_text prompts_of(eval_session *s, long n, const char *const *prompts
 
 static bool is_special(const blip2_llm *llm, int id) { return id == llm->eos || id == llm->pad; }
 
+/* What writes: the language model, or in stage 1 the Q-Former from [DEC] to [SEP]. */
+static blip2_llm writes(const blip2_config *c)
+{
+    return c->llm != BLIP2_LLM_NONE ? blip2_llm_of(c)
+                                    : (blip2_llm){ .start = c->dec, .eos = c->sep, .pad = c->text_pad };
+}
+
 /* What was written, without the mark of its end and the white space around it; ids (n). */
 static char *words_of(const eval_session *s, const int *ids, long n)
 {
-    const blip2_llm llm = blip2_llm_of(&s->model.config);
+    const blip2_llm llm = writes(&s->model.config);
     long bytes;
     while (n > 0 && is_special(&llm, ids[n-1]))
         n--;
-    char *text = tokenizer_decode(s->llm, ids, n, false, &bytes);
+    char *text = tokenizer_decode(s->model.config.llm == BLIP2_LLM_NONE ? s->bert : s->llm, ids, n, false, &bytes);
     if (!text)
         ag_fail("generate", "out of memory");
     while (bytes > 0 && strchr(" \n\t\r", text[bytes-1]))
@@ -249,18 +265,22 @@ static void write_texts(void *context)
     const blip2_config *c = &s->model.config;
     long n = w->n * returns(w->o);
     tensor *x = w->features ? ag_copy_in(s->t, DIMS(w->n, eval_tokens(c), c->vision.width), w->features) : NULL;
-    blip2_text prompt = prompts_of(s, w->n, w->prompts);
+    const bool itg = c->llm == BLIP2_LLM_NONE;             /* takes no prompt */
+    blip2_text prompt = itg ? (blip2_text){ 0 } : prompts_of(s, w->n, w->prompts);
     blip2_sequence *out = ag_alloc(s->t, n * (long)sizeof *out);
     blip2_text question = w->features ? questions_of(s, w->n, w->questions) : (blip2_text){ 0 };
     blip2_generate o = *w->o;
-    const blip2_llm llm = blip2_llm_of(c);
+    const blip2_llm llm = writes(c);
     long count = 0;
     const int start = (int)llm.start, *given = NULL;
-    if (o.reference == BLIP2_HF && !llm.encodes) {
+    if (o.reference == BLIP2_HF && !llm.encodes && !itg) {
         o.given = given = given_ids(s, &prompt, x != NULL, &count);
         o.given_count = count;
     }
-    blip2_llm_generate(&s->model, s->t, x, question, prompt, &o, out);
+    if (itg)
+        blip2_itg_generate(&s->model, s->t, x, &o, out);
+    else
+        blip2_llm_generate(&s->model, s->t, x, question, prompt, &o, out);
     for (long i = 0; i < n; i++)
         keep_text(s, &out[i], given ? given + i / returns(&o) * count : &start,
                   given ? count : o.reference == BLIP2_HF, &w->to[i]);

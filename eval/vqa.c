@@ -2,6 +2,8 @@
  * to choose from. Beside the model stand two controls: blind (the language model without any picture) and
  * shuffled (another picture's soft prompt). What they reach is what needs no seeing.                       */
 #include "eval/internal.h"
+#include "eval/metrics.h"
+#include <stdio.h>
 #include <string.h>
 
 typedef struct asked { long picture; const record_question *q; } asked;
@@ -60,33 +62,66 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
     return ok;
 }
 
-static json_t *result_of(const eval_data *d, const asked *a, long number, const char *answer)
+/* Has every question a question_id? Else its number is its id. */
+static bool have_ids(const asked *list, long n)
 {
-    const record *r = &d->records.items[a->picture];
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s}", "question_id", (json_int_t)number,
-                     "image_id", eval_image_id(r), "type", a->q->type, "question", a->q->question,
-                     "answer", answer, "truth", a->q->answer);
+    for (long k = 0; k < n; k++)
+        if (list[k].q->id < 0)
+            return false;
+    return true;
 }
 
-/* One row of the table, NULL: failed; `results` gets every answer where it is not NULL. */
+static json_t *result_of(const eval_data *d, const asked *a, json_int_t number, const char *answer)
+{
+    const record *r = &d->records.items[a->picture];
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", number, "image_id", eval_image_id(r),
+                     "image", r->image, "type", a->q->type, "question", a->q->question, "answer", answer,
+                     "truth", a->q->answer);
+}
+
+/* The shares of a tally, and their intervals: of each type, and of all. */
+static json_t *shares_of(const eval_tally *tally, const asked *list, const double *right, long n,
+                         const eval_config *c)
+{
+    json_t *to = eval_tally_shares(tally), *intervals = json_object();
+    double *some = mem_new((size_t)(n + 1) * sizeof *some);
+    for (int k = 0; some && k < tally->count; k++) {
+        long many = 0;
+        for (long i = 0; i < n; i++)
+            if (!strcmp(*list[i].q->type ? list[i].q->type : "other", tally->row[k].type))
+                some[many++] = right[i];
+        if (many == tally->row[k].asked)                   /* not where further types share the last row */
+            json_object_set_new(intervals, tally->row[k].type, eval_interval(many, some, 1, c));
+    }
+    mem_free(some);
+    json_object_set_new(intervals, "all", eval_interval(n, right, 1, c));
+    json_object_set_new(to, "interval_95", intervals);
+    return to;
+}
+
+/* One row of the table, NULL: failed; `results` gets every answer. */
 static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
                    const asked *list, long n, json_t *results, error *e)
 {
     eval_tally tally = { 0 };
-    for (long first = 0; first < n; first += c->batch) {
+    double *right = mem_new((size_t)(n + 1) * sizeof *right);
+    bool ok = right || error_set(e, "out of memory for %ld answers", n), own = have_ids(list, n);
+    for (long first = 0; ok && first < n; first += c->batch) {
         long many = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
-        if (!ask(s, c, d, features, list + first, many, texts, e))
-            return NULL;
+        if (!(ok = ask(s, c, d, features, list + first, many, texts, e)))
+            break;
         for (long i = 0; i < many; i++) {
             const asked *a = &list[first + i];
-            eval_tally_add(&tally, a->q->type, !strcmp(texts[i].text, a->q->answer));
-            if (results)
-                json_array_append_new(results, result_of(d, a, first + i, texts[i].text));
+            right[first + i] = !strcmp(texts[i].text, a->q->answer);
+            eval_tally_add(&tally, a->q->type, right[first + i] > 0);
+            json_array_append_new(results, result_of(d, a, own ? a->q->id : first + i, texts[i].text));
         }
         eval_text_free(texts, many);
     }
-    return eval_tally_shares(&tally);
+    json_t *shares = ok ? shares_of(&tally, list, right, n, c) : NULL;
+    mem_free(right);
+    return shares;
 }
 
 static asked *collect(const eval_data *d, long *n)
@@ -101,22 +136,87 @@ static asked *collect(const eval_data *d, long *n)
     return list;
 }
 
+/* ---- files in VQA v2's form -------------------------------------------------------------------------- */
+static json_t *answers_of(const record_question *q)
+{
+    json_t *to = json_array();
+    for (long k = 0; k < (q->answer_count ? q->answer_count : 1); k++)
+        json_array_append_new(to, json_pack("{s:s, s:I}", "answer", q->answer_count ? q->answers[k] : q->answer,
+                                            "answer_id", (json_int_t)k + 1));
+    return to;
+}
+
+static bool save_questions(const eval_config *c, const eval_data *d, const asked *list, long n, bool own,
+                           error *e)
+{
+    json_t *questions = json_array(), *annotations = json_array();
+    for (long i = 0; i < n; i++) {
+        const record_question *q = list[i].q;
+        const record *r = &d->records.items[list[i].picture];
+        json_int_t id = own ? q->id : i;
+        json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
+                                                   eval_image_id(r), "question", q->question));
+        json_array_append_new(annotations, json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id",
+            eval_image_id(r), "question_type", q->type, "answer_type", q->type, "answers", answers_of(q)));
+    }
+    questions = json_pack("{s:o}", "questions", questions);
+    annotations = json_pack("{s:o}", "annotations", annotations);
+    bool ok = eval_save(c, "vqa_questions.json", questions, e)
+              && eval_save(c, "vqa_annotations.json", annotations, e);
+    json_decref(questions);
+    json_decref(annotations);
+    return ok;
+}
+
+/* Where several people answered: VQA accuracy by both rules, as `score vqa` reads it from the files. */
+static bool score_answers(const eval_config *c, const char *file, const char *name, json_t *m, error *e)
+{
+    char *results = mem_text("%s/%s", c->output_dir, file);
+    char *annotations = mem_text("%s/vqa_annotations.json", c->output_dir);
+    bool ok = (results && annotations) || error_set(e, "out of memory");
+    for (score_vqa_rule rule = SCORE_VQA_OFFICIAL; ok && rule <= SCORE_VQA_LAVIS; rule++) {
+        const score_options o = { .rule = rule, .seed = (uint64_t)c->seed };
+        char *text = score_vqa_files(results, NULL, annotations, &o, e), key[64];
+        snprintf(key, sizeof key, "%s_%s", name, score_vqa_rules[rule]);
+        ok = text && !json_object_set_new(m, key, json_loads(text, 0, NULL));
+        mem_free(text);
+    }
+    mem_free(results);
+    mem_free(annotations);
+    return ok;
+}
+
+static bool several_answered(const asked *list, long n)
+{
+    for (long i = 0; i < n; i++)
+        if (list[i].q->answer_count < 2)
+            return false;
+    return n > 0;
+}
+
 bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
     static const char *const names[] = { "model", "blind", "shuffled" };
+    static const char *const files[] = { "vqa.json", "vqa_blind.json", "vqa_shuffled.json" };
     long n;
     asked *list = collect(d, &n);
     real *other = c->controls ? eval_shuffled(d) : NULL;
     const real *features[] = { d->features, NULL, other };
-    json_t *m = json_object(), *results = json_array();
+    json_t *m = json_object();
     bool ok = (list && (!c->controls || other)) || error_set(e, "out of memory for %ld questions", n);
+    bool people = ok && several_answered(list, n);
+    ok = ok && save_questions(c, d, list, n, have_ids(list, n), e);
     for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
-        json_t *to = row(s, c, d, features[k], list, n, k ? NULL : results, e);
-        ok = to && !json_object_set_new(m, names[k], to);
+        json_t *results = json_array(), *to = row(s, c, d, features[k], list, n, results, e);
+        ok = to && !json_object_set_new(m, names[k], to) && eval_save(c, files[k], results, e)
+             && (!people || score_answers(c, files[k], names[k], m, e));
+        json_decref(results);
     }
-    ok = ok && eval_save(c, "vqa.json", results, e);
+    json_t *settings = eval_settings(s, c, c->answer_length);
+    json_object_set_new(settings, "question_prompt", json_string(s->model.config.question_prompt));
+    json_object_set_new(settings, "right", json_string("the whole answer, letter by letter"));
+    json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
-    json_decref(results);
     mem_free(list);
     mem_free(other);
     return ok;

@@ -277,7 +277,7 @@ START_TEST(a_model_file_that_is_wrong_is_refused_in_one_line)
         FAILS(1, all[i].says, "answer", IN_FOLDER(all[i].file), PICTURE, "what ?");
     }
     FAILS(1, "intermediate/dense/weight: ", "inspect", IN_FOLDER("mixed.h5"));
-    FAILS(1, "cannot write text: it has no language model", "caption", IN_FOLDER("stage1/model.h5"), PICTURE);
+    FAILS(1, "cannot answer: it has no language model", "answer", IN_FOLDER("stage1/model.h5"), PICTURE, "what ?");
 }
 END_TEST
 

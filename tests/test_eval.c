@@ -2,10 +2,12 @@
  * tallied by type, what chance reaches; and that what a run writes is what its figures say.                */
 #include "tests/world.h"
 #include "eval/internal.h"
+#include "eval/metrics.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static error e;
@@ -247,17 +249,187 @@ START_TEST(retrieval_stands_beside_chance)
     char *text = eval_run(&c, &e);
     json_t *figures = parsed(text), *r = json_object_get(figures, "retrieval");
     ck_assert(share(r, "pictures") == 12 && share(r, "k_test") == 4);
-    static const char *const keys[] = { "i2t_r1", "i2t_r5", "t2i_r1", "t2i_r5" };
-    for (int k = 0; k < 4; k++)
-        for (int itm = 0; itm < 2; itm++) {
-            double x = share(json_object_get(r, itm ? "itm" : "itc"), keys[k]);
-            ck_assert_msg(x >= 0 && x <= 1, "%s", keys[k]);
+    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10", "r_mean" };
+    static const char *const rows[] = { "itc", "itm", "sum" };
+    for (int k = 0; k < 7; k++)
+        for (int by = 0; by < 3; by++) {
+            double x = share(json_object_get(r, rows[by]), keys[k]);
+            ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
     json_t *chance = json_object_get(r, "chance");
-    double r1 = share(chance, "i2t_r1"), r5 = share(chance, "i2t_r5");
-    ck_assert_msg(r1 >= 1.0 / 12 - 1e-6 && r1 < r5 && r5 < 1, "%s", text);
+    double r1 = share(chance, "txt_r1"), r5 = share(chance, "txt_r5");
+    ck_assert_msg(r1 >= 100.0 / 12 - 1e-6 && r1 < r5 && r5 < 100, "%s", text);
+    const json_t *itm = json_object_get(r, "itm_accuracy");
+    ck_assert_double_eq_tol(share(itm, "accuracy"), (share(itm, "matched") + share(itm, "shuffled")) / 2, 1e-9);
     json_decref(figures);
     mem_free(text);
+}
+END_TEST
+
+/* Every number in a, by its name, is in b. */
+static void contains(const json_t *a, const json_t *b, double factor)
+{
+    const char *key;
+    json_t *v;
+    int numbers = 0;
+    json_object_foreach((json_t *)b, key, v)
+        if (json_is_number(v) && json_object_get(a, key)) {
+            ck_assert_msg(fabs(share(a, key) - factor * json_number_value(v)) < 1e-9, "%s: %.12g, expected %.12g",
+                          key, share(a, key), factor * json_number_value(v));
+            numbers++;
+        }
+    ck_assert_int_ge(numbers, 2);
+}
+
+START_TEST(score_reads_the_figures_back_from_the_files)
+{
+    world_train_all(TRAIN_STAGE2);
+    static const score_options exact = { .rule = SCORE_VQA_EXACT, .seed = 42 };
+    eval_config c = config_of("stage2/model.h5", "said");
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text);
+    mem_free(text);
+    c = config_of("stage1/model.h5", "found");
+    c.tasks = (config_list){ 1, { "retrieval" } };
+    for (c.rerank = EVAL_SUM; c.rerank <= EVAL_ITC; c.rerank++) {
+        text = eval_run(&c, &e);
+        json_t *found = parsed(text), *m = json_object_get(found, "retrieval");
+        char *again = score_retrieval_file(IN_FOLDER("found/retrieval.json"), &exact, &e);
+        json_t *scored = parsed(again);
+        contains(json_object_get(m, eval_rerank_names[c.rerank]), scored, 1);
+        ck_assert((json_object_get(m, "sum") != NULL) == (c.rerank != EVAL_ITC));
+        json_decref(found);
+        json_decref(scored);
+        mem_free(text);
+        mem_free(again);
+    }
+    text = score_caption_files(IN_FOLDER("said/captions.json"), IN_FOLDER("said/captions_references.json"), &exact,
+                               &e);
+    json_t *captions = parsed(text);
+    const json_t *mine = json_object_get(figures, "captions");
+    contains(mine, captions, 1);
+    ck_assert(json_equal(json_object_get(captions, "tokenizer"),
+                         json_object_get(json_object_get(mine, "settings"), "tokenizer")));
+    mem_free(text);
+    text = score_vqa_files(IN_FOLDER("said/vqa.json"), IN_FOLDER("said/vqa_questions.json"),
+                           IN_FOLDER("said/vqa_annotations.json"), &exact, &e);
+    json_t *answers = parsed(text);
+    const json_t *model = json_object_get(json_object_get(figures, "vqa"), "model");
+    ck_assert_double_eq_tol(share(answers, "overall"), 100 * share(model, "all"), 1e-5);
+    contains(json_object_get(answers, "perAnswerType"), model, 100);
+    json_decref(figures);
+    json_decref(captions);
+    json_decref(answers);
+    mem_free(text);
+}
+END_TEST
+
+START_TEST(intervals_hold_the_figures_and_settings_stand_beside_them)
+{
+    static const char *const tasks[] = { "captions", "vqa" };
+    static const char *const keys[] = { "num_beams", "max_len", "min_len", "length_penalty", "resamples", "seed" };
+    world_train_all(TRAIN_STAGE2);
+    eval_config c = config_of("stage2/model.h5", "said");
+    c.tokenizer = EVAL_WHITESPACE;
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *m = json_object_get(json_object_get(figures, "vqa"), "model"), *bounds;
+    const char *key;
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 6; k++)
+            ck_assert_msg(share(json_object_get(json_object_get(figures, tasks[i]), "settings"), keys[k]) >= 0,
+                          "%s: %s", tasks[i], keys[k]);
+    for (int i = 0; i < 2; i++) {
+        m = i ? m : json_object_get(figures, "captions");
+        json_object_foreach(json_object_get(m, "interval_95"), key, bounds)
+            ck_assert_msg(json_number_value(json_array_get(bounds, 0)) <= share(m, key) + 1e-9
+                          && json_number_value(json_array_get(bounds, 1)) >= share(m, key) - 1e-9, "%s", key);
+        m = json_object_get(json_object_get(figures, "vqa"), "model");
+    }
+    const json_t *said = json_object_get(json_object_get(figures, "captions"), "settings");
+    ck_assert_str_eq(json_string_value(json_object_get(said, "tokenizer")), "whitespace");
+    ck_assert_str_eq(json_string_value(json_object_get(said, "by")), "language model");
+    json_decref(figures);
+    mem_free(text);
+}
+END_TEST
+
+/* An untrained model of V words has a perplexity of about V. */
+START_TEST(perplexity_is_that_of_the_training_loss)
+{
+    world_train_all(TRAIN_STAGE1);
+    eval_config c = config_of("stage1/model.h5", "itg");
+    c.tasks = (config_list){ 1, { "captions" } };
+    for (int k = 0; k < 2; k++) {
+        c.batch = k ? 1 : 5;                               /* the mean is over tokens, not over batches */
+        char *text = eval_run(&c, &e);
+        json_t *figures = parsed(text), *m = json_object_get(figures, "captions");
+        double loss = share(m, "lm_loss");
+        static double first;
+        first = k ? first : loss;
+        ck_assert_msg(fabs(loss - log(140)) < 1 && fabs(loss - first) < 1e-4, "%g, %g", loss, first);
+        ck_assert_double_eq_tol(share(m, "perplexity"), exp(loss), 1e-3);
+        ck_assert(share(m, "tokens") > 16 * 4 && share(m, "perplexity_shuffled") > 1);
+        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(m, "settings"), "by")), "ITG head");
+        json_decref(figures);
+        mem_free(text);
+    }
+}
+END_TEST
+
+static void write_file(const char *name, const char *text)
+{
+    FILE *f = fopen(IN_FOLDER(name), "w");
+    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
+}
+
+START_TEST(answers_of_several_people_are_scored_by_both_rules)
+{
+    world_train_all(TRAIN_STAGE2);
+    write_file("world/people.jsonl",
+               "{\"image\": \"test/000073.png\", \"image_id\": 3, \"questions\": [{\"question\": \"what ?\", "
+               "\"question_id\": 700, \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, \"a\", \"red\", "
+               "\"red\", \"red\", \"red\", \"red\", \"red\", \"red\"]}]}\n");
+    eval_config c = config_of("stage2/model.h5", "people");
+    world_text(c.list, "people.jsonl");
+    c.tasks = (config_list){ 1, { "vqa" } };
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *m = json_object_get(figures, "vqa"), *results = file("people/vqa.json");
+    static const char *const rows[] = { "model_official", "model_lavis", "blind_official", "shuffled_lavis" };
+    for (int i = 0; i < 4; i++)
+        ck_assert_msg(share(json_object_get(m, rows[i]), "overall") >= 0, "%s", rows[i]);
+    const json_t *one = json_array_get(results, 0);
+    ck_assert(share(one, "question_id") == 700);
+    ck_assert_str_eq(json_string_value(json_object_get(one, "truth")), "red");     /* the most frequent */
+    json_decref(figures);
+    json_decref(results);
+    mem_free(text);
+}
+END_TEST
+
+START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
+{
+    world_train_all(TRAIN_STAGE1);
+    write_file("java", "#!/bin/sh\ncase \"$*\" in\n"
+               "*none.jar*) exit 1;;\n"
+               "*meteor.jar*) test $(wc -l <\"$4\") = 16 && echo 'Final score:   0.25';;\n"
+               "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
+    ck_assert(!chmod(IN_FOLDER("java"), 0700));
+    setenv("PATH", folder_path((char[512]){ 0 }, ":/usr/bin:/bin"), 1);
+    eval_config c = config_of("stage1/model.h5", "jars");
+    c.tasks = (config_list){ 1, { "captions" } };
+    char *text = eval_run(&c, &e);
+    ck_assert(text && !strstr(text, "METEOR") && !strstr(text, "SPICE"));          /* never unless configured */
+    mem_free(text);
+    world_text(c.meteor_jar, "meteor.jar");
+    world_text(c.spice_jar, "spice.jar");
+    text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *m = json_object_get(figures, "captions");
+    ck_assert(share(m, "METEOR") == 0.25 && share(m, "SPICE") == 0.5);
+    json_decref(figures);
+    mem_free(text);
+    world_text(c.meteor_jar, "none.jar");
+    ck_assert(!eval_run(&c, &e));
+    ck_assert_msg(strstr(e.text, "none.jar: java ended with an error"), "%s", e.text);
 }
 END_TEST
 
@@ -299,6 +471,11 @@ Suite *suite_eval(void)
     tcase_add_test(runs, figures_are_those_of_the_results);
     tcase_add_test(runs, a_batch_changes_no_answer);
     tcase_add_test(runs, retrieval_stands_beside_chance);
+    tcase_add_test(runs, score_reads_the_figures_back_from_the_files);
+    tcase_add_test(runs, intervals_hold_the_figures_and_settings_stand_beside_them);
+    tcase_add_test(runs, perplexity_is_that_of_the_training_loss);
+    tcase_add_test(runs, answers_of_several_people_are_scored_by_both_rules);
+    tcase_add_test(runs, meteor_and_spice_come_from_a_program_of_the_user);
     tcase_add_test(runs, what_cannot_be_measured_is_told_before_anything_is_written);
     suite_add_tcase(s, runs);
     return s;

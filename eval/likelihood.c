@@ -1,0 +1,174 @@
+/* likelihood.c - how likely the true captions are to a model: the mean loss of a token, its end included, and
+ * perplexity, its exponential; of each picture the first caption.
+ *
+ *   stage 2   the language model behind the picture and its prompt: blip2_stage2's loss
+ *   stage 1   the Q-Former's ITG head: blip2_stage1's, without label smoothing
+ * With run.controls also behind another picture: what the difference is, is seen.                         */
+#include "eval/internal.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct reading {
+    eval_session *s;
+    const eval_data *d;
+    const real *features;              /* (n,N,E) */
+    const long *rows;                  /* (n) */
+    long n;
+    double loss, tokens;               /* summed over tokens; how many */
+} reading;
+
+/* The tokens of a text behind `at`, as many as fit before `most`. */
+static long put_text(const reading *x, const char *text, int *ids, long at, long most)
+{
+    const tokenizer_options plain = { .bare = true, .literal = true };
+    error e;
+    if (!tokenizer_encode(x->s->llm, text, (long)strlen(text), &plain, &x->s->line, &e))
+        ag_fail("likelihood", "%s", e.text);
+    for (long i = 0; i < x->s->line.n && at < most; i++)
+        ids[at++] = x->s->line.ids[i];
+    return at;
+}
+
+/* Rows of `</s>` (OPT) prompt, and caption end; weights are 1 from the caption on. T5: `said` alone, or the
+ * prompt alone. */
+static blip2_text rows_of(const reading *x, bool prompt, bool said, real **weight)
+{
+    tape *t = x->s->t;
+    const blip2_config *c = &x->s->model.config;
+    const blip2_llm llm = blip2_llm_of(c);
+    const long T = c->max_text;
+    const size_t length = strlen(c->prompt);
+    const bool gap = length && c->prompt[length - 1] != ' ' && !llm.encodes;
+    int *ids = ag_alloc(t, x->n * T * (long)sizeof *ids);
+    unsigned char *mask = ag_alloc(t, x->n * T);
+    *weight = ag_alloc_real(t, x->n * T);
+    for (long b = 0; b < x->n; b++) {
+        int *row = ids + b * T;
+        long at = 0;
+        if (prompt && !llm.encodes)
+            row[at++] = (int)llm.start;
+        if (prompt)
+            at = put_text(x, c->prompt, row, at, T - 1);
+        long from = at;
+        if (said) {
+            char *text = mem_text("%s%s", gap ? " " : "", x->d->records.items[x->rows[b]].captions[0]);
+            if (!text)
+                ag_fail("likelihood", "out of memory");
+            at = put_text(x, text, row, at, T - 1);
+            mem_free(text);
+        }
+        row[at++] = (int)llm.eos;
+        for (long i = 0; i < T; i++) {
+            mask[b*T + i] = i < at;
+            (*weight)[b*T + i] = said && i >= from && i < at;
+            if (i >= at)
+                row[i] = (int)llm.pad;
+        }
+    }
+    return (blip2_text){ x->n, T, ids, mask };
+}
+
+static double weights_of(blip2_text text, const real *weight)
+{
+    double sum = 0;
+    for (long i = 0; i < text.B * text.T; i++)
+        sum += (double)weight[i];
+    return sum;
+}
+
+static void read_stage2(reading *x, tensor *features)
+{
+    tape *t = x->s->t;
+    const bool encodes = blip2_llm_of(&x->s->model.config).encodes;
+    real *weight, *unused;
+    blip2_stage2_in in = { .features = features };
+    if (encodes) {
+        in.text = rows_of(x, true, false, &unused);
+        in.target = rows_of(x, false, true, &weight);
+    } else
+        in.text = rows_of(x, true, true, &weight);
+    in.loss_weight = weight;
+    blip2_stage2_out out = { 0 };
+    blip2_stage2(&x->s->model, t, &in, false, &out);
+    double tokens = weights_of(encodes ? in.target : in.text, weight);
+    x->loss += ag_value(out.loss) * tokens;
+    x->tokens += tokens;
+}
+
+static void read_stage1(reading *x, tensor *features)
+{
+    tape *t = x->s->t;
+    const char **texts = ag_alloc(t, x->n * (long)sizeof *texts);
+    int *next = ag_alloc(t, x->n * (long)sizeof *next);    /* ITM is made too: its pairs do not matter here */
+    for (long b = 0; b < x->n; b++) {
+        texts[b] = x->d->records.items[x->rows[b]].captions[0];
+        next[b] = (int)((b + 1) % x->n);
+    }
+    blip2_stage1_in in = { .features = features, .negative_image = next, .negative_text = next };
+    blip2_stage1_out out = { 0 };
+    blip2_model m = x->s->model;
+    error e;
+    if (!eval_captions_read(x->s, texts, x->n, &in.text, &e))
+        ag_fail("likelihood", "%s", e.text);
+    m.config.label_smoothing = 0;
+    blip2_stage1(&m, t, &in, &out);
+    long tokens = 0;
+    for (long i = 0; i < x->n * (out.tokens - 1); i++)
+        tokens += out.itg_labels[i] >= 0;
+    x->loss += ag_value(out.itg) * (double)tokens;
+    x->tokens += (double)tokens;
+}
+
+static void read_some(void *context)
+{
+    reading *x = context;
+    tape *t = x->s->t;
+    bool recording = ag_record_on(t, false), training = ag_training(t, false);
+    tensor *features = ag_copy_in(t, DIMS(x->n, x->d->N, x->d->E), x->features);           /* (n,N,E) */
+    if (x->s->model.config.llm == BLIP2_LLM_NONE)
+        read_stage1(x, features);
+    else
+        read_stage2(x, features);
+    ag_record_on(t, recording);
+    ag_training(t, training);
+}
+
+/* The mean loss of a token, NaN: failed. shift: each picture is that many places further on. */
+static double mean_loss(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                        long shift, double *tokens, error *e)
+{
+    reading x = { .s = s, .d = d };
+    for (long first = 0; first < n; first += x.n) {
+        long seen[EVAL_BATCH];
+        x.n = n - first < c->batch ? n - first : c->batch;
+        x.rows = rows + first;
+        for (long i = 0; i < x.n; i++)
+            seen[i] = rows[(first + i + shift) % n];
+        real *features = eval_rows(d, d->features, seen, x.n);
+        ag_mark mark = ag_here(s->t);
+        x.features = features;
+        bool ok = features ? ag_try(s->t, read_some, &x, e) : error_set(e, "out of memory");
+        ag_rewind(s->t, mark);
+        mem_free(features);
+        if (!ok)
+            return NAN;
+    }
+    *tokens = x.tokens;
+    return x.loss / x.tokens;
+}
+
+bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                     json_t *m, error *e)
+{
+    double tokens = 0, loss = mean_loss(s, c, d, rows, n, 0, &tokens, e);
+    if (isnan(loss))
+        return false;
+    json_object_set_new(m, "perplexity", json_real(exp(loss)));
+    json_object_set_new(m, "lm_loss", json_real(loss));
+    json_object_set_new(m, "tokens", json_integer((json_int_t)tokens));
+    if (!c->controls || n < 2)
+        return true;
+    double shuffled = mean_loss(s, c, d, rows, n, n / 2, &tokens, e);
+    json_object_set_new(m, "perplexity_shuffled", json_real(exp(shuffled)));
+    return !isnan(shuffled);
+}
