@@ -139,7 +139,7 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const ag_act acts[] = { AG_GELU, AG_GELU_TANH, AG_QUICK_GELU, AG_RELU };
-    static const long sizes[][2] = { { 3, 4 }, { 1, 1 }, { 40, 2 }, { 25, 800 } };     /* the last is split */
+    static const long sizes[][2] = { { 3, 4 }, { 1, 1 }, { 40, 2 }, { 25, 800 }, { 0, 3 } };
     ag_act act = acts[variant % 4];
     const long *d = sizes[variant / 4];
     tensor *x = act != AG_RELU ? ag_input(p, "x", DIMS(d[0], d[1])) :      /* ReLU's kink: few */
@@ -148,7 +148,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_activation(ag_probe_tape(p), x, act);
 }
 
-const ag_op ag_op_activation = { "activation", backward, example, .variants = 16 };
+const ag_op ag_op_activation = { "activation", backward, example, .variants = 20 };
 
 tensor *ag_activation(tape *t, tensor *x, ag_act act)
 {

@@ -208,12 +208,13 @@ static void backward(const ag_node *n)
 
 /* ---- the checking example: every option on and off ----------------------------------------------------- */
 enum { MASK = 1, ONE_MASK = 2, ROW_MASK = 4, CAUSAL = 8, WITH_BIAS = 16, PAST = 32, ROWS = 64, DROP = 128,
-       SCALE = 256, PROBS = 512, TWINS = 1024, ONE = 2048, BIG = 4096 };
+       SCALE = 256, PROBS = 512, TWINS = 1024, ONE = 2048, BIG = 4096, NO_QUERY = 8192, ALONE = 16384 };
 static const int with[] = {
     0, MASK, CAUSAL, WITH_BIAS, PAST, ROWS, DROP, ONE, SCALE | PROBS, MASK | CAUSAL | PAST,
     WITH_BIAS | ROWS | DROP, PAST | ROWS | DROP | MASK, ONE_MASK | PAST | PROBS, ROW_MASK,
     SCALE | CAUSAL | WITH_BIAS, TWINS, TWINS | ROWS | PAST, BIG | MASK | DROP,
-    BIG | ROWS | PAST | WITH_BIAS, BIG | TWINS | ROWS,
+    BIG | ROWS | PAST | WITH_BIAS, BIG | TWINS | ROWS, NO_QUERY,
+    NO_QUERY | ROWS | PAST | WITH_BIAS, ALONE | PAST,
 };
 
 static tensor *example(ag_probe *p, int variant)
@@ -221,9 +222,11 @@ static tensor *example(ag_probe *p, int variant)
     static const int rows[] = { 2, 0, 2, 2 };              /* nobody reads row 1 */
     tape *t = ag_probe_tape(p);
     int on = with[variant];
-    long B = on & ONE ? 1 : on & BIG ? 6 : on & ROWS ? 4 : 3, M = on & ROWS && !(on & TWINS) ? 3 : B;
+    long B = on & (ONE | ALONE) ? 1 : on & BIG ? 6 : on & ROWS ? 4 : 3;
+    long M = on & ROWS && !(on & TWINS) ? 3 : B;
     long H = on & ONE ? 1 : 2, D = on & ONE ? 1 : on & BIG ? 64 : 6;
-    long Tq = on & ONE ? 1 : on & BIG ? 30 : 3, Tk = on & TWINS ? Tq : on & ONE ? 2 : on & BIG ? 40 : 5;
+    long Tq = on & NO_QUERY ? 0 : on & ONE ? 1 : on & BIG ? 30 : 3;
+    long Tk = on & TWINS ? Tq : on & ONE ? 2 : on & BIG ? 40 : 5;
     long Tp = on & PAST ? 2 : 0, S = Tp + Tk;
     tensor *q = ag_input(p, "q", DIMS(B, Tq, D)), *k = q, *v = q, *probs;
     if (!(on & TWINS)) {

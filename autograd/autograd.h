@@ -268,5 +268,16 @@ typedef struct ag_compared {
 } ag_compared;
 typedef void (*ag_listener)(void *context, const ag_compared *row);
 ag_check ag_gradcheck_op_told(const ag_op *op, uint64_t seed, ag_listener tell, void *context);
+
+/* The result of one variant and the gradients of its inputs, in that order. Inputs and cotangent are floats in
+ * both builds, so that the builds can be compared. */
+enum { AG_SAMPLE_MOST = 9 };
+typedef struct ag_sample {
+    int count;
+    long size[AG_SAMPLE_MOST], longest, inputs;    /* longest row or column, and all elements, of the inputs */
+    double *values[AG_SAMPLE_MOST];
+} ag_sample;
+bool ag_probe_sample(const ag_op *op, int variant, uint64_t seed, ag_sample *s);       /* false: no memory */
+void ag_sample_free(ag_sample *s);
 #pragma GCC visibility pop
 #endif

@@ -46,18 +46,22 @@ static tensor *example(ag_probe *p, int variant)
         { 1, 3, { 1, 0, 1 }, 3, { 1, 1, 1 } },    { 1, 3, { 2, 0, 3 }, 1, { 4 } },
         { 2, 4, { 2, 3, 0, 2 }, 2, { 2, 3 } },    { 3, 4, { 1, 2, 2, 0 }, 3, { 2, 2, 2 } },
         { 1, 3, { 3, 0, 70 }, 2, { 90, 37 } },    { 0, 2, { 0, 90 }, 3, { 60, 5, 130 } },
+        { 1, 2, { 3, 0 }, 3, { 2, 0, 1 } },       { 0, 2, { 0, 0 }, 2, { 2, 3 } },
+        { 1, 2, { 3, 0 }, 3, { 2, 2, 2 } },                            /* the last: twice the same */
     };
     tensor *parts[3];
     for (int i = 0; i < cases[variant].parts; i++) {
         long dim[AG_MAX_DIM];
         memcpy(dim, cases[variant].dim, sizeof dim);
         dim[cases[variant].axis] = cases[variant].length[i];           /* in place of the 0 */
-        parts[i] = ag_input(p, (const char *[]){ "x1", "x2", "x3" }[i], cases[variant].ndim, dim);
+        bool again = variant == 14 && i == 2;
+        const char *name = (const char *[]){ "x1", "x2", "x3" }[i];
+        parts[i] = again ? parts[0] : ag_input(p, name, cases[variant].ndim, dim);
     }
     return ag_concat(ag_probe_tape(p), cases[variant].parts, parts, cases[variant].axis);
 }
 
-const ag_op ag_op_concat = { "concat", backward, example, .variants = 12 };
+const ag_op ag_op_concat = { "concat", backward, example, .variants = 15 };
 
 static bool fits(const tensor *x, const tensor *first, int axis)
 {

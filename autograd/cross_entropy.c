@@ -178,7 +178,7 @@ static const real *pick_soft(ag_probe *p, long R, long V)
 {
     real *soft = ag_alloc_real(ag_probe_tape(p), R * V);
     for (long i = 0; i < R * V; i++)
-        soft[i] = ag_pick(p, 4) ? (real)(1 + ag_pick(p, 50)) / 100 : 0;
+        soft[i] = ag_pick(p, 4) ? (real)(1 + ag_pick(p, 50)) / 128 : 0;
     return soft;
 }
 
@@ -210,6 +210,7 @@ static tensor *example(ag_probe *p, int variant)
         { 2, { 5, 3 }, 0, WEIGHT },        { 3, { 2, 4, 3 }, 1, IGNORE | WEIGHT },
         { 2, { 200, 130 }, 0, PER_ROW },   { 2, { 40, 1100 }, 0.1, IGNORE | WEIGHT },
         { 2, { 3, 9000 }, 0, SOFT | WEIGHT },
+        { 2, { 0, 5 }, 0, PER_ROW },
     };
     int with = cases[variant].with;
     tensor *z = ag_input(p, "logits", cases[variant].ndim, cases[variant].dim);
@@ -224,7 +225,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_cross_entropy(ag_probe_tape(p), z, &o);
 }
 
-const ag_op ag_op_cross_entropy = { "cross_entropy", backward, example, .variants = 13 };
+const ag_op ag_op_cross_entropy = { "cross_entropy", backward, example, .variants = 14 };
 
 tensor *ag_cross_entropy(tape *t, tensor *logits, const ag_ce *options)
 {

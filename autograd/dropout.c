@@ -93,6 +93,7 @@ static tensor *example(ag_probe *p, int variant)
                 variant == 1 ? ag_input(p, "x", DIMS(3, 70)) :
                 variant == 2 ? ag_input(p, "x", DIMS(2, 3, 9, 4)) :
                 variant == 11 ? ag_input(p, "x", DIMS(3, 21, 400)) :
+                variant == 12 ? ag_input(p, "x", DIMS(0, 4, 3)) :
                 ag_input(p, "x", DIMS(1 + variant % 3, 2 + variant, C));
     ag_training(t, variant != 3);                          /* 3: nothing is dropped, the result is x */
     ag_seed(t, (ag_random){ .seed = 11, .step = (uint32_t)variant, .pass = 1,
@@ -101,7 +102,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_mul(t, y, y);
 }
 
-const ag_op ag_op_dropout = { "dropout", backward, example, .variants = 12 };
+const ag_op ag_op_dropout = { "dropout", backward, example, .variants = 14 };
 
 tensor *ag_dropout(tape *t, tensor *x, ag_drop drop)
 {

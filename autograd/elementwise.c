@@ -192,11 +192,16 @@ static const struct { int na, nb; long a[4], b[4]; } cases[] = {
     { 3, 2, { 2, 3, 4 }, { 1, 4 } },          { 4, 4, { 2, 1, 3, 1 }, { 1, 5, 1, 4 } },
     { 3, 1, { 40, 30, 20 }, { 20 } },         { 2, 2, { 200, 100 }, { 200, 1 } },
     { 1, 1, { 1 }, { 20000 } },               { 2, 2, { 150, 130 }, { 150, 130 } },
-    { 3, 3, { 6, 1, 70 }, { 1, 50, 70 } },
+    { 3, 3, { 6, 1, 70 }, { 1, 50, 70 } },    { 2, 1, { 0, 7 }, { 7 } },
+    { 2, 2, { 3, 0 }, { 3, 1 } },
 };
 
 static tensor *build(ag_probe *p, int variant, tensor *(*op)(tape *, tensor *, tensor *))
 {
+    if (variant == AG_COUNT(cases)) {                      /* one tensor twice */
+        tensor *x = ag_input(p, "x", DIMS(3, 4));
+        return op(ag_probe_tape(p), x, x);
+    }
     tensor *a = ag_input(p, "a", cases[variant].na, cases[variant].a);
     tensor *b = op == ag_div ? ag_input_positive(p, "b", cases[variant].nb, cases[variant].b)
                              : ag_input(p, "b", cases[variant].nb, cases[variant].b);
@@ -214,9 +219,9 @@ static tensor *example_scale(ag_probe *p, int variant)
     return ag_scale(ag_probe_tape(p), x, (double[]){ 0.3, -2, 1 }[variant % 3]);
 }
 
-const ag_op ag_op_add = { "add", backward, example_add, .variants = AG_COUNT(cases) };
+const ag_op ag_op_add = { "add", backward, example_add, .variants = AG_COUNT(cases) + 1 };
 const ag_op ag_op_sub = { "sub", backward, example_sub, .variants = AG_COUNT(cases) };
-const ag_op ag_op_mul = { "mul", backward, example_mul, .variants = AG_COUNT(cases) };
+const ag_op ag_op_mul = { "mul", backward, example_mul, .variants = AG_COUNT(cases) + 1 };
 const ag_op ag_op_div = { "div", backward, example_div, .variants = AG_COUNT(cases) };
 const ag_op ag_op_scale = { "scale", backward_scale, example_scale, .variants = AG_COUNT(cases) };
 

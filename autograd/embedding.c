@@ -23,6 +23,7 @@ static tensor *example(ag_probe *p, int variant)
         { 7, 3, 1, { 4 } },       { 3, 4, 1, { 8 } },       { 5, 2, 2, { 3, 2 } },    { 6, 1, 2, { 2, 5 } },
         { 1, 3, 1, { 2 } },       { 1, 1, 1, { 1 } },       { 4, 3, 3, { 2, 1, 3 } }, { 300, 2, 2, { 2, 3 } },
         { 66000, 1, 1, { 30 } },  { 900, 70, 2, { 5, 60 } }, { 4, 300, 2, { 8, 20 } }, { 5, 4, 0, { 0 } },
+        { 4, 3, 1, { 0 } },       { 4, 3, 2, { 2, 0 } },
     };
     tensor *table = ag_input(p, "table", DIMS(cases[variant].V, cases[variant].D));
     long n = 1;
@@ -32,7 +33,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_embedding(ag_probe_tape(p), table, ids, cases[variant].ndim, cases[variant].dim);
 }
 
-const ag_op ag_op_embedding = { "embedding", backward, example, .variants = 12 };
+const ag_op ag_op_embedding = { "embedding", backward, example, .variants = 14 };
 
 tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const long *dim)
 {

@@ -89,13 +89,14 @@ static tensor *example(ag_probe *p, int variant)
         { 2, { 5, 3 }, 4 },       { 2, { 2, 3 }, 9 },       { 1, { 6 }, 4 },          { 3, { 4, 2, 3 }, 5 },
         { 4, { 3, 2, 1, 4 }, 2 }, { 2, { 1, 1 }, 1 },       { 2, { 1, 5 }, 3 },       { 2, { 300, 2 }, 6 },
         { 2, { 70000, 1 }, 40 },  { 2, { 40, 600 }, 90 },   { 3, { 9, 30, 80 }, 12 }, { 2, { 500, 7 }, 3000 },
+        { 2, { 5, 3 }, 0 },       { 2, { 4, 0 }, 3 },
     };
     tensor *x = ag_input(p, "x", cases[variant].ndim, cases[variant].dim);
     const int *rows = ag_pick_ids(p, cases[variant].n, cases[variant].dim[0]);
     return ag_gather(ag_probe_tape(p), x, rows, cases[variant].n);
 }
 
-const ag_op ag_op_gather = { "gather", backward, example, .variants = 12 };
+const ag_op ag_op_gather = { "gather", backward, example, .variants = 14 };
 
 tensor *ag_gather(tape *t, tensor *x, const int *rows, long n)
 {

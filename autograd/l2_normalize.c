@@ -56,13 +56,14 @@ static tensor *example(ag_probe *p, int variant)
         { 1, { 1 }, 1000 },           { 2, { 3, 4 }, 1000 },      { 3, { 2, 3, 7 }, 1000 },
         { 3, { 2, 3, 4 }, 1e-12 },    { 4, { 2, 1, 3, 2 }, 0.1 }, { 2, { 5, 90 }, 0 },
         { 2, { 90, 256 }, 1e-12 },    { 2, { 2, 9000 }, 1e-12 },  { 2, { 300, 64 }, 1000 },
+        { 2, { 0, 4 }, 1e-12 },
     };
     bool narrow = cases[variant].dim[cases[variant].ndim - 1] < 5;         /* few numbers may all be near 0 */
     tensor *x = (narrow ? ag_input_positive : ag_input)(p, "x", cases[variant].ndim, cases[variant].dim);
     return ag_l2_normalize(ag_probe_tape(p), x, cases[variant].eps);
 }
 
-const ag_op ag_op_l2_normalize = { "l2_normalize", backward, example, .variants = 12 };
+const ag_op ag_op_l2_normalize = { "l2_normalize", backward, example, .variants = 13 };
 
 tensor *ag_l2_normalize(tape *t, tensor *x, double eps)
 {

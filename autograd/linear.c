@@ -54,8 +54,9 @@ static tensor *example(ag_probe *p, int variant)
 {
     static const ag_act acts[] = { AG_NONE, AG_GELU, AG_GELU_TANH, AG_QUICK_GELU };
     /* R, K, N */
-    static const long sizes[][3] = { { 3, 4, 5 }, { 1, 1, 1 }, { 2, 7, 1 }, { 1, 6, 3 }, { 130, 90, 70 } };
-    const long *d = sizes[variant % 5];
+    static const long sizes[][3] = { { 3, 4, 5 }, { 1, 1, 1 }, { 2, 7, 1 }, { 1, 6, 3 }, { 130, 90, 70 },
+                                    { 0, 4, 5 }, { 3, 0, 2 } };
+    const long *d = sizes[variant % 7];
     tape *t = ag_probe_tape(p);
     bool with_bias = variant % 2 == 0;
     tensor *x = variant % 3 ? ag_input(p, "x", DIMS(d[0], d[1])) : ag_input(p, "x", DIMS(2, d[0], d[1]));
@@ -64,7 +65,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_linear(t, x, weight, bias, acts[variant % 4]);
 }
 
-const ag_op ag_op_linear = { "linear", backward, example, .variants = 20 };
+const ag_op ag_op_linear = { "linear", backward, example, .variants = 28 };
 
 tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act)
 {
@@ -72,12 +73,13 @@ tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act)
         || (bias && bias->size != weight->dim[0]))
         ag_fail("linear", "x %s needs a weight (N,%ld) and a bias (N), got %s and %s",
                 SHAPE(x), ag_columns(x), SHAPE(weight), SHAPE(bias));
-    long N = weight->dim[0], K = weight->dim[1], R = K ? x->size / K : 0, dim[AG_MAX_DIM];
+    long N = weight->dim[0], K = weight->dim[1], dim[AG_MAX_DIM];
     for (int i = 0; i < x->ndim; i++)
         dim[i] = x->dim[i];
     dim[x->ndim - 1] = N;
     tensor *in[] = { x, weight, bias };
     tensor *y = ag_new(t, x->ndim, dim);
+    long R = ag_rows(y);
     bool kept = ag_wants(t, 3, in) && act != AG_NONE;
     struct saved *s = ag_alloc(t, sizeof *s);
     *s = (struct saved){ act, kept ? ag_alloc_real(t, R * N) : NULL };

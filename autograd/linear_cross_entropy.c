@@ -88,6 +88,7 @@ static tensor *example(ag_probe *p, int variant)
         { 7, 4, 6, 7, 1, BIAS | IGNORE },             { 8, 3, 5, 3, 0.1, IGNORE | WEIGHT | PER_ROW },
         { 5, 6, 2, 2, 0, BIAS | PER_ROW },            { 3, 2, 9, 100, 0.2, WEIGHT },
         { 50, 40, 900, 20, 0.1, BIAS | IGNORE },      { 150, 70, 130, 0, 0, BIAS | IGNORE | WEIGHT },
+        { 0, 3, 4, 0, 0, BIAS | PER_ROW },            { 9, 3, 4, 2, 0.3, BIAS | IGNORE | WEIGHT },
     };
     int with = cases[variant].with;
     long R = cases[variant].R, D = cases[variant].D, V = cases[variant].V;
@@ -106,7 +107,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_linear_cross_entropy(ag_probe_tape(p), x, weight, bias, &o);
 }
 
-const ag_op ag_op_linear_cross_entropy = { "linear_cross_entropy", backward, example, .variants = 12 };
+const ag_op ag_op_linear_cross_entropy = { "linear_cross_entropy", backward, example, .variants = 14 };
 
 /* The rows that count, packed: their places in x, ids and shares. */
 static struct saved *pack(tape *t, const ag_ce *o, long R, long V, long D)

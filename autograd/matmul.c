@@ -27,7 +27,10 @@ static void products_cpu(long B, operand a, operand b, real beta, operand c)
 {
     enum { SMALL = 1 << 21, WORTH_THREADS = 1 << 20 };           /* multiplications */
     long M = c.rows, N = c.cols, K = a.transposed ? a.rows : a.cols;
-    if (c.step && a.step && !a.transposed && !b.step) {
+    if (!c.step && B == 0) {                                     /* the sum over no batch is 0 */
+        K = 0;
+        B = 1;
+    } else if (c.step && a.step && !a.transposed && !b.step) {
         M *= B;
         B = 1;
     } else if (!c.step && a.step && a.transposed && b.step && !b.transposed) {
@@ -76,8 +79,13 @@ static tensor *example(ag_probe *p, int variant)
     static const struct { long B, M, N, K; bool shared_a, shared_b; } cases[] = {
         { 3, 2, 5, 4, false, false }, { 3, 2, 5, 4, false, true },      { 3, 2, 5, 4, true, false },
         { 1, 3, 4, 2, true, true },   { 40, 30, 40, 25, false, false }, { 3, 70, 90, 80, false, true },
-        { 1, 1, 1, 1, false, false },
+        { 1, 1, 1, 1, false, false },   { 0, 2, 3, 4, false, true },    { 2, 3, 0, 4, true, false },
+        { 2, 3, 4, 0, false, false },
     };
+    if (variant == 40) {                                   /* one tensor twice */
+        tensor *twice = ag_input(p, "x", DIMS(2, 3, 4));
+        return ag_matmul(ag_probe_tape(p), twice, twice, false, true);
+    }
     int i = variant / 4;
     bool ta = variant & 1, tb = variant & 2;
     long B = cases[i].B, M = cases[i].M, N = cases[i].N, K = cases[i].K;
@@ -87,7 +95,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_matmul(ag_probe_tape(p), x, y, ta, tb);
 }
 
-const ag_op ag_op_matmul = { "matmul", backward, example, .variants = 28 };
+const ag_op ag_op_matmul = { "matmul", backward, example, .variants = 41 };
 
 tensor *ag_matmul(tape *t, tensor *a, tensor *b, bool transpose_a, bool transpose_b)
 {

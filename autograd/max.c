@@ -51,7 +51,8 @@ static tensor *example(ag_probe *p, int variant)
     static const struct { int ndim; long dim[4]; int axis; } cases[] = {
         { 1, { 7 }, 0 },          { 2, { 3, 4 }, 0 },       { 2, { 3, 4 }, 1 },         { 3, { 2, 3, 4 }, 1 },
         { 3, { 2, 3, 4 }, 2 },    { 4, { 2, 3, 1, 4 }, 1 }, { 1, { 1 }, 0 },            { 3, { 2, 1, 5 }, 1 },
-        { 2, { 1, 6 }, 1 },       { 4, { 2, 2, 2, 3 }, 3 },
+        { 2, { 1, 6 }, 1 },       { 4, { 2, 2, 2, 3 }, 3 }, { 2, { 0, 3 }, 1 },
+        { 3, { 3, 5, 2 }, 1 },
     };
     static const long large[][3] = { { 30, 20, 40 }, { 3, 9000, 1 } };
     int i = variant - AG_COUNT(cases);
@@ -60,7 +61,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_max_axis(ag_probe_tape(p), x, i < 0 ? cases[variant].axis : 1);
 }
 
-const ag_op ag_op_max_axis = { "max_axis", backward, example, .variants = 12 };
+const ag_op ag_op_max_axis = { "max_axis", backward, example, .variants = 14 };
 
 tensor *ag_max_axis(tape *t, tensor *x, int axis)
 {

@@ -72,6 +72,7 @@ static tensor *example(ag_probe *p, int variant)
         { 1, 3, 3, 1, 4, true },  { 3, 1, 1, 4, 2, false }, { 1, 2, 4, 3, 7, true },
         { 2, 4, 1, 5, 1, true },  { 1, 3, 2, 4, 6, false }, { 4, 3, 3, 2, 3, true },
         { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
+        { 0, 3, 2, 2, 4, true },  { 2, 2, 3, 2, 3, true },
     };
     long S = cases[variant].G * cases[variant].patch, patch = cases[variant].patch, C = cases[variant].C;
     tensor *pictures = ag_input(p, "pictures", DIMS(cases[variant].B, C, S, S));
@@ -80,7 +81,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_patch_embed(ag_probe_tape(p), pictures, weight, bias, patch);
 }
 
-const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 11 };
+const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 13 };
 
 static bool fits(const tensor *pictures, const tensor *weight, const tensor *bias, long patch)
 {

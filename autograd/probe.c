@@ -6,7 +6,8 @@
  * and along random directions. In the same go: two uses of the inputs give the sum, a gradient that is
  * already there is added to, freezing one input leaves the others unchanged to the bit, and 1, 3, 4 and 8
  * threads agree to the bit. Inputs and their gradients stand between fences of NaN, and so does what the tape
- * gives out next: what is written beside a gradient, or read where nothing was written, shows. */
+ * gives out next: what is written beside a gradient, or read where nothing was written, shows. Backward gives
+ * back all memory that it took. A result without elements leaves gradients of 0. */
 #include "autograd/internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -64,7 +65,8 @@ static real *fenced(tape *t, long n)
 
 static bool fences_stand(const real *room, long n)
 {
-    const unsigned char *before = (const unsigned char *)(room - FENCE), *behind = (const unsigned char *)(room + n);
+    const unsigned char *before = (const unsigned char *)(room - FENCE);
+    const unsigned char *behind = (const unsigned char *)(room + n);
     bool stand = true;
     for (size_t i = 0; i < FENCE * sizeof *room; i++)
         stand = stand && before[i] == 0xFF && behind[i] == 0xFF;
@@ -83,7 +85,7 @@ static tensor *give(ag_probe *p, const char *name, int ndim, const long *dim, fi
             in->size *= in->dim[i] = dim[i];
         in->data = ag_alloc_real(p->kept, in->size);
         for (long i = 0; i < in->size; i++)
-            in->data[i] = (real)fill(ag_mix(p->key, 100 + (uint64_t)p->next), (uint64_t)i, in->size, gap);
+            in->data[i] = (float)fill(ag_mix(p->key, 100 + (uint64_t)p->next), (uint64_t)i, in->size, gap);
         p->count++;
     }
     in->x = ag_leaf(p->t, ndim, dim, in->data);
@@ -204,6 +206,8 @@ static double worst_of(ag_probe *p, const input *in, const real *g, long element
     real *x = in->data;
     long n = in->size;
     double square = 0, largest = 0, worst = 0;
+    if (n == 0)
+        return 0;
     for (long i = 0; i < n; i++) {
         square += (double)x[i] * (double)x[i];
         largest = fmax(largest, fabs((double)g[i]));
@@ -245,7 +249,11 @@ static tensor *gradients(ag_probe *p, real **to)
     tensor *y = build(p);
     if (!y->needs_grad)
         return y;
+    ag_mark before = ag_here(p->t);
     ag_backward_from(p->t, 1, &y, &p->cotangent);
+    ag_mark after = ag_here(p->t);
+    if (after.chunk != before.chunk || after.used != before.used || after.nodes != before.nodes)
+        trouble(p, "backward keeps scratch memory", "");
     for (int i = 0; i < p->count; i++) {
         const real *g = ag_grad(p->in[i].x);
         if (g && !fences_stand(g, p->in[i].size))
@@ -318,22 +326,22 @@ static void check_adding(ag_probe *p, real *const *expected)
     }
 }
 
-static void check_variant(ag_probe *p, ag_check *c)
+/* The first build: a cotangent, room for gradients, and the gradients themselves. */
+static tensor *first_build(ag_probe *p, real **expected)
 {
-    real *expected[MOST_INPUTS], *got[MOST_INPUTS], *cotangent;
-    const tensor *y = build(p);
-    cotangent = ag_alloc_real(p->kept, y->size);
-    for (long i = 0; i < y->size; i++)
-        cotangent[i] = (real)ag_normal(ag_mix(p->key, 2), (uint64_t)i);
+    long size = build(p)->size;
+    real *cotangent = ag_alloc_real(p->kept, size);
+    for (long i = 0; i < size; i++)
+        cotangent[i] = (float)ag_normal(ag_mix(p->key, 2), (uint64_t)i);
     p->cotangent = cotangent;
-    for (int i = 0; i < p->count; i++) {
+    for (int i = 0; i < p->count; i++)
         expected[i] = ag_alloc_real(p->kept, p->in[i].size);
-        got[i] = ag_alloc_real(p->kept, p->in[i].size);
-    }
-    y = gradients(p, expected);
-    real *kept_y = ag_alloc_real(p->kept, y->size);
-    ag_read(y, kept_y);
-    for (int i = 0; REAL == 64 && i < p->count; i++) {
+    return gradients(p, expected);
+}
+
+static void check_slopes(ag_probe *p, ag_check *c, real *const *expected)
+{
+    for (int i = 0; i < p->count; i++) {
         input *in = &p->in[i];
         double worst = worst_of(p, in, expected[i], in->size <= EVERY ? in->size : SOME,
                                 in->size <= EVERY ? 0 : DIRECTIONS, ag_mix(p->key, 50 + (uint64_t)i));
@@ -342,9 +350,74 @@ static void check_variant(ag_probe *p, ag_check *c)
             snprintf(c->where, sizeof c->where, "variant %d, %s", p->variant, in->name);
         }
     }
+}
+
+/* A result without elements depends on nothing. */
+static void check_nothing(ag_probe *p, real *const *expected)
+{
+    for (int i = 0; i < p->count; i++)
+        for (long k = 0; k < p->in[i].size; k++)
+            if (expected[i][k] != 0)
+                trouble(p, "an empty result has a gradient that is not 0", p->in[i].name);
+}
+
+static void check_variant(ag_probe *p, ag_check *c)
+{
+    real *expected[MOST_INPUTS], *got[MOST_INPUTS];
+    const tensor *y = first_build(p, expected);
+    real *kept_y = ag_alloc_real(p->kept, y->size);
+    bool empty = y->size == 0;
+    ag_read(y, kept_y);
+    for (int i = 0; i < p->count; i++)
+        got[i] = ag_alloc_real(p->kept, p->in[i].size);
+    if (empty)
+        check_nothing(p, expected);
+    else if (REAL == 64)
+        check_slopes(p, c, expected);
     check_adding(p, expected);
     check_freezing(p, expected, got);
     check_threads(p, kept_y, expected, got);
+}
+
+/* ---- one variant as numbers, for those who compare builds --------------------------------------------- */
+static bool keep(ag_sample *s, long size, const real *values)
+{
+    double *to = s->values[s->count] = mem_new((size_t)(size + 1) * sizeof *to);
+    for (long i = 0; to && i < size; i++)
+        to[i] = (double)values[i];
+    s->size[s->count++] = size;
+    return to;
+}
+
+bool ag_probe_sample(const ag_op *op, int variant, uint64_t seed, ag_sample *s)
+{
+    *s = (ag_sample){ .count = 0 };
+    tape *t = ag_tape_new(), *kept = ag_tape_new();
+    real *expected[MOST_INPUTS];
+    ag_probe p = { .t = t, .kept = kept, .key = ag_mix(seed, (uint64_t)variant), .frozen = -1, .op = op,
+                   .variant = variant };
+    bool ok = t && kept;
+    if (ok) {
+        const tensor *y = first_build(&p, expected);
+        ok = keep(s, y->size, y->data);
+    }
+    for (int i = 0; ok && i < p.count; i++) {
+        long columns = p.in[i].ndim ? p.in[i].dim[p.in[i].ndim - 1] : 1;
+        long rows = columns ? p.in[i].size / columns : 0;
+        s->longest = rows > s->longest ? rows : s->longest;
+        s->longest = columns > s->longest ? columns : s->longest;
+        s->inputs += p.in[i].size;
+        ok = keep(s, p.in[i].size, expected[i]);
+    }
+    ag_tape_free(t);
+    ag_tape_free(kept);
+    return ok;
+}
+
+void ag_sample_free(ag_sample *s)
+{
+    for (int i = 0; i < s->count; i++)
+        mem_free(s->values[i]);
 }
 
 ag_check ag_gradcheck_op(const ag_op *op, uint64_t seed)

@@ -130,6 +130,7 @@ static const struct { int ndim; long dim[4]; int axis; } cases[] = {      /* axi
     { 1, { 7 }, 0 },          { 2, { 3, 4 }, 0 },       { 2, { 3, 4 }, 1 },         { 3, { 2, 3, 4 }, 1 },
     { 4, { 2, 3, 1, 4 }, 3 }, { 1, { 1 }, 0 },          { 3, { 2, 1, 5 }, 1 },      { 2, { 40, 700 }, 0 },
     { 2, { 300, 90 }, 1 },    { 2, { 3, 9000 }, 1 },    { 3, { 30, 40, 20 }, 1 },   { 1, { 20000 }, 0 },
+    { 2, { 2, 1 }, 1 },       { 3, { 3, 2, 2 }, 2 },    { 2, { 0, 3 }, 1 },         /* no mean of nothing */
 };
 
 static tensor *example_sum(ag_probe *p, int variant)
@@ -149,7 +150,7 @@ static tensor *example_mean_axis(ag_probe *p, int variant)
 }
 
 const ag_op ag_op_sum = { "sum", backward, example_sum, .variants = AG_COUNT(cases) };
-const ag_op ag_op_mean = { "mean", backward, example_mean, .variants = AG_COUNT(cases) };
+const ag_op ag_op_mean = { "mean", backward, example_mean, .variants = AG_COUNT(cases) - 1 };
 const ag_op ag_op_mean_axis = { "mean_axis", backward, example_mean_axis, .variants = AG_COUNT(cases) };
 
 tensor *ag_sum(tape *t, tensor *x)

@@ -17,12 +17,13 @@ static tensor *example(ag_probe *p, int variant)
         { 4, { 1, 2, 3, 4 }, 5 }, { 2, { 1, 1 }, 1 },       { 3, { 1, 7, 1 }, 1 },
         { 2, { 1, 1 }, 9 },       { 2, { 1, 1100 }, 40 },   { 3, { 1, 170, 120 }, 3 },
         { 2, { 1, 2 }, 9000 },    { 2, { 1, 515 }, 33 },
+        { 2, { 1, 3 }, 0 },       { 2, { 1, 0 }, 2 },       { 1, { 1 }, 7 },
     };
     tensor *x = ag_input(p, "x", cases[variant].ndim, cases[variant].dim);
     return ag_repeat(ag_probe_tape(p), x, cases[variant].n);
 }
 
-const ag_op ag_op_repeat = { "repeat", backward, example, .variants = 11 };
+const ag_op ag_op_repeat = { "repeat", backward, example, .variants = 14 };
 
 tensor *ag_repeat(tape *t, tensor *x, long n)
 {

@@ -72,14 +72,15 @@ static void backward(const ag_node *n)
 static tensor *example(ag_probe *p, int variant)
 {
     static const struct { long R, C; double eps; } cases[] = {
-        { 4, 5, 1e-6 }, { 1, 3, 0.5 }, { 3, 1, 0.7 }, { 6, 130, 1e-6 }, { 300, 64, 1e-2 } };
-    long R = cases[variant % 5].R, C = cases[variant % 5].C;
-    tensor *x = variant < 5 ? ag_input(p, "x", DIMS(R, C)) : ag_input(p, "x", DIMS(2, R, C));
+        { 4, 5, 1e-6 }, { 1, 3, 0.5 }, { 3, 1, 0.7 }, { 6, 130, 1e-6 }, { 300, 64, 1e-2 },
+        { 0, 4, 1e-6 }, { 2, 65, 1e-12 } };
+    long R = cases[variant % 7].R, C = cases[variant % 7].C;
+    tensor *x = variant < 7 ? ag_input(p, "x", DIMS(R, C)) : ag_input(p, "x", DIMS(2, R, C));
     tensor *gamma = ag_input(p, "gamma", DIMS(C));
-    return ag_rms_norm(ag_probe_tape(p), x, gamma, cases[variant % 5].eps);
+    return ag_rms_norm(ag_probe_tape(p), x, gamma, cases[variant % 7].eps);
 }
 
-const ag_op ag_op_rms_norm = { "rms_norm", backward, example, .variants = 10 };
+const ag_op ag_op_rms_norm = { "rms_norm", backward, example, .variants = 14 };
 
 tensor *ag_rms_norm(tape *t, tensor *x, tensor *gamma, double eps)
 {

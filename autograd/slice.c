@@ -23,12 +23,13 @@ static tensor *example(ag_probe *p, int variant)
         { 1, 2, { 5, 3 }, 0, 2 },       { 1, 3, { 2, 6, 4 }, 1, 3 },    { 2, 3, { 2, 3, 5 }, 3, 2 },
         { 1, 3, { 2, 4, 3 }, 0, 4 },    { 2, 4, { 2, 3, 4, 2 }, 2, 1 }, { 3, 4, { 1, 2, 3, 4 }, 1, 2 },
         { 0, 3, { 3, 1, 2 }, 1, 2 },    { 1, 3, { 3, 110, 80 }, 5, 90 }, { 0, 2, { 400, 60 }, 30, 350 },
+        { 1, 2, { 3, 4 }, 2, 0 },       { 0, 2, { 3, 0 }, 1, 2 },
     };
     tensor *x = ag_input(p, "x", cases[variant].ndim, cases[variant].dim);
     return ag_slice(ag_probe_tape(p), x, cases[variant].axis, cases[variant].from, cases[variant].count);
 }
 
-const ag_op ag_op_slice = { "slice", backward, example, .variants = 12 };
+const ag_op ag_op_slice = { "slice", backward, example, .variants = 14 };
 
 tensor *ag_slice(tape *t, tensor *x, int axis, long from, long count)
 {

@@ -84,13 +84,14 @@ static void backward(const ag_node *n)
 
 static tensor *example(ag_probe *p, int variant)
 {
-    static const long sizes[][2] = { { 3, 5 }, { 1, 2 }, { 1, 17 }, { 7, 3 }, { 5, 64 }, { 70, 300 } };
-    const long *d = sizes[variant % 6];                    /* R, C */
-    tensor *x = variant < 6 ? ag_input(p, "x", DIMS(d[0], d[1])) : ag_input(p, "x", DIMS(2, d[0], d[1]));
+    static const long sizes[][2] = { { 3, 5 }, { 1, 2 }, { 1, 17 }, { 7, 3 }, { 5, 64 }, { 70, 300 },
+                                    { 0, 5 } };
+    const long *d = sizes[variant % 7];                    /* R, C */
+    tensor *x = variant < 7 ? ag_input(p, "x", DIMS(d[0], d[1])) : ag_input(p, "x", DIMS(2, d[0], d[1]));
     return ag_softmax(ag_probe_tape(p), x);
 }
 
-const ag_op ag_op_softmax = { "softmax", backward, example, .variants = 12 };
+const ag_op ag_op_softmax = { "softmax", backward, example, .variants = 14 };
 
 tensor *ag_softmax(tape *t, tensor *x)
 {

@@ -401,8 +401,8 @@ static void checkpoint_backward(const ag_node *n)
 {
     tape *t = n->tape;
     const struct rerun *r = n->saved;
-    tensor **again = ag_alloc(t, n->nout * (long)sizeof *again);
     ag_mark mark = ag_here(t);
+    tensor **again = ag_alloc(t, n->nout * (long)sizeof *again);
     ag_random random = ag_seed(t, r->random);
     bool training = ag_training(t, r->training);
     r->fn(t, r->ctx, n->in, again);
@@ -428,14 +428,15 @@ static tensor *checkpoint_example(ag_probe *p, int variant)
 {
     static ag_act acts[] = { AG_GELU, AG_NONE, AG_QUICK_GELU, AG_GELU_TANH };
     tape *t = ag_probe_tape(p);
-    long R = (long[]){ 3, 1, 5, 40, 2 }[variant % 5], K = 1 + variant, N = variant == 3 ? 700 : 4;
+    long R = variant == 10 ? 0 : (long[]){ 3, 1, 5, 40, 2 }[variant % 5];
+    long K = 1 + variant, N = variant == 3 ? 700 : 4;
     tensor *in[2] = { ag_input(p, "x", DIMS(R, K)), ag_input(p, "weight", DIMS(N, K)) }, *out[2];
     ag_training(t, variant % 2);
     ag_checkpoint(t, twice, &acts[variant % 4], 2, in, 2, out);
     return variant < 8 ? ag_add(t, out[0], out[1]) : out[1];
 }
 
-const ag_op ag_op_checkpoint = { "checkpoint", checkpoint_backward, checkpoint_example, .variants = 10 };
+const ag_op ag_op_checkpoint = { "checkpoint", checkpoint_backward, checkpoint_example, .variants = 13 };
 
 void ag_checkpoint(tape *t, ag_function fn, void *ctx, int nin, tensor *const *in, int nout, tensor **out)
 {

@@ -274,7 +274,7 @@ static bool number_option(const char *arg, const char *name, long *to)
 /* What is no option is a source file. */
 static options parse(int argc, char **argv, program *p)
 {
-    options o = { .seed = 1, .jobs = sysconf(_SC_NPROCESSORS_ONLN), .op = "", .mutants = "80",
+    options o = { .seed = 1, .jobs = sysconf(_SC_NPROCESSORS_ONLN), .op = "", .mutants = "120",
                   .slice = "1/1" };
     p->sources = mem_new((size_t)argc * sizeof *p->sources);
     for (int i = 1; i < argc && p->sources; i++) {
@@ -379,9 +379,9 @@ int main(int argc, char **argv)
     b.folder = make_folder(o.folder);
     trial_baseline(&p, &b);
     run(&c);
+    bool ok = report(&c);
     if (stopped)
         return 128 + stopped;
-    bool ok = report(&c);
     if (!c.target && !*o.op && !strcmp(o.slice, "1/1"))
         ok = !known_unused() && ok;
     return ok ? 0 : 1;
