@@ -22,6 +22,7 @@ typedef struct cli_command {
 } cli_command;
 extern const cli_command *const cli_commands[];    /* ends with NULL */
 extern const cli_command *const cli_explain_parts[];       /* of two words, "explain tape"; ends with NULL */
+extern const cli_command *const cli_dataset_parts[];       /* "dataset import" */
 
 /* Reads options into their targets; what is left (words) stands at argv[1..*words] afterwards. `--name
  * value`, `--name=value`, `--` ends options. A wrong option is reported with the nearest known one. False:

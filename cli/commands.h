@@ -9,4 +9,5 @@ extern const cli_command cli_convert, cli_export, cli_embed, cli_search;
 extern const cli_command cli_match, cli_preprocess;
 extern const cli_command cli_explain_masks, cli_attention;
 extern const cli_command cli_trace, cli_graph, cli_explain_tape;
+extern const cli_command cli_dataset_import, cli_dataset_fetch;
 #endif

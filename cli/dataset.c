@@ -1,5 +1,5 @@
-/* dataset.c - `blip2 dataset make scenes DIR`: a synthetic world; its options are the table of data.h. And
- * `dataset inspect`, whose work is done in dataset_inspect.c. */
+/* dataset.c - `blip2 dataset make scenes DIR`: a synthetic world; its options are the table of data.h. The
+ * other parts stand in dataset_import.c, dataset_fetch.c and dataset_inspect.c. */
 #include "cli/commands.h"
 #include "cli/dataset.h"
 #include "data/data.h"
@@ -8,22 +8,27 @@
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stopped;              /* the signal that asked us to stop */
+volatile sig_atomic_t dataset_stopped;
 
 static void on_signal(int number)
 {
-    stopped = number;
+    dataset_stopped = number;
 }
 
-/* On a terminal one line that changes, else a line a file. */
-static bool progress(void *context, const char *what, long done, long total)
+void dataset_watch_signals(void)
+{
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+}
+
+bool dataset_progress(void *context, const char *what, long done, long total)
 {
     const cli_common *common = context;
-    if (!common->quiet && isatty(2))
+    if (what && !common->quiet && isatty(2))
         fprintf(stderr, "\r%s %ld of %ld\033[K%s", what, done, total, done == total ? "\n" : "");
-    else if (!common->quiet && done == total)
+    else if (what && !common->quiet && done == total)
         fprintf(stderr, "%s: %ld\n", what, total);
-    return !stopped;
+    return !dataset_stopped;
 }
 
 /* One option a key: "test_unseen" becomes --test-unseen. Texts go through pointers of their own. */
@@ -96,11 +101,10 @@ static int make_scenes(const char *folder, const scenes_options *o, bool force, 
 {
     error e;
     double start = clock_seconds();
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    if (!scenes_make(o, folder, force, progress, common, &e)) {
+    dataset_watch_signals();
+    if (!scenes_make(o, folder, force, dataset_progress, common, &e)) {
         int code = cli_fail(&e);
-        return stopped ? 128 + stopped : code;
+        return dataset_stopped ? 128 + dataset_stopped : code;
     }
     print_result(o, folder, clock_seconds() - start, common->json);
     return 0;
@@ -126,10 +130,11 @@ static int inspect(int argc, char **argv)
     cli_option options[] = {
         { "sheet", "F.png", CLI_TEXT, &how.sheet, 0, 0, "writes up to 40 of the pictures with their texts" },
         { "tokenizer", "DIR", CLI_TEXT, &folder, 0, 0, "counts the tokens of captions too" },
+        { "images", "DIR", CLI_TEXT, &how.images, 0, 0, "where paths in lists start; default: the list's folder" },
     };
     int code;
     error e;
-    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
     if (argc != 3)
         return cli_usage("dataset", "inspect: a folder or a list is needed: dataset inspect FOLDER_OR_LIST");
@@ -142,6 +147,8 @@ static int inspect(int argc, char **argv)
     tokenizer_free(words);
     return code;
 }
+
+const cli_command *const cli_dataset_parts[] = { &cli_dataset_import, &cli_dataset_fetch, NULL };
 
 /* The first word that is no option. */
 static bool asks_for(const char *what, int argc, char **argv)
@@ -156,6 +163,13 @@ static int run(int argc, char **argv)
 {
     if (asks_for("inspect", argc, argv))
         return inspect(argc, argv);
+    char name[64];
+    snprintf(name, sizeof name, "dataset %s", argc > 1 ? argv[1] : "");
+    const cli_command *part = cli_find(name);
+    if (part) {
+        argv[1] = (char *)part->name;
+        return part->run(argc - 1, argv + 1);
+    }
     scenes_options o = scenes_defaults;
     struct table table;
     error e;
@@ -167,18 +181,17 @@ static int run(int argc, char **argv)
     if (!cli_parse(&argc, argv, table.option, table.count, &common, &code))
         return code;
     o.seed = common.seed;
-    if (argc > 1 && (!strcmp(argv[1], "import") || !strcmp(argv[1], "fetch"))) {
-        error_usage(&e, "dataset %s: not built in this version", argv[1]);
-        return cli_fail(&e);
-    }
     if (argc != 4 || strcmp(argv[1], "make") || strcmp(argv[2], "scenes"))
-        return cli_usage("dataset", "expected make scenes DIR, or inspect FOLDER_OR_LIST");
+        return cli_usage("dataset", "expected import, fetch, inspect or make scenes");
     return take_texts(&table, &o, &e) ? make_scenes(argv[3], &o, table.force, &common) : cli_fail(&e);
 }
 
 const cli_command cli_dataset = {
-    "dataset", "make scenes DIR | inspect FOLDER_OR_LIST",
-    "make a data set of coloured shapes; look into any", run,
+    "dataset", "import SRC... -o DIR | fetch NAME -o DIR | inspect FOLDER_OR_LIST | make scenes DIR",
+    "bring a data set in, look into it, or make one of coloured shapes", run,
+    "import makes train.jsonl, val.jsonl and test.jsonl of pictures with captions or questions in any of the\n"
+    "usual forms; fetch installs a package that holds such pictures and imports it: blip2 help dataset import,\n"
+    "blip2 help dataset fetch, docs/data.md.\n\n"
     "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder\n"
     "of pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and\n"
     "broken pictures by name, repeated ids, lengths of captions, questions by type; --sheet F.png writes\n"

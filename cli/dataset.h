@@ -3,8 +3,15 @@
 #define CLI_DATASET_H
 #include "cli/cli.h"
 #include "data/data.h"
+#include <signal.h>
 
-/* words: counts tokens too, or NULL; sheet: a PNG file, or NULL */
-typedef struct dataset_look { const tokenizer *words; const char *sheet; bool json; } dataset_look;
+/* words: counts tokens too, or NULL; sheet: a PNG file, or NULL; images: where paths start, NULL: the list's
+ * folder */
+typedef struct dataset_look { const tokenizer *words; const char *sheet, *images; bool json; } dataset_look;
 int dataset_inspect(const char *path, const dataset_look *how);        /* the exit code */
+void dataset_print(const char *folder, const import_result *r, bool json);         /* what an import made */
+/* A line that changes on a terminal, else a line a file; false: SIGINT or SIGTERM has come. */
+bool dataset_progress(void *common, const char *what, long done, long total);
+extern volatile sig_atomic_t dataset_stopped;      /* the signal that asked us to stop */
+void dataset_watch_signals(void);
 #endif

@@ -138,7 +138,7 @@ static bool inspect_list(const char *path, const dataset_look *how, bool *wrong,
     snprintf(root, sizeof root, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
     if (!records_read(path, &l, e))
         return false;
-    bool ok = inspect_records(path, root, &l, how, wrong, e);
+    bool ok = inspect_records(path, how->images ? how->images : root, &l, how, wrong, e);
     record_list_free(&l);
     return ok;
 }

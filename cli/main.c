@@ -20,7 +20,8 @@ static const cli_command *among(const cli_command *const *list, const char *name
 const cli_command *cli_find(const char *name)
 {
     const cli_command *c = among(cli_commands, name);
-    return c ? c : among(cli_explain_parts, name);
+    c = c ? c : among(cli_explain_parts, name);
+    return c ? c : among(cli_dataset_parts, name);
 }
 
 static void overview(void)

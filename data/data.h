@@ -148,6 +148,38 @@ bool records_sheet(const char *root, const record_list *l, picture *page, error 
 /* The pictures of a folder, sorted, each with the lines of NAME.txt beside it as its captions. */
 bool records_of_folder(const char *folder, record_list *l, error *e);
 
+/* ---- data sets of other forms, made into lists ---------------------------------------------------------
+ * Sources: folders of pictures with NAME.txt; lists as CSV, TSV, JSON, JSONL; COCO captions and Karpathy's
+ * splits; Visual Genome's regions; VQAv2, OK-VQA, GQA; easy-vqa; tar shards (docs/data.md). "train:SRC"
+ * says of which split all of SRC is. What has no split is drawn by the hash of its id. */
+enum { IMPORT_SPLITS = 3 };                        /* train, val, test */
+typedef struct import_options {
+    const char *images;                /* folder that paths in lists start from; NULL: the list's own */
+    const char *columns;               /* names of a table's columns where it has no header: "caption,image" */
+    const char *pattern;               /* of pictures known by number: "train2014/COCO_{12}.jpg"; NULL: usual */
+    double share[IMPORT_SPLITS];       /* of the pictures whose split is not said */
+    long seed;                         /* of that draw */
+    bool copy;                         /* pictures go into the folder, under images/, else stay where they are */
+    bool allow_outside;                /* paths may leave the root */
+    bool skip_missing;                 /* pictures that are not there are counted, not an error */
+    bool first_line;                   /* of NAME.txt, the first line alone */
+    bool force;                        /* an older imported folder is replaced */
+} import_options;
+typedef struct import_result {
+    long pictures[IMPORT_SPLITS], captions[IMPORT_SPLITS], questions[IMPORT_SPLITS];
+    long missing, without_text, empty; /* left out: pictures, pictures, captions without a word */
+    long drawings;                     /* SVG files passed over */
+    char images[4096];                 /* where the lists' paths start: the folder itself, or an outer one */
+} import_result;
+/* false stops; what NULL: nothing to show */
+typedef bool (*import_progress)(void *context, const char *what, long done, long total);
+/* Writes folder/{train,val,test}.jsonl, text.txt (of train) and import.json, whole or not at all, after all that is wrong with
+ * the sources has been found. `progress` may be NULL. */
+bool import_sources(const char *const *sources, int n, const char *folder, const import_options *o,
+                    import_result *result, import_progress progress, void *context, error *e);
+/* A zip, a wheel or a tar into a new folder; names that would leave it are an error. */
+bool archive_unpack(const char *path, const char *folder, error *e);
+
 /* ---- tokenizers: text to ids and back ---------------------------------------------------------------------
  * WordPiece, uncased (Devlin et al. 2019), byte-level BPE (Radford et al. 2019) and unigram (Kudo 2018; T5),
  * as Hugging Face's library tokenizers computes them. Special tokens ([SEP], </s>, ...) are recognised in

@@ -10,28 +10,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { RECORD_BYTES = 16 << 20, RECORD_VALUES = 100000, BLOCK = 1 << 20 };
+enum { RECORD_BYTES = 16 << 20, RECORD_VALUES = 100000 };
 static const long FILE_BYTES = 1L << 36;
 
-struct record_block { struct record_block *next; long used, size; };       /* its bytes stand behind it */
-struct reader { const char *name; record_list *list; long room, line; bool no_memory; error *e; };
+struct reader { const char *name; record_list *list; long room; bool no_memory; error *e; };
 
 /* ---- memory of a list ---------------------------------------------------------------------------------- */
 static void *take(struct reader *r, long bytes)
 {
-    struct record_block *b = r->list->memory;
-    bytes = (bytes + 7) / 8 * 8;
-    if (!b || b->size - b->used < bytes) {
-        long size = bytes > BLOCK ? bytes : BLOCK;
-        b = mem_new(sizeof *b + (size_t)size);
-        r->no_memory |= !b;
-        if (!b)
-            return NULL;
-        *b = (struct record_block){ r->list->memory, 0, size };
-        r->list->memory = b;
-    }
-    b->used += bytes;
-    return (char *)(b + 1) + b->used - bytes;
+    void *p = data_take(&r->list->memory, bytes);
+    r->no_memory |= !p;
+    return p;
 }
 
 static char *take_text(struct reader *r, const char *text)
@@ -43,17 +32,13 @@ static char *take_text(struct reader *r, const char *text)
 
 void record_list_free(record_list *l)
 {
-    while (l->memory) {
-        struct record_block *next = l->memory->next;
-        mem_free(l->memory);
-        l->memory = next;
-    }
+    data_blocks_free(&l->memory);
     mem_free(l->items);
     *l = (record_list){ 0 };
 }
 
 /* ---- one record: NULL, or what is wrong with it -------------------------------------------------------- */
-static bool outside(const char *path)
+bool data_leaves(const char *path)
 {
     if (*path == '/')
         return true;
@@ -71,7 +56,7 @@ static const char *read_image(struct reader *r, const json_t *o, record *to)
     const char *image = json_string_value(json_object_get(o, "image"));
     if (!image || !*image)
         return "image: expected a text, the picture's path";
-    if (outside(image))
+    if (data_leaves(image))
         return "image: expected a path inside the folder of this list";
     to->image = take_text(r, image);
     return NULL;
@@ -191,97 +176,34 @@ static const char *read_record(struct reader *r, const json_t *o, record *to)
     return wrong;
 }
 
-/* Adds the record in text[0..n), which begins in r->line, or notes what is wrong with it. */
-static void add_record(struct reader *r, const char *text, long n)
+/* Adds the record in text[0..n), or notes what is wrong with it; false: memory is out. */
+static bool add_record(void *context, long line, const char *text, long n)
 {
+    struct reader *r = context;
     error one;
     record_list *l = r->list;
     void *items = l->items;
     r->no_memory |= !data_room(&items, &r->room, l->count + 1, sizeof *l->items);
     l->items = items;
     if (r->no_memory)
-        return;
+        return false;
     if (n > RECORD_BYTES) {
-        error_line(r->e, "%s:%ld: expected at most %d bytes, found %ld", r->name, r->line, RECORD_BYTES, n);
-        return;
+        error_line(r->e, "%s:%ld: expected at most %d bytes, found %ld", r->name, line, RECORD_BYTES, n);
+        return true;
     }
-    json_t *o = data_json(r->name, r->line, text, n, RECORD_VALUES, &one);
+    json_t *o = data_json(r->name, line, text, n, RECORD_VALUES, &one);
     if (!o) {
         error_line(r->e, "%s", one.text);
-        return;
+        return true;
     }
     record *to = &l->items[l->count];
     *to = (record){ .image_id = l->count, .family = l->count };
     const char *wrong = read_record(r, o, to);
     if (wrong)
-        error_line(r->e, "%s:%ld: %s", r->name, r->line, wrong);
+        error_line(r->e, "%s:%ld: %s", r->name, line, wrong);
     l->count += !wrong;
     json_decref(o);
-}
-
-/* ---- the two forms ------------------------------------------------------------------------------------- */
-static bool white(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-static void read_lines(struct reader *r, const char *text, long n)
-{
-    for (long at = 0; at < n && !r->no_memory; r->line++) {
-        const char *end = memchr(text + at, '\n', (size_t)(n - at));
-        long length = end ? end - (text + at) : n - at, front = 0;
-        while (front < length && white(text[at + front]))
-            front++;
-        if (front < length)
-            add_record(r, text + at, length);
-        at += length + 1;
-    }
-}
-
-static long skip_white(struct reader *r, const char *text, long n, long at)
-{
-    for (; at < n && white(text[at]); at++)
-        r->line += text[at] == '\n';
-    return at;
-}
-
-/* Where the element that begins at `at` ends: at a comma or bracket outside its own brackets and texts. */
-static long element_end(const char *text, long n, long at)
-{
-    long depth = 0;
-    for (bool quoted = false; at < n; at++) {
-        char c = text[at];
-        if (quoted)
-            at += c == '\\', quoted = c != '"';
-        else if (c == '"')
-            quoted = true;
-        else if (c == '[' || c == '{')
-            depth++;
-        else if ((c == ',' || c == ']') && depth == 0)
-            return at;
-        else if (c == ']' || c == '}')
-            depth--;
-    }
-    return n;
-}
-
-/* at: behind the opening bracket */
-static void read_list(struct reader *r, const char *text, long n, long at)
-{
-    at = skip_white(r, text, n, at);
-    for (bool more = at >= n || text[at] != ']'; more && !r->no_memory; ) {
-        long end = element_end(text, n, at);
-        add_record(r, text + at, end - at);
-        for (; at < end; at++)
-            r->line += text[at] == '\n';
-        more = at < n && text[at] == ',';
-        if (more)
-            at = skip_white(r, text, n, at + 1);
-    }
-    if (at >= n)
-        error_line(r->e, "%s:%ld: list: the closing bracket is missing", r->name, r->line);
-    else if (skip_white(r, text, n, at + 1) < n)
-        error_line(r->e, "%s:%ld: list: something stands behind the closing bracket", r->name, r->line);
+    return !r->no_memory;
 }
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
@@ -331,16 +253,10 @@ static void settle_ids(struct reader *r)
 
 bool records_parse(const char *name, const char *text, long bytes, record_list *l, error *e)
 {
-    struct reader r = { .name = name, .list = l, .line = 1, .e = e };
+    struct reader r = { .name = name, .list = l, .e = e };
     *l = (record_list){ 0 };
     e->lines = 0;
-    long first = skip_white(&r, text, bytes, 0);
-    if (first < bytes && text[first] == '[') {
-        read_list(&r, text, bytes, first + 1);
-    } else {
-        r.line = 1;
-        read_lines(&r, text, bytes);
-    }
+    data_elements(name, text, bytes, add_record, &r, e);
     if (!e->lines && !r.no_memory)
         settle_ids(&r);
     if (!e->lines && !r.no_memory && l->count)

@@ -79,7 +79,7 @@ typedef enum { EVAL_PTB, EVAL_WHITESPACE } eval_tokenizer;
 typedef enum { EVAL_SUM, EVAL_ITM, EVAL_ITC } eval_rerank;
 extern const char *const eval_tokenizer_names[], *const eval_rerank_names[];
 typedef struct eval_config {
-    char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE];
+    char model[CONFIG_TEXT_SIZE], root[CONFIG_TEXT_SIZE], images[CONFIG_TEXT_SIZE], list[CONFIG_TEXT_SIZE];
     char output_dir[CONFIG_TEXT_SIZE];
     config_list tasks;                 /* captions, vqa, retrieval */
     bool controls;                     /* vqa beside a blind and a shuffled row */

@@ -11,6 +11,8 @@
 static const config_key keys[] = {
     { "model.file", CONFIG_TEXT, FIELD(model), 0, 0, NULL, "the model file" },
     { "datasets.root", CONFIG_TEXT, FIELD(root), 0, 0, NULL, "folder of the data set" },
+    { "datasets.images", CONFIG_TEXT, FIELD(images), 0, 0, NULL,
+      "folder that pictures' paths start from; empty: root" },
     { "datasets.list", CONFIG_TEXT, FIELD(list), 0, 0, NULL, "its list of pictures, one JSON object a line" },
     { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
     { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL,
@@ -154,10 +156,11 @@ real *eval_shuffled(const eval_data *d)
 
 static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error *e)
 {
+    const char *images = *c->images ? c->images : c->root;
     char *path = mem_text("%s/%s", c->root, c->list);
     bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
     mem_free(path);
-    if (!ok || records_missing(c->root, &d->records, e))
+    if (!ok || records_missing(images, &d->records, e))
         return false;
     if (!d->records.count)
         return error_set(e, "%s/%s: no pictures in it", QUOTE(c->root), QUOTE(c->list));
@@ -171,7 +174,7 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
         const char *paths[EVAL_BATCH];
         long n = d->n - first < c->batch ? d->n - first : c->batch;
         for (long i = 0; i < n; i++)
-            ok &= (paths[i] = mem_text("%s/%s", c->root, d->records.items[first + i].image)) != NULL;
+            ok &= (paths[i] = mem_text("%s/%s", images, d->records.items[first + i].image)) != NULL;
         ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e)
                 : error_set(e, "out of memory");
         for (long i = 0; i < n; i++)

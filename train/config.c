@@ -31,6 +31,7 @@ static const config_key model_keys[] = {
 #define VIEW "vis_processor.train."
 static const config_key data_keys[] = {
     DATA("root", CONFIG_TEXT, root, 0, 0, NULL, "folder of the data set"),
+    DATA("images", CONFIG_TEXT, images, 0, 0, NULL, "folder that pictures' paths start from; empty: root"),
     DATA("train", CONFIG_TEXT, train_list, 0, 0, NULL, "its list of pictures, one JSON object a line"),
     DATA("text", CONFIG_TEXT, text_list, 0, 0, NULL,
          "its documents for task lm, one a line, pieces parted by tabs"),

@@ -30,12 +30,17 @@ static picture_view view_of(const train_data *d)
                            d->magnitude };
 }
 
+static const char *images_of(const train_data *d)
+{
+    return *d->images ? d->images : d->root;
+}
+
 static bool read_list(feed_set *s, const train_data *d, long size, error *e)
 {
     char *path = mem_text("%s/%s", d->root, d->train_list);
     bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
-    if (!ok || records_missing(d->root, &s->list, e))
+    if (!ok || records_missing(images_of(d), &s->list, e))
         return false;
     if (d->image_size && d->image_size != size)
         return error_usage(e, "datasets: vis_processor.train.image_size: expected model.vit.image_size, %ld, "
@@ -57,7 +62,7 @@ static bool fill_album(feed *f, const train_data *sets, long size, error *e)
         const feed_set *s = &f->sets[k];
         for (long i = 0; ok && i < s->n; i++, at++) {
             f->records[at] = &s->list.items[i];
-            ok = album_add(&f->album, sets[k].root, s->list.items[i].image,
+            ok = album_add(&f->album, images_of(&sets[k]), s->list.items[i].image,
                            sets[k].view == TRAIN_VIEW_WHOLE ? NULL : &s->view, e);
         }
     }

@@ -51,7 +51,8 @@ typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
 typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION } train_identity;
 typedef enum { TRAIN_VIEW_WHOLE, TRAIN_VIEW_CROP, TRAIN_VIEW_RANDOM } train_view;
 typedef struct train_data {            /* one data set */
-    char root[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE], text_list[CONFIG_TEXT_SIZE];
+    char root[CONFIG_TEXT_SIZE], images[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE];
+    char text_list[CONFIG_TEXT_SIZE];
     long max_samples, image_size;      /* image_size: as LAVIS's files say it; 0, or the model's */
     int view;
     double ratio, min_scale, max_scale, flip, magnitude;

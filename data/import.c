@@ -1,0 +1,123 @@
+/* import.c - data sets of other forms, made into the lists that training reads (data.h). All sources are read,
+ * and all that is wrong with them is found, before the new folder takes its place; only the pictures of shards
+ * are written on the way, into a temporary folder that goes if something is wrong. */
+#include "data/import.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+static bool ends_in(const char *path, const char *ending)
+{
+    size_t n = strlen(path), k = strlen(ending);
+    return n > k && !strcasecmp(path + n - k, ending);
+}
+
+static bool is_archive(const char *path)
+{
+    return ends_in(path, ".tar") || ends_in(path, ".tar.gz") || ends_in(path, ".tgz") || ends_in(path, ".tar.zst")
+           || ends_in(path, ".tar.xz") || ends_in(path, ".zip");
+}
+
+/* "val:PATH" -> PATH, and the split. */
+static const char *without_split(const char *source, int *split)
+{
+    static const char *const names[IMPORT_SPLITS] = { "train:", "val:", "test:" };
+    *split = IMPORT_DRAWN;
+    for (int i = 0; i < IMPORT_SPLITS; i++)
+        if (!strncmp(source, names[i], strlen(names[i]))) {
+            *split = i;
+            return source + strlen(names[i]);
+        }
+    return source;
+}
+
+static bool any_picture(const import *m, long before)
+{
+    return m->count > before || m->e->lines || m->result->missing;
+}
+
+static void read_file(import *m, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *own = mem_text("%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
+    if (!own)
+        m->no_memory = true;
+    else if (is_archive(path))
+        import_shard(m, path);
+    else if (import_root(m, m->o->images ? m->o->images : own) && (ends_in(path, ".csv") || ends_in(path, ".tsv")))
+        import_table(m, path, ends_in(path, ".csv") ? ',' : '\t');
+    else if (m->root && (ends_in(path, ".json") || ends_in(path, ".jsonl")))
+        import_json(m, path);
+    else if (m->root)
+        import_problem(m, QUOTE(path), "form: expected a folder, .csv, .tsv, .json, .jsonl, .tar or .zip");
+    mem_free(own);
+}
+
+static void read_source(import *m, const char *source)
+{
+    struct stat about;
+    long before = m->count;
+    const char *path = without_split(source, &m->split);
+    m->root = m->real_root = NULL;
+    if (stat(path, &about))
+        error_line(m->e, "%s: %s", QUOTE(path), strerror(errno));
+    else if (!S_ISDIR(about.st_mode))
+        read_file(m, path);
+    else if (!import_easy(m, path))
+        import_folder(m, path);
+    if (!any_picture(m, before) && !m->no_memory && !m->questions && !m->answers)
+        import_problem(m, QUOTE(path), "no pictures in it");
+}
+
+static bool worth_nothing(const import *m)
+{
+    long kept = 0;
+    for (long i = 0; i < m->count; i++)
+        kept += m->items[i].caption_count + m->items[i].question_count > 0;
+    return !kept;
+}
+
+static bool read_all(import *m, const char *const *sources, int n, import_progress progress, void *context,
+                     error *e)
+{
+    for (int i = 0; i < n && !m->no_memory && !m->stopped; i++) {
+        read_source(m, sources[i]);
+        m->stopped = progress && !progress(context, NULL, 0, 0);
+    }
+    if (!m->no_memory && !m->stopped)
+        import_join(m);
+    if (m->no_memory)
+        return data_no_memory(e, "import");
+    if (m->stopped)
+        return error_set(e, "import: stopped; nothing is written");
+    if (e->lines)
+        return error_head(e, ERROR_RUN, "import: %d problem%s; nothing is written%s", e->lines,
+                          e->lines > 1 ? "s" : "", m->result->missing && !m->o->skip_missing
+                          ? " (--skip-missing leaves out pictures that are not there)" : "");
+    if (worth_nothing(m))
+        return error_set(e, "import: no picture with a caption or a question; %ld have none, %ld are missing",
+                         m->count, m->result->missing);
+    return true;
+}
+
+bool import_sources(const char *const *sources, int n, const char *folder, const import_options *o,
+                    import_result *result, import_progress progress, void *context, error *e)
+{
+    struct folder to;
+    import m = { .o = o, .result = result, .folder = &to, .split = IMPORT_DRAWN, .e = e };
+    *result = (import_result){ 0 };
+    if (!data_folder_begin(&to, folder, "import.json", o->force, e))
+        return false;
+    e->lines = 0;
+    bool ok = read_all(&m, sources, n, progress, context, e)
+              && import_write(&m, &to, progress, context, e);
+    if (ok)
+        ok = data_folder_finish(&to, e);           /* which abandons it if it fails */
+    else
+        data_folder_abandon(&to);
+    import_free(&m);
+    return ok;
+}

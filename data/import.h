@@ -1,0 +1,74 @@
+/* import.h - what the files of the importer share (data.h): the pictures found so far with what is said and
+ * asked about them. Readers of forms call import_picture, then import_caption and import_question. */
+#ifndef DATA_IMPORT_H
+#define DATA_IMPORT_H
+#include "data/internal.h"
+
+enum { IMPORT_DRAWN = -1 };                        /* a split that the hash of the id decides */
+typedef struct import_text { struct import_text *next; const char *text; } import_text;
+typedef struct import_asked {
+    struct import_asked *next;
+    const char *question, *answer, *type, *id;     /* type, id: NULL, not given */
+    const char *const *answers; long answer_count; /* all that people gave; 0: `answer` alone */
+} import_asked;
+typedef struct import_item {           /* a picture */
+    const char *path, *id, *key;       /* without links; NULL: none; what its split is drawn from */
+    const char *held;                  /* its name in the new folder where it is there already (a shard's) */
+    int split;
+    import_text *captions, **next_caption;
+    import_asked *questions, **next_question;
+    long caption_count, question_count;
+} import_item;
+
+struct import_slot { uint64_t hash; const char *key; long value; };
+typedef struct import_map { struct import_slot *slot; long n, slots; } import_map;
+enum { IMPORT_NONE = -1, IMPORT_MISSING = -2 };    /* values of a map that are no place in the list */
+
+typedef struct import {
+    const import_options *o;
+    import_result *result;
+    const struct folder *folder;       /* what is being written */
+    import_item *items; long count, room;
+    import_map paths, ids;             /* -> place in items */
+    struct record_block *memory;
+    bool no_memory, stopped, images;   /* images: that folder is made */
+    int split;                         /* of the source that is read; IMPORT_DRAWN: not said */
+    const char *root, *real_root;      /* of its pictures */
+    json_t *questions, *answers;       /* VQA's two files, until both are there: lists of {"split", "doc"} */
+    error *e;                          /* a line for each problem */
+} import;
+
+/* ---- import_items.c ---- */
+bool import_root(import *m, const char *folder);   /* where paths start from now on; false: no such folder */
+/* The picture of this path below the root, and id (NULL: none). where: "list.json:12". NULL: it is left out,
+ * which is reported or counted. key: NULL, or what the split is drawn from where there is no id. */
+import_item *import_picture(import *m, const char *where, const char *path, const char *id, int split);
+/* A picture that stands in the new folder already. */
+import_item *import_held(import *m, const char *where, const char *name, const char *id, int split);
+void import_caption(import *m, const char *where, import_item *i, const char *text);
+void import_question(import *m, const char *where, import_item *i, const import_asked *q);
+bool import_problem(import *m, const char *where, const char *what);           /* false */
+int import_split(const char *name);    /* train, val, validation, dev, restval, test; IMPORT_DRAWN: none */
+void *import_take(import *m, long bytes);
+char *import_copy(import *m, const char *text, long n);
+void import_free(import *m);
+
+/* ---- the forms ---- */
+void import_folder(import *m, const char *path);                       /* import_folder.c */
+bool import_easy(import *m, const char *path);     /* false: not easy-vqa's form; import_easy.c */
+void import_easy_questions(import *m, const char *name, json_t *list);
+void import_json(import *m, const char *path);                         /* import_json.c */
+enum { IMPORT_NUMBER = 32 };
+const char *import_number(const json_t *v, char number[IMPORT_NUMBER]);        /* a number or text, as text */
+const char *import_majority(const char *const *answers, long n);   /* the most frequent; n 0: NULL */
+void import_record(import *m, const char *where, json_t *o);           /* import_record.c */
+void import_join(import *m);           /* VQA's questions with their answers; import_vqa.c */
+bool import_whole(import *m, const char *name, json_t *doc);           /* import_coco.c */
+void import_regions(import *m, const char *where, json_t *image);      /* Visual Genome; import_coco.c */
+void import_table(import *m, const char *path, char separator);        /* import_table.c */
+void import_shard(import *m, const char *path);                        /* tar.c */
+/* The first of the usual places of picture `number` that is there: "COCO_train2014_000000000042.jpg". */
+const char *import_place(import *m, const char *subtype, const char *number, char *to, long room);
+
+bool import_write(import *m, const struct folder *f, import_progress progress, void *context, error *e);
+#endif

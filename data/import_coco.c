@@ -1,0 +1,175 @@
+/* import_coco.c - files that are one JSON object, and Visual Genome's list.
+ *   COCO captions   {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+ *   Karpathy        {"images": [{"filepath", "filename", "split", "cocoid", "sentences": [{"raw"}]}]}
+ *   VQAv2, OK-VQA   {"questions": [...]} and {"annotations": [{"question_id", ...}]}: kept for import_vqa.c
+ *   GQA             {"07333408": {"imageId", "question", "answer", "types"}}
+ *   Visual Genome   [{"id", "regions": [{"image_id", "phrase"}]}]                                       */
+#include "data/import.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { PLACE_TEXT = 300, PATH = 2048 };
+
+/* ---- COCO's captions ------------------------------------------------------------------------------------- */
+static void coco_caption(import *m, const char *where, json_t *names, json_t *annotation)
+{
+    char number[IMPORT_NUMBER], path[PATH];
+    const char *id = import_number(json_object_get(annotation, "image_id"), number);
+    const char *caption = json_string_value(json_object_get(annotation, "caption"));
+    const char *file = id ? json_string_value(json_object_get(names, id)) : NULL;
+    if (!id || !caption) {
+        import_problem(m, where, "image_id, caption: expected a number and a text");
+        return;
+    }
+    if (!file) {
+        import_problem(m, where, "image_id: \"images\" has no such picture");
+        return;
+    }
+    import_item *i = import_picture(m, where, import_place(m, NULL, file, path, sizeof path), id, IMPORT_DRAWN);
+    if (i)
+        import_caption(m, where, i, caption);
+}
+
+static void coco(import *m, const char *name, json_t *images, json_t *annotations)
+{
+    char where[PLACE_TEXT], number[IMPORT_NUMBER];
+    size_t k;
+    json_t *one, *names = json_object();
+    json_array_foreach(images, k, one) {
+        const char *id = import_number(json_object_get(one, "id"), number);
+        json_t *file = json_object_get(one, "file_name");
+        snprintf(where, sizeof where, "%s: images[%zu]", name, k);
+        if (!id || !json_is_string(file))
+            import_problem(m, where, "id, file_name: expected a number and a text");
+        else if (json_object_get(names, id) && !json_equal(json_object_get(names, id), file))
+            import_problem(m, where, "id: an earlier picture has it");
+        else if (json_object_set(names, id, file))
+            m->no_memory = true;
+    }
+    json_array_foreach(annotations, k, one) {
+        snprintf(where, sizeof where, "%s: annotations[%zu]", name, k);
+        coco_caption(m, where, names, one);
+    }
+    json_decref(names);
+}
+
+/* ---- Karpathy's splits ----------------------------------------------------------------------------------- */
+static void karpathy(import *m, const char *where, json_t *image)
+{
+    char path[PATH], number[IMPORT_NUMBER];
+    const char *file = json_string_value(json_object_get(image, "filename"));
+    const char *folder = json_string_value(json_object_get(image, "filepath"));
+    const char *split = json_string_value(json_object_get(image, "split"));
+    json_t *id = json_object_get(image, "cocoid"), *sentences = json_object_get(image, "sentences"), *one;
+    size_t k;
+    if (!file || import_split(split) == IMPORT_DRAWN || !json_is_array(sentences)) {
+        import_problem(m, where, "filename, split, sentences: expected a text, train, restval, val or test, "
+                       "and a list");
+        return;
+    }
+    snprintf(path, sizeof path, "%s%s%s", folder ? folder : "", folder ? "/" : "", file);
+    import_item *i = import_picture(m, where, path, import_number(id ? id : json_object_get(image, "imgid"), number),
+                                    import_split(split));
+    json_array_foreach(sentences, k, one) {
+        const char *raw = json_string_value(json_object_get(one, "raw"));
+        if (i && raw)
+            import_caption(m, where, i, raw);
+        else if (i)
+            import_problem(m, where, "sentences: expected objects with the text \"raw\"");
+    }
+}
+
+/* ---- Visual Genome --------------------------------------------------------------------------------------- */
+void import_regions(import *m, const char *where, json_t *image)
+{
+    char path[PATH], number[IMPORT_NUMBER];
+    json_t *regions = json_object_get(image, "regions"), *one;
+    json_t *id = json_object_get(image, "id"), *inner = json_object_get(json_array_get(regions, 0), "image_id");
+    const char *name = import_number(id ? id : inner, number);
+    size_t k;
+    if (!json_is_array(regions) || (!name && json_array_size(regions))) {
+        import_problem(m, where, "id, regions: expected a number and a list");
+        return;
+    }
+    if (!name)
+        return;
+    import_item *i = import_picture(m, where, import_place(m, "", name, path, sizeof path), name, IMPORT_DRAWN);
+    json_array_foreach(regions, k, one) {
+        const char *phrase = json_string_value(json_object_get(one, "phrase"));
+        if (i && phrase)
+            import_caption(m, where, i, phrase);
+        else if (i)
+            import_problem(m, where, "regions: expected objects with the text \"phrase\"");
+    }
+}
+
+/* ---- GQA ------------------------------------------------------------------------------------------------- */
+static void gqa(import *m, const char *where, const char *id, json_t *o)
+{
+    char path[PATH], number[IMPORT_NUMBER];
+    const char *image = import_number(json_object_get(o, "imageId"), number);
+    import_asked q = { .question = json_string_value(json_object_get(o, "question")), .id = id,
+                       .answer = json_string_value(json_object_get(o, "answer")),
+                       .type = json_string_value(json_object_get(json_object_get(o, "types"), "structural")) };
+    if (!image || !q.question || !q.answer) {
+        import_problem(m, where, "imageId, question, answer: expected texts");
+        return;
+    }
+    import_item *i = import_picture(m, where, import_place(m, "", image, path, sizeof path), image,
+                                    IMPORT_DRAWN);
+    if (i)
+        import_question(m, where, i, &q);
+}
+
+/* ---- which of them --------------------------------------------------------------------------------------- */
+static void each_image(import *m, const char *name, json_t *images, void (*add)(import *, const char *, json_t *))
+{
+    char where[PLACE_TEXT];
+    size_t k;
+    json_t *one;
+    json_array_foreach(images, k, one) {
+        snprintf(where, sizeof where, "%s: images[%zu]", name, k);
+        add(m, where, one);
+    }
+}
+
+static void each_gqa(import *m, const char *name, json_t *doc)
+{
+    char where[PLACE_TEXT];
+    const char *id;
+    json_t *one;
+    json_object_foreach(doc, id, one) {
+        snprintf(where, sizeof where, "%s: %s", name, QUOTE(id));
+        gqa(m, where, id, one);
+    }
+}
+
+/* The document with its split, until the other file is there. */
+static void keep(import *m, json_t **list, const char *name, json_t *doc)
+{
+    *list = *list ? *list : json_array();
+    json_t *one = json_pack("{s:i, s:s, s:O, s:s}", "split", m->split, "name", name, "doc", doc, "root",
+                            m->root);
+    m->no_memory |= !one || json_array_append_new(*list, one);
+}
+
+bool import_whole(import *m, const char *name, json_t *doc)
+{
+    json_t *images = json_object_get(doc, "images"), *annotations = json_object_get(doc, "annotations");
+    json_t *questions = json_object_get(doc, "questions");
+    json_t *first = json_object_iter_value(json_object_iter(doc));
+    bool answers = json_object_get(json_array_get(annotations, 0), "question_id") != NULL;
+    if (json_is_array(questions))
+        keep(m, &m->questions, name, doc);
+    else if (json_is_array(annotations) && answers)
+        keep(m, &m->answers, name, doc);
+    else if (json_is_array(images) && json_is_array(annotations))
+        coco(m, name, images, annotations);
+    else if (json_is_array(images))
+        each_image(m, name, images, karpathy);
+    else if (json_object_get(first, "imageId") || json_object_get(first, "question"))
+        each_gqa(m, name, doc);
+    else
+        return false;
+    return true;
+}

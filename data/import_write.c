@@ -1,0 +1,243 @@
+/* import_write.c - what an import has found, as lists: {train,val,test}.jsonl with a record a picture (data.h),
+ * text.txt with a
+ * line a picture of training for language models, and import.json, which says where their paths start. A picture without a split gets one by u = XXH3(id)/2^64,
+ * so that it stays where it is when the data set grows. */
+#define _GNU_SOURCE
+#include "data/import.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { PICTURE_BYTES = 1 << 29 };
+static const char *const names[IMPORT_SPLITS] = { "train", "val", "test" };
+
+/* ---- splits ---------------------------------------------------------------------------------------------- */
+static int draw_split(const import_options *o, const char *key)
+{
+    double u = (double)(XXH3_64bits_withSeed(key, strlen(key), (uint64_t)o->seed) >> 11)*0x1p-53;
+    double sum = o->share[0] + o->share[1] + o->share[2];
+    if (u*sum < o->share[2])
+        return 2;
+    return u*sum < o->share[2] + o->share[1] ? 1 : 0;
+}
+
+/* ---- where pictures are ---------------------------------------------------------------------------------- */
+/* How many letters all pictures' folders have in common; the folder itself: "/data/coco". */
+static long common_folder(const import *m, char to[PATH_MAX])
+{
+    const char *first = NULL;
+    long n = 0;
+    for (long i = 0; i < m->count; i++) {
+        const char *path = m->items[i].path;
+        long k = 0;
+        if (m->items[i].held)
+            continue;
+        if (!first)
+            n = (long)(strrchr(first = path, '/') - path) + 1;
+        while (k < n && path[k] && path[k] == first[k])
+            k++;
+        while (k > 0 && path[k - 1] != '/')
+            k--;
+        n = k;
+    }
+    snprintf(to, PATH_MAX, "%.*s", (int)(n > 1 ? n - 1 : n), first ? first : "");
+    return n;
+}
+
+static bool make_parents(const struct folder *f, const char *name, error *e)
+{
+    char path[2*PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%.*s", f->temporary, (int)(strrchr(name, '/') - name), name);
+    return access(path, F_OK) == 0 || file_make_folders(path, e);
+}
+
+static bool copy_picture(const struct folder *f, const char *from, const char *name, error *e)
+{
+    long n;
+    char *bytes = file_load(from, PICTURE_BYTES, &n, e);
+    bool ok = bytes && make_parents(f, name, e) && data_folder_put(f, name, bytes, n, e);
+    mem_free(bytes);
+    return ok;
+}
+
+/* ---- a record -------------------------------------------------------------------------------------------- */
+static void put_text(buffer *b, const char *text)
+{
+    data_append(b, "\"", 1);
+    for (const char *s = text; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            data_append(b, (char[]){ '\\', *s }, 2);
+        else if (c < 0x20 || c == 0x7f)
+            data_print(b, "\\u%04x", c);
+        else
+            data_append(b, s, 1);
+    }
+    data_append(b, "\"", 1);
+}
+
+static void put_question(buffer *b, const import_asked *q)
+{
+    data_print(b, "{\"question\":");
+    put_text(b, q->question);
+    data_print(b, ",\"answer\":");
+    put_text(b, q->answer);
+    if (q->type) {
+        data_print(b, ",\"type\":");
+        put_text(b, q->type);
+    }
+    if (q->id) {
+        data_print(b, ",\"question_id\":");
+        put_text(b, q->id);
+    }
+    for (long i = 0; i < q->answer_count; i++) {
+        data_print(b, i ? "," : ",\"answers\":[");
+        put_text(b, q->answers[i]);
+    }
+    data_print(b, q->answer_count ? "]}" : "}");
+}
+
+enum id_form { NO_IDS, NUMBERS, TEXTS };
+
+static void put_record(buffer *b, const import_item *i, const char *image, enum id_form form)
+{
+    data_print(b, "{\"image\":");
+    put_text(b, image);
+    if (form == NUMBERS) {
+        data_print(b, ",\"image_id\":%s", i->id);
+    } else if (form == TEXTS) {
+        data_print(b, ",\"image_id\":");
+        put_text(b, i->id ? i->id : i->key);
+    }
+    data_print(b, ",\"captions\":[");
+    for (const import_text *t = i->captions; t; t = t->next) {
+        data_print(b, t == i->captions ? "" : ",");
+        put_text(b, t->text);
+    }
+    data_print(b, "]");
+    for (const import_asked *q = i->questions; q; q = q->next) {
+        data_print(b, q == i->questions ? ",\"questions\":[" : ",");
+        put_question(b, q);
+    }
+    data_print(b, i->questions ? "]}\n" : "}\n");
+}
+
+/* A whole number as JSON writes it: no zeros in front, and it fits. */
+static bool is_number(const char *id)
+{
+    size_t n = strspn(id, "0123456789");
+    return n && !id[n] && n <= 18 && (id[0] != '0' || n == 1);
+}
+
+/* Numbers stay numbers where all are; a list has ids in all records or in none. */
+static enum id_form form_of_ids(const import *m)
+{
+    long ids = 0, numbers = 0;
+    for (long i = 0; i < m->count; i++) {
+        ids += m->items[i].id != NULL;
+        numbers += m->items[i].id && is_number(m->items[i].id);
+    }
+    return !ids ? NO_IDS : numbers == m->count ? NUMBERS : TEXTS;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------- */
+struct writer { import *m; const struct folder *f; bool copy; long common; enum id_form ids; buffer list[IMPORT_SPLITS], text; };
+
+static void put_clean(buffer *b, const char *before, char *text)
+{
+    b->failed |= !text;
+    for (char *p = text; p && *p; p++)
+        *p = *p == '\t' || *p == '\n' || *p == '\r' ? ' ' : *p;
+    data_print(b, "%s%s", before, text ? text : "");
+    mem_free(text);
+}
+
+/* A document for a language model: the captions and questions of a picture, cleaned as training cleans them,
+ * parted by tabs. */
+static void put_document(buffer *b, const import_item *i)
+{
+    const char *tab = "";
+    for (const import_text *t = i->captions; t; t = t->next, tab = "\t")
+        put_clean(b, tab, clean_caption(t->text));
+    for (const import_asked *q = i->questions; q; q = q->next, tab = "\t") {
+        data_print(b, "%s", tab);
+        put_clean(b, "question: ", clean_question(q->question));
+        put_clean(b, " answer: ", mem_text("%s", q->answer));
+    }
+    data_print(b, "\n");
+}
+
+static void remove_held(const struct folder *f, const char *name)
+{
+    char path[2*PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", f->temporary, name);
+    unlink(path);
+}
+
+static bool put_item(struct writer *w, const import_item *i, error *e)
+{
+    import_result *r = w->m->result;
+    char name[PATH_MAX + 16];
+    if (!i->caption_count && !i->question_count) {
+        r->without_text++;
+        if (i->held)
+            remove_held(w->f, i->held);
+        return true;
+    }
+    int split = i->split == IMPORT_DRAWN ? draw_split(w->m->o, i->key) : i->split;
+    snprintf(name, sizeof name, "%s%s", w->copy && !i->held ? "images/" : "", i->held ? i->held : i->path + w->common);
+    if (w->copy && !i->held && !copy_picture(w->f, i->path, name, e))
+        return false;
+    put_record(&w->list[split], i, name, w->ids);
+    if (split == 0)
+        put_document(&w->text, i);
+    r->pictures[split]++;
+    r->captions[split] += i->caption_count;
+    r->questions[split] += i->question_count;
+    return (!w->list[split].failed && !w->text.failed) || data_no_memory(e, "import");
+}
+
+static bool put_about(const struct writer *w, error *e)
+{
+    const import_result *r = w->m->result;
+    buffer b = { 0 };
+    data_print(&b, "{\"format\": \"blip2 import\", \"images\": ");
+    put_text(&b, w->copy ? "." : r->images);
+    data_print(&b, ",\n \"pictures\": [%ld, %ld, %ld], \"captions\": [%ld, %ld, %ld], ", r->pictures[0],
+               r->pictures[1], r->pictures[2], r->captions[0], r->captions[1], r->captions[2]);
+    data_print(&b, "\"questions\": [%ld, %ld, %ld], \"missing\": %ld, \"without_text\": %ld}\n", r->questions[0],
+               r->questions[1], r->questions[2], r->missing, r->without_text);
+    bool ok = (!b.failed || data_no_memory(e, "import"))
+              && data_folder_put(w->f, "import.json", b.text, b.used, e);
+    data_buffer_free(&b);
+    return ok;
+}
+
+bool import_write(import *m, const struct folder *f, import_progress progress, void *context, error *e)
+{
+    struct writer w = { .m = m, .f = f, .copy = m->o->copy, .ids = form_of_ids(m) };
+    bool ok = true;
+    for (long i = 0; i < m->count; i++)
+        w.copy |= m->items[i].held != NULL;
+    w.common = common_folder(m, m->result->images);
+    if (w.copy)
+        snprintf(m->result->images, sizeof m->result->images, "%s", f->path);
+    for (long i = 0; i < m->count && ok; i++) {
+        ok = put_item(&w, &m->items[i], e);
+        if (ok && progress && (i + 1 == m->count || i%256 == 255) && !progress(context, "pictures", i + 1, m->count))
+            ok = error_set(e, "import: stopped; nothing is written");
+    }
+    for (int s = 0; s < IMPORT_SPLITS; s++) {
+        char name[16];
+        snprintf(name, sizeof name, "%s.jsonl", names[s]);
+        ok = ok && (!w.list[s].used || data_folder_put(f, name, w.list[s].text, w.list[s].used, e));
+        data_buffer_free(&w.list[s]);
+    }
+    ok = ok && (!w.text.used || data_folder_put(f, "text.txt", w.text.text, w.text.used, e));
+    data_buffer_free(&w.text);
+    return ok && put_about(&w, e);
+}

@@ -1,0 +1,393 @@
+/* test_import.c - dataset import as a user runs it: every form of data set made small, and what is wrong with it. */
+#include "tests/shell.h"
+#include "data/data.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void put(const char *name, const char *text)
+{
+    FILE *f = fopen(IN_FOLDER(name), "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void put_picture(const char *name, int shade)
+{
+    picture p;
+    error e;
+    ck_assert(picture_new(&p, 8, 8, &e));
+    memset(p.rgb, shade, 3*8*8);
+    ck_assert(picture_write(&p, IN_FOLDER(name), &e));
+    picture_free(&p);
+}
+
+static void folder(const char *name)
+{
+    ck_assert_int_eq(mkdir(IN_FOLDER(name), 0777), 0);
+}
+
+static char *text_of(const char *name)
+{
+    long n;
+    error e;
+    char *text = file_load(IN_FOLDER(name), 1 << 20, &n, &e);
+    ck_assert_msg(text != NULL, "%s", e.text);
+    return text;
+}
+
+/* A list that was written is exactly this. */
+static void holds(const char *name, const char *expected)
+{
+    char *text = text_of(name);
+    ck_assert_str_eq(text, expected);
+    mem_free(text);
+}
+
+static void prints(said s, const char *part)
+{
+    ck_assert_msg(s.code == 0, "exit code %d: %s", s.code, s.err);
+    ck_assert_msg(strstr(s.out, part) != NULL, "expected \"%s\" in: %s", part, s.out);
+    shell_free(s);
+}
+
+#define IMPORT(...) BLIP2("dataset", "import", __VA_ARGS__, "-o", IN_FOLDER("out"))
+#define ALL_TRAIN "--split", "1"
+
+/* Nothing is left behind by an import that fails: `before` entries are there, and no out. */
+#define REFUSES(code, says, ...) \
+    do { \
+        int before = folder_count(); \
+        FAILS(code, says, "dataset", "import", __VA_ARGS__, "-o", IN_FOLDER("out")); \
+        ck_assert_int_eq(folder_count(), before); \
+    } while (0)
+
+/* ---- forms ---- */
+START_TEST(a_folder_with_texts_becomes_lists)
+{
+    folder("in"), folder("in/val");
+    put_picture("in/a.png", 1), put_picture("in/b.png", 2), put_picture("in/c.png", 3);
+    put_picture("in/val/d.png", 4);
+    put("in/a.txt", "A dog.\n\n two \"dogs\"\t\n");
+    put("in/b.txt", "  \n");
+    put("in/val/d.txt", "a cat");
+    prints(IMPORT(IN_FOLDER("in"), ALL_TRAIN, "--copy", "--json"),
+           "\"train\":{\"pictures\":1,\"captions\":2,\"questions\":0},\"val\":{\"pictures\":1,\"captions\":1,"
+           "\"questions\":0},\"test\":{\"pictures\":0,\"captions\":0,\"questions\":0},\"missing\":0,"
+           "\"without_text\":2,");
+    holds("out/train.jsonl", "{\"image\":\"images/a.png\",\"captions\":[\"A dog.\",\"two \\\"dogs\\\"\"]}\n");
+    holds("out/val.jsonl", "{\"image\":\"images/val/d.png\",\"captions\":[\"a cat\"]}\n");
+    holds("out/text.txt", "a dog\ttwo dogs\n");
+    ck_assert_int_ne(access(IN_FOLDER("out/test.jsonl"), F_OK), 0);
+    WORKS("dataset", "inspect", IN_FOLDER("out"));
+}
+END_TEST
+
+START_TEST(pictures_may_stay_where_they_are)
+{
+    folder("in"), folder("in/x"), folder("in/y");
+    put_picture("in/x/a.png", 1), put_picture("in/y/b.png", 2);
+    put("in/l.jsonl", "{\"image\":\"x/a.png\",\"caption\":\"one\"}\n{\"image\":\"y/b.png\",\"caption\":\"two\"}\n");
+    prints(IMPORT(IN_FOLDER("in/l.jsonl"), ALL_TRAIN), "pictures stay in ");
+    holds("out/train.jsonl", "{\"image\":\"x/a.png\",\"captions\":[\"one\"]}\n"
+                             "{\"image\":\"y/b.png\",\"captions\":[\"two\"]}\n");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("out"), "--images", IN_FOLDER("in")), "missing 0, broken 0");
+    FAILS(2, "out: exists already", "dataset", "import", IN_FOLDER("in/l.jsonl"), "-o", IN_FOLDER("out"));
+    WORKS("dataset", "import", IN_FOLDER("in/l.jsonl"), "-o", IN_FOLDER("out"), "--force");
+}
+END_TEST
+
+START_TEST(tables_are_read_by_their_header)
+{
+    put_picture("a.png", 1), put_picture("b,c.png", 2);
+    put("t.csv", "\xef\xbb\xbfimage_id,image,caption,split\r\n7,a.png,\"one, \"\"two\"\"\",train\r\n"
+                 "8,\"b,c.png\",\"a\nline\",val\n7,a.png,again,train\n");
+    WORKS("dataset", "import", IN_FOLDER("t.csv"), "-o", IN_FOLDER("out"));
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"one, \\\"two\\\"\",\"again\"]}\n");
+    holds("out/val.jsonl", "{\"image\":\"b,c.png\",\"image_id\":8,\"captions\":[\"a\\u000aline\"]}\n");
+    put("t.tsv", "\"quoted\" words\ta.png\n");
+    WORKS("dataset", "import", IN_FOLDER("t.tsv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN, "--columns",
+          "caption,image");
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"\\\"quoted\\\" words\"]}\n");
+}
+END_TEST
+
+START_TEST(lavis_lists_of_captions_and_questions)
+{
+    put_picture("a.png", 1);
+    put("l.json", "[{\"image\":\"a.png\",\"caption\":[\"one\",\"two\"],\"image_id\":\"coco_1\"},\n"
+                  " {\"image\":\"a.png\",\"question\":\"what?\",\"answer\":[\"x\",\"y\",\"y\"],"
+                  "\"question_id\":5,\"image_id\":\"coco_1\"}]");
+    WORKS("dataset", "import", IN_FOLDER("l.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    holds("out/train.jsonl",
+          "{\"image\":\"a.png\",\"image_id\":\"coco_1\",\"captions\":[\"one\",\"two\"],\"questions\":[{\"question\":"
+          "\"what?\",\"answer\":\"y\",\"question_id\":\"5\",\"answers\":[\"x\",\"y\",\"y\"]}]}\n");
+    holds("out/text.txt", "one\ttwo\tquestion: what? answer: y\n");
+}
+END_TEST
+
+START_TEST(coco_captions_and_karpathys_splits)
+{
+    folder("val2014");
+    put_picture("val2014/a.png", 1), put_picture("val2014/b.png", 2);
+    put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"a.png\"},{\"id\":2,\"file_name\":\"b.png\"}],"
+                  "\"annotations\":[{\"image_id\":1,\"id\":9,\"caption\":\"one\"},{\"image_id\":2,\"caption\":"
+                  "\"two\"},{\"image_id\":1,\"caption\":\"three\"}]}");
+    char *source = mem_text("val:%s", IN_FOLDER("c.json"));
+    WORKS("dataset", "import", source, "-o", IN_FOLDER("out"));
+    holds("out/val.jsonl", "{\"image\":\"a.png\",\"image_id\":1,\"captions\":[\"one\",\"three\"]}\n"
+                           "{\"image\":\"b.png\",\"image_id\":2,\"captions\":[\"two\"]}\n");
+    mem_free(source);
+    put("k.json", "{\"dataset\":\"coco\",\"images\":[{\"filepath\":\"val2014\",\"filename\":\"a.png\",\"cocoid\":1,"
+                  "\"split\":\"restval\",\"sentences\":[{\"raw\":\"one\",\"tokens\":[\"one\"]}]},{\"filepath\":"
+                  "\"val2014\",\"filename\":\"b.png\",\"cocoid\":2,\"split\":\"test\",\"sentences\":[{\"raw\":\"x\"}]}]}");
+    WORKS("dataset", "import", IN_FOLDER("k.json"), "-o", IN_FOLDER("out"), "--force");
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"image_id\":1,\"captions\":[\"one\"]}\n");
+    holds("out/test.jsonl", "{\"image\":\"b.png\",\"image_id\":2,\"captions\":[\"x\"]}\n");
+}
+END_TEST
+
+START_TEST(genome_and_gqa)
+{
+    folder("VG_100K_2");
+    put_picture("VG_100K_2/4.jpg", 1), put_picture("17.jpg", 2);
+    put("r.json", "[{\"id\":4,\"regions\":[{\"image_id\":4,\"phrase\":\"a sign\",\"x\":1},{\"phrase\":\"a car\"}]},"
+                  "{\"id\":5,\"regions\":[]}]");
+    put("g.json", "{\"0293\":{\"imageId\":\"17\",\"question\":\"Is it?\",\"answer\":\"no\",\"types\":"
+                  "{\"structural\":\"verify\"}}}");
+    WORKS("dataset", "import", IN_FOLDER("r.json"), IN_FOLDER("g.json"), "-o", IN_FOLDER("out"), ALL_TRAIN,
+          "--skip-missing");
+    holds("out/train.jsonl",
+          "{\"image\":\"VG_100K_2/4.jpg\",\"image_id\":4,\"captions\":[\"a sign\",\"a car\"]}\n"
+          "{\"image\":\"17.jpg\",\"image_id\":17,\"captions\":[],\"questions\":[{\"question\":\"Is it?\",\"answer\":"
+          "\"no\",\"type\":\"verify\",\"question_id\":\"0293\"}]}\n");
+}
+END_TEST
+
+static const char answers[] =
+    "{\"annotations\":[{\"question_id\":421,\"image_id\":42,\"answer_type\":\"other\",\"answers\":[{\"answer\":"
+    "\"net\"},{\"answer\":\"net\"}],\"multiple_choice_answer\":\"net\"}]}";
+
+START_TEST(vqa_joins_questions_and_answers)
+{
+    folder("train2014");
+    put_picture("train2014/COCO_train2014_000000000042.jpg", 1);
+    put("q.json", "{\"data_subtype\":\"train2014\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
+                  "\"question_id\":421}]}");
+    put("a.json", answers);
+    WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    holds("out/train.jsonl",
+          "{\"image\":\"COCO_train2014_000000000042.jpg\",\"image_id\":42,\"captions\":[],\"questions\":[{\"question\":"
+          "\"What?\",\"answer\":\"net\",\"type\":\"other\",\"question_id\":\"421\",\"answers\":[\"net\",\"net\"]}]}\n");
+    WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), "--force",
+          "--pattern", "{s}/COCO_{s}_{12}.jpg");
+    FAILS(1, "expected the file of questions beside it", "dataset", "import", IN_FOLDER("a.json"), "-o",
+          IN_FOLDER("none"));
+    put("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":422}]}");
+    FAILS(1, "questions[0]: question_id: no file of annotations has an answer", "dataset", "import",
+          IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("none"));
+}
+END_TEST
+
+START_TEST(easy_vqa_gets_captions_from_its_questions)
+{
+    folder("e"), folder("e/train"), folder("e/test"), folder("e/train/images"), folder("e/test/images");
+    put_picture("e/train/images/0.png", 1), put_picture("e/train/images/1.png", 2);
+    put_picture("e/test/images/0.png", 3);
+    put("e/train/questions.json", "[[\"what is the red shape?\",\"circle\",0],[\"is no blue shape present?\",\"no\",1]]");
+    put("e/test/questions.json", "[[\"is there a triangle?\",\"yes\",0],[\"is there not a teal shape?\",\"yes\",0]]");
+    prints(IMPORT(IN_FOLDER("e"), ALL_TRAIN, "--json"), "\"test\":{\"pictures\":1,\"captions\":1,\"questions\":2}");
+    holds("out/train.jsonl",
+          "{\"image\":\"train/images/0.png\",\"captions\":[\"a red circle\"],\"questions\":[{\"question\":\"what is "
+          "the red shape?\",\"answer\":\"circle\",\"type\":\"shape\"}]}\n"
+          "{\"image\":\"train/images/1.png\",\"captions\":[\"a blue shape\"],\"questions\":[{\"question\":\"is no "
+          "blue shape present?\",\"answer\":\"no\",\"type\":\"yes/no\"}]}\n");
+    char *test = text_of("out/test.jsonl");
+    ck_assert_ptr_nonnull(strstr(test, "\"captions\":[\"a triangle\"]"));
+    mem_free(test);
+}
+END_TEST
+
+/* ---- shards ---- */
+static void put_member(FILE *f, const char *name, const void *bytes, long n)
+{
+    char block[512] = { 0 };
+    unsigned sum = 0;
+    snprintf(block, 100, "%s", name);
+    memcpy(block + 100, "0000644", 8);
+    snprintf(block + 124, 12, "%011lo", n);
+    snprintf(block + 136, 12, "%011o", 0);
+    memset(block + 148, ' ', 8);
+    block[156] = '0';
+    memcpy(block + 257, "ustar\00000", 8);
+    for (int i = 0; i < 512; i++)
+        sum += (unsigned char)block[i];
+    snprintf(block + 148, 8, "%06o", sum);
+    fwrite(block, 512, 1, f);
+    fwrite(bytes, (size_t)n, 1, f);
+    memset(block, 0, 512);
+    fwrite(block, (size_t)(-n & 511), 1, f);
+}
+
+static void put_shard(const char *name, const char *first, bool whole)
+{
+    long n;
+    error e;
+    put_picture("p.png", 5);
+    char *png = file_load(IN_FOLDER("p.png"), 1 << 20, &n, &e);
+    FILE *f = fopen(IN_FOLDER(name), "wb");
+    ck_assert(png && f);
+    put_member(f, first, png, n);
+    put_member(f, "000001.txt", "one dog", 7);
+    put_member(f, "sub/000002.json", "{\"caption\":\"two dogs\",\"url\":\"x\"}", 32);
+    put_member(f, "sub/000002.jpg", png, whole ? n : n/2);
+    put_member(f, "sub/000003.png", png, n);
+    if (whole)
+        fwrite((char[1024]){ 0 }, 1024, 1, f);
+    fclose(f);
+    mem_free(png);
+    ck_assert(whole || !truncate(IN_FOLDER(name), 2048 + n/4));
+}
+
+START_TEST(shards_are_read_as_streams)
+{
+    put_shard("s-00.tar", "000001.png", true);
+    prints(IMPORT(IN_FOLDER("s-00.tar"), ALL_TRAIN, "--json"), "\"without_text\":1");
+    holds("out/train.jsonl", "{\"image\":\"images/s-00-000001.png\",\"captions\":[\"one dog\"]}\n"
+                             "{\"image\":\"images/s-00-sub-000002.jpg\",\"captions\":[\"two dogs\"]}\n");
+    ck_assert_int_ne(access(IN_FOLDER("out/images/s-00-sub-000003.png"), F_OK), 0);
+    WORKS("dataset", "inspect", IN_FOLDER("out"));
+}
+END_TEST
+
+START_TEST(damaged_shards_leave_nothing_behind)
+{
+    put_shard("s.tar", "../000001.png", true);
+    REFUSES(1, "../000001.png: a name that leaves the archive", IN_FOLDER("s.tar"));
+    put_shard("s.tar", "000001.png", false);
+    REFUSES(1, "s.tar: ", IN_FOLDER("s.tar"));
+    put("s.tar", "no archive at all");
+    REFUSES(1, "s.tar: not an archive", IN_FOLDER("s.tar"));
+}
+END_TEST
+
+/* ---- what is wrong ---- */
+START_TEST(all_problems_are_named_with_their_lines)
+{
+    put_picture("a.png", 1), put_picture("b.png", 2);
+    put("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
+                   "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
+                   "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
+                   "{\"image\":\"b.png\"}\n{\"image\":\"b.png\",\"caption\":\"x\",\"split\":\"other\"}\n");
+    said s = IMPORT(IN_FOLDER("l.jsonl"));
+    ck_assert_int_eq(s.code, 1);
+    static const char *const says[] = {
+        "import: 8 problems; nothing is written (--skip-missing", "l.jsonl:2: ", "none.png: No such file",
+        "l.jsonl:3: caption: expected a text or a list", "l.jsonl:4", "l.jsonl:5: ../a.png: leaves the folder",
+        "l.jsonl:6: image_id 1 stands for two pictures", "l.jsonl:7: image: expected the path of a file; pictures are not fetched",
+        "l.jsonl:8: caption, question: expected one of them", "l.jsonl:9: split: expected train, val or test",
+    };
+    for (size_t i = 0; i < sizeof says/sizeof *says; i++)
+        ck_assert_msg(strstr(s.err, says[i]) != NULL, "expected \"%s\" in: %s", says[i], s.err);
+    shell_free(s);
+    ck_assert_int_ne(access(IN_FOLDER("out"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(only_twenty_problems_are_printed)
+{
+    char lines[4096] = "";
+    for (int i = 0; i < 30; i++)
+        sprintf(lines + strlen(lines), "{\"image\":\"%d.png\",\"caption\":\"x\"}\n", i);
+    put("l.jsonl", lines);
+    said s = IMPORT(IN_FOLDER("l.jsonl"));
+    ck_assert_ptr_nonnull(strstr(s.err, "30 problems"));
+    ck_assert(strstr(s.err, "/19.png") && !strstr(s.err, "/20.png"));
+    shell_free(s);
+    REFUSES(1, "no picture with a caption or a question; 0 have none, 30 are missing", IN_FOLDER("l.jsonl"),
+            "--skip-missing");
+}
+END_TEST
+
+START_TEST(bad_tables_are_refused)
+{
+    put_picture("a.png", 1);
+    put("t.csv", "image,caption\na.png,one,two\na.png,\"open\n");
+    REFUSES(1, "t.csv:2: 3 fields; expected 2", IN_FOLDER("t.csv"));
+    REFUSES(1, "t.csv:3: a quote is not closed", IN_FOLDER("t.csv"));
+    put("t.csv", "picture,words\na.png,one\n");
+    REFUSES(1, "t.csv:1: no column for the pictures", IN_FOLDER("t.csv"));
+    put("t.csv", "image,caption\na.png,\xff\n");
+    REFUSES(1, "t.csv:2: not UTF-8", IN_FOLDER("t.csv"));
+    put("t.csv", "");
+    REFUSES(1, "no column for the pictures", IN_FOLDER("t.csv"));
+}
+END_TEST
+
+START_TEST(links_and_options_are_checked)
+{
+    folder("in");
+    put_picture("a.png", 1);
+    put("in/l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
+    ck_assert_int_eq(symlink("../a.png", IN_FOLDER("in/a.png")), 0);
+    REFUSES(1, "a link leads outside the folder of the pictures", IN_FOLDER("in/l.jsonl"));
+    REFUSES(2, "--split: expected shares", IN_FOLDER("in/l.jsonl"), "--split", "a,b");
+    REFUSES(2, "--split: expected shares", IN_FOLDER("in/l.jsonl"), "--split", "0");
+    REFUSES(1, "none: No such file", IN_FOLDER("none"));
+    WORKS("dataset", "import", IN_FOLDER("in/l.jsonl"), "-o", IN_FOLDER("out"), "--allow-outside");
+    FAILS(2, "sources and -o DIR are needed", "dataset", "import", "-o", "x");
+    put("x.bin", "x");
+    FAILS(1, "x.bin: form: expected a folder, .csv", "dataset", "import", IN_FOLDER("x.bin"), "-o", IN_FOLDER("y"));
+}
+END_TEST
+
+START_TEST(the_split_of_a_picture_stays_when_others_come)
+{
+    char lines[8192] = "", *before, *after;
+    for (int i = 0; i < 60; i++) {
+        char name[16];
+        put_picture((sprintf(name, "%d.png", i), name), i);
+        sprintf(lines + strlen(lines), "{\"image\":\"%d.png\",\"caption\":\"x\",\"image_id\":%d}\n", i, i);
+    }
+    put("l.jsonl", lines);
+    WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("all"), "--split", "0.5,0.25,0.25");
+    *strstr(lines, "{\"image\":\"30.png\"") = 0;
+    put("l.jsonl", lines);
+    WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("half"), "--split", "0.5,0.25,0.25");
+    before = text_of("half/val.jsonl");
+    after = text_of("all/val.jsonl");
+    ck_assert_int_eq(strncmp(before, after, strlen(before)), 0);
+    ck_assert_uint_gt(strlen(after), strlen(before));
+    ck_assert_uint_gt(strlen(before), 40);
+    mem_free(before);
+    mem_free(after);
+}
+END_TEST
+
+Suite *suite_import(void)
+{
+    Suite *s = suite_create("import");
+    TCase *c = tcase_create("commands");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, folder_begin, folder_end);
+    tcase_add_test(c, a_folder_with_texts_becomes_lists);
+    tcase_add_test(c, pictures_may_stay_where_they_are);
+    tcase_add_test(c, tables_are_read_by_their_header);
+    tcase_add_test(c, lavis_lists_of_captions_and_questions);
+    tcase_add_test(c, coco_captions_and_karpathys_splits);
+    tcase_add_test(c, genome_and_gqa);
+    tcase_add_test(c, vqa_joins_questions_and_answers);
+    tcase_add_test(c, easy_vqa_gets_captions_from_its_questions);
+    tcase_add_test(c, shards_are_read_as_streams);
+    tcase_add_test(c, damaged_shards_leave_nothing_behind);
+    tcase_add_test(c, all_problems_are_named_with_their_lines);
+    tcase_add_test(c, only_twenty_problems_are_printed);
+    tcase_add_test(c, bad_tables_are_refused);
+    tcase_add_test(c, links_and_options_are_checked);
+    tcase_add_test(c, the_split_of_a_picture_stays_when_others_come);
+    suite_add_tcase(s, c);
+    return s;
+}
