@@ -50,6 +50,9 @@ void ag_tape_free(tape *t);
 void ag_reset(tape *t);                            /* forgets everything, keeps the memory */
 ag_mark ag_here(const tape *t);
 void ag_rewind(tape *t, ag_mark to);               /* gives back what was made since; nodes too */
+/* For checkers, on an empty tape: from now on bytes that nobody may write stand behind every allocation. Did those that
+ * stood until now stay as they were? */
+bool ag_fences(tape *t, bool on);
 /* the same, but kept survives (moved; no gradient) */
 tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);
 bool ag_record_on(tape *t, bool on);               /* off: a frozen part; returns what it was */

@@ -245,15 +245,20 @@ static void trouble(ag_probe *p, const char *what, const char *of)
 static tensor *gradients(ag_probe *p, real **to)
 {
     ag_reset(p->t);
+    ag_fences(p->t, true);
     memset(ag_alloc(p->t, SPOILED), 0xFF, SPOILED);
     tensor *y = build(p);
-    if (!y->needs_grad)
+    if (!y->needs_grad) {
+        ag_fences(p->t, false);
         return y;
+    }
     ag_mark before = ag_here(p->t);
     ag_backward_from(p->t, 1, &y, &p->cotangent);
     ag_mark after = ag_here(p->t);
     if (after.chunk != before.chunk || after.used != before.used || after.nodes != before.nodes)
         trouble(p, "backward keeps scratch memory", "");
+    if (!ag_fences(p->t, false))
+        trouble(p, "something is written behind an allocation of the tape", "");
     for (int i = 0; i < p->count; i++) {
         const real *g = ag_grad(p->in[i].x);
         if (g && !fences_stand(g, p->in[i].size))

@@ -16,10 +16,13 @@ enum { ALIGN = 64, FIRST_CHUNK = 1 << 20, LARGEST_STEP = 64 << 20, CLASSES = 8 *
 typedef struct chunk { char *base; long size; } chunk;
 typedef struct arena { chunk *chunks; long count, room, at, used; } arena;      /* at: the chunk in use */
 typedef struct released { struct released *next; } released;
+typedef struct fence { struct fence *below; const unsigned char *from; ag_mark at; } fence;    /* see ag_fences */
 
 struct tape {
     arena work, pool;
     released *free_list[CLASSES];
+    fence *fences;                     /* the last one, while fenced */
+    bool fenced, trespassed;
     ag_node **nodes;
     long node_count, node_room;
     bool recording, training, wanted;  /* wanted: an op would have been recorded; see ag_checkpoint */
@@ -196,8 +199,46 @@ ag_mark ag_here(const tape *t)
     return (ag_mark){ t->work.at, t->work.used, t->node_count };
 }
 
+/* ---- fences: the checkers' way to see what writes behind its allocation ------------------------------------
+ * Behind each allocation stand bytes of FENCE up to the next boundary and for one boundary more, where the last
+ * bytes link it to the fence below. They are looked at when the tape is rewound to before them.              */
+enum { FENCE = 0xA5, FENCE_BYTES = 2 * ALIGN };
+
+static void *fenced_take(tape *t, long bytes)
+{
+    long whole = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    unsigned char *p = arena_take(&t->work, whole + FENCE_BYTES), *end = p + whole + ALIGN;
+    memset(p + bytes, FENCE, (size_t)(end - p - bytes));
+    fence *f = (fence *)end;
+    *f = (fence){ t->fences, p + bytes, ag_here(t) };
+    t->fences = f;
+    return p;
+}
+
+static void pull_fences(tape *t, ag_mark to)
+{
+    while (t->fences && (t->fences->at.chunk > to.chunk
+                         || (t->fences->at.chunk == to.chunk && t->fences->at.used > to.used))) {
+        for (const unsigned char *p = t->fences->from; p < (const unsigned char *)t->fences; p++)
+            t->trespassed |= *p != FENCE;
+        t->fences = t->fences->below;
+    }
+}
+
+bool ag_fences(tape *t, bool on)
+{
+    bool stood = !t->trespassed;
+    pull_fences(t, (ag_mark){ 0 });
+    stood &= !t->trespassed;
+    t->trespassed = false;
+    t->fenced = on;
+    return stood;
+}
+
 void ag_rewind(tape *t, ag_mark to)
 {
+    if (t->fenced)
+        pull_fences(t, to);
     t->work.at = to.chunk;
     t->work.used = to.used;
     t->node_count = to.nodes;
@@ -250,14 +291,17 @@ void ag_watch(tape *t, ag_watcher watcher, void *context)
 
 ag_random ag_random_now(const tape *t) { return t->random; }
 
-void *ag_alloc(tape *t, long bytes) { return arena_take(&t->work, bytes); }
+void *ag_alloc(tape *t, long bytes)
+{
+    return t->fenced && bytes >= 0 ? fenced_take(t, bytes) : arena_take(&t->work, bytes);
+}
 
 real *ag_alloc_real(tape *t, long n)
 {
     long bytes;
     if (__builtin_mul_overflow(n, (long)sizeof(real), &bytes))
         ag_fail("tape", "asked for %ld numbers", n);
-    return arena_take(&t->work, bytes);
+    return ag_alloc(t, bytes);
 }
 
 /* ---- recording and backward ------------------------------------------------------------------------- */

@@ -199,6 +199,28 @@ START_TEST(recomputation_changes_no_bit)
 }
 END_TEST
 
+START_TEST(a_fence_tells_of_a_write_behind_an_allocation)
+{
+    static const long sizes[] = { 1, 60, 64, 65, 1000 };
+    for (int i = 0; i < 5; i++)
+        for (int late = 0; late < 2; late++) {
+            ag_reset(t);
+            ag_fences(t, true);
+            ag_mark here = ag_here(t);
+            unsigned char *p = ag_alloc(t, sizes[i]), *q = ag_alloc(t, 8);
+            memset(p, 1, (size_t)sizes[i]);
+            memset(q, 1, 8);
+            p[sizes[i] + (late ? 63 : 0)] = 1;             /* one byte too far, or as far as a fence reaches */
+            ag_rewind(t, here);
+            ck_assert_msg(!ag_fences(t, false), "%ld bytes", sizes[i]);
+            ck_assert(ag_fences(t, true));
+            p = ag_alloc(t, sizes[i]);
+            memset(p, 1, (size_t)sizes[i]);
+            ck_assert(ag_fences(t, false));
+        }
+}
+END_TEST
+
 Suite *suite_tape(void)
 {
     Suite *s = suite_create("tape");
@@ -216,6 +238,7 @@ Suite *suite_tape(void)
     tcase_add_test(c, backward_wants_one_number);
     tcase_add_test(c, out_of_memory_is_an_error_that_says_how_much);
     tcase_add_test(c, recomputation_changes_no_bit);
+    tcase_add_test(c, a_fence_tells_of_a_write_behind_an_allocation);
     suite_add_tcase(s, c);
     return s;
 }
