@@ -1,6 +1,6 @@
 /* system.c - the calls of the system that read and write files: one place that takes up again what was
- * interrupted, and where a test can make the n-th one fail (base.h, file_fail_at). A read or write may do less
- * than it was asked for; whoever calls goes on from there. */
+ * interrupted, and where a test can make the n-th one fail (base.h, file_fail_at). A read or write may do
+ * less than it was asked for; whoever calls goes on from there. */
 #include "base/internal.h"
 #include <errno.h>
 #include <fcntl.h>

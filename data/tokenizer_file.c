@@ -188,7 +188,7 @@ static bool write_file(const char *folder, const tokenizer_file *f, error *e)
 
 bool tokenizer_write(const tokenizer *t, const char *folder, error *e)
 {
-    tokenizer_file files[TOKENIZER_FILES];
+    tokenizer_file files[TOKENIZER_FILES] = { { 0 } };
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return error_set(e, "%s: folder: cannot make it: %s", folder, strerror(errno));
     int n = tokenizer_files(t, files, e);

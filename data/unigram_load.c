@@ -27,8 +27,8 @@ bool unigram_add(tokenizer *t, const char *name, const char *text, long n, doubl
                          QUOTE(vocabulary_text(&t->tokens, same)), same);
     if (t->tokens.n == TOKENIZER_TOKENS)
         return error_set(e, "%s: vocabulary: too many pieces; expected at most %d", name, TOKENIZER_TOKENS);
-    bool room = data_room(&scores, &rooms[0], u->pieces + 1L, sizeof *u->score)
-                & data_room(&plains, &rooms[1], u->pieces + 1L, sizeof *u->plain);
+    bool room = data_room(&scores, &rooms[0], u->pieces + 1L, sizeof *u->score);
+    room = data_room(&plains, &rooms[1], u->pieces + 1L, sizeof *u->plain) && room;
     u->score = scores;
     u->plain = plains;
     if (!room || vocabulary_add(&t->tokens, text, n) < 0)

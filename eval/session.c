@@ -91,7 +91,14 @@ long eval_tokens(const blip2_config *c)
     return side * side + 1;
 }
 
-typedef struct looking { eval_session *s; const char *const *paths; long n; real *to; error *e; bool ok; } looking;
+typedef struct looking {
+    eval_session *s;
+    const char *const *paths;
+    long n;
+    real *to;
+    error *e;
+    bool ok;
+} looking;
 
 /* (3,size,size), normalised */
 static bool square(const picture *p, blip2_reference reference, long size, real *to, error *e)
@@ -264,7 +271,8 @@ static void write_texts(void *context)
     eval_session *s = w->s;
     const blip2_config *c = &s->model.config;
     long n = w->n * returns(w->o);
-    tensor *x = w->features ? ag_copy_in(s->t, DIMS(w->n, eval_tokens(c), c->vision.width), w->features) : NULL;
+    const real *seen = w->features;
+    tensor *x = seen ? ag_copy_in(s->t, DIMS(w->n, eval_tokens(c), c->vision.width), seen) : NULL;
     const bool itg = c->llm == BLIP2_LLM_NONE;             /* takes no prompt */
     blip2_text prompt = itg ? (blip2_text){ 0 } : prompts_of(s, w->n, w->prompts);
     blip2_sequence *out = ag_alloc(s->t, n * (long)sizeof *out);

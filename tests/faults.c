@@ -16,7 +16,8 @@ enum { CASE_SECONDS = 300 };
 /* ---- figures ----------------------------------------------------------------------------------------- */
 const fault_entry fault_entries[] = {
     { "F2", "disk full: exit 1, a message, the last checkpoint whole, no temporary file", figure_disk_full },
-    { "F3", "an allocation of ours fails, once and from then on: an error, no leak, no crash", figure_memory },
+    { "F3", "an allocation of ours fails, once and from then on: an error, no leak, no crash",
+      figure_memory },
     { "F4", "a call of the system fails or is short: an error or the same result", figure_calls },
     { "F5", "a byte of a file changed: refused, or every number the same", figure_flips },
     { "F6", "a checkpoint cut at every 1 %: refused, the one before taken, with a warning", figure_cuts },
@@ -111,7 +112,8 @@ bool fault_case(figure *g, const char *name, fault_body body, void *context, fau
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         fault_wrong(r, "no process could be started");
     else if (WIFSIGNALED(status))
-        snprintf(r->why, sizeof r->why, "ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(r->why, sizeof r->why, "ended by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status))
         fault_wrong(r, "exit code %d", WEXITSTATUS(status));
     bool ok = !*r->why;
@@ -156,10 +158,9 @@ uint64_t fault_log_digest(const char *path)
     uint64_t digest = 0xcbf29ce484222325u;
     for (char *line = text; line && *line; ) {
         char *end = strchr(line, '\n'), *clock = strstr(line, ",\"data_ms\"");
-        if (!end || !clock || clock > end)                 /* the clock's fields close a line */
-            digest = 0;
-        digest = mix(digest, line, (size_t)((clock && end && clock < end ? clock : line + strlen(line)) - line));
-        line = end ? end + 1 : line + strlen(line);
+        bool whole = end && clock && clock < end;          /* the clock's fields close a line */
+        digest = whole ? mix(digest, line, (size_t)(clock - line)) : 0;
+        line = end ? end + 1 : NULL;
     }
     mem_free(text);
     return text ? digest : 0;
@@ -175,7 +176,8 @@ static bool mix_dataset(h5 *f, const char *name, uint64_t *digest, error *e)
     void *data = mem_new(bytes);
     bool ok = data ? h5_read(f, name, s.type, s.ndim, s.dim, data, e) : error_set(e, "out of memory");
     if (ok)
-        *digest = mix(mix(mix(*digest, name, strlen(name)), s.dim, (size_t)s.ndim * sizeof *s.dim), data, bytes);
+        *digest = mix(mix(mix(*digest, name, strlen(name)), s.dim, (size_t)s.ndim * sizeof *s.dim), data,
+                      bytes);
     mem_free(data);
     return ok;
 }

@@ -1,6 +1,6 @@
-/* faults.h - what is done to the program to see what it makes of it: memory and disks that run out, files that
- * are damaged, numbers that are none, other threads and surroundings, long runs. Every figure counts cases that
- * ended as they should; the suite `faults` runs few of them, `make scoreboard` all.                         */
+/* faults.h - what is done to the program to see what it makes of it: memory and disks that run out, files
+ * that are damaged, numbers that are none, other threads and surroundings, long runs. Every figure counts
+ * cases that ended as they should; the suite `faults` runs few of them, `make scoreboard` all.             */
 #ifndef TESTS_FAULTS_H
 #define TESTS_FAULTS_H
 #include "tests/world.h"
@@ -38,8 +38,8 @@ void fault_wrong(fault_report *r, const char *format, ...) __attribute__((format
 
 /* Looking around. */
 uint64_t fault_digest(const char *path, uint64_t seed);        /* of a file's bytes; 0: cannot be read */
-uint64_t fault_log_digest(const char *path);                   /* of a run's log, without what the clock decides */
-bool fault_h5_digest(const char *path, uint64_t *digest, error *e);    /* of all numbers and texts in a file */
+uint64_t fault_log_digest(const char *path);           /* of a run's log, without what the clock decides */
+bool fault_h5_digest(const char *path, uint64_t *digest, error *e);    /* of all numbers and texts */
 long fault_descriptors(void);                                  /* open ones */
 bool fault_leftovers(const char *folder);                      /* is a temporary file there? */
 void fault_copy(const char *from, const char *to);

@@ -64,7 +64,8 @@ static void fill_quota(void *context, fault_report *r)
     judge(&s, IN_FOLDER("full"), r);
     if (s.code == 1 && !strstr(s.err, "File too large"))
         fault_wrong(r, "the message does not say why: %s", s.err);
-    said again = BLIP2("train", IN_FOLDER("full.yaml"), "--resume", "--quiet");        /* the disk has room again */
+    /* the disk has room again */
+    said again = BLIP2("train", IN_FOLDER("full.yaml"), "--resume", "--quiet");
     if (again.code)
         fault_wrong(r, "cannot go on: %s", again.err);
 }
@@ -129,7 +130,8 @@ void figure_disk_full(figure *g, const fault_scale *s)
     struct stat about;
     char name[100];
     long failed = 0, cases = 0;
-    if (!fault_case(g, "the files to begin with", begin, NULL, NULL) || stat(IN_FOLDER("begun/checkpoint.h5"), &about))
+    if (!fault_case(g, "the files to begin with", begin, NULL, NULL)
+        || stat(IN_FOLDER("begun/checkpoint.h5"), &about))
         return;
     long size = about.st_size, step = s->full ? 4096 : size / 3;
     for (long bytes = 512; bytes < size + 2 * step; bytes += step, cases++) {
@@ -138,8 +140,8 @@ void figure_disk_full(figure *g, const fault_scale *s)
         fault_case(g, name, fill_quota, &(disk){ bytes }, &r);
         failed += r.calls == 1;
     }
-    figure_detail(g, "quotas in steps of %ld bytes up to the %ld of a checkpoint: %ld, exit 1 in %ld", step, size,
-                  cases, failed);
+    figure_detail(g, "quotas in steps of %ld bytes up to the %ld of a checkpoint: %ld, exit 1 in %ld", step,
+                  size, cases, failed);
     if (!fault_case(NULL, "", try_mount, NULL, NULL))
         figure_skip(g, "a small tmpfs: this process may not mount one");
     else
@@ -151,7 +153,13 @@ void figure_disk_full(figure *g, const fault_scale *s)
 }
 
 /* ---- changed bytes ----------------------------------------------------------------------------------- */
-typedef struct change { const char *path; const long *at; const unsigned char *with; long count; uint64_t expected; } change;
+typedef struct change {
+    const char *path;
+    const long *at;                    /* (count) where, and what the byte there is changed by */
+    const unsigned char *with;
+    long count;
+    uint64_t expected;
+} change;
 
 static void change_bytes(void *context, fault_report *r)
 {

@@ -1,5 +1,5 @@
-/* faults_memory.c - F3 and F4: the n-th allocation, the n-th call of the system fails (faults.h). As SQLite is
- * tested: n = 1, 2, ... to the end, once and from then on.                                                 */
+/* faults_memory.c - F3 and F4: the n-th allocation, the n-th call of the system fails (faults.h). As SQLite
+ * is tested: n = 1, 2, ... to the end, once and from then on.                                              */
 #include "tests/faults.h"
 #include <errno.h>
 #include <stdio.h>

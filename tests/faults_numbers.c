@@ -1,4 +1,4 @@
-/* faults_numbers.c - F7, D1, D2, D4, K1: numbers that are none, and the same bits again (faults.h). */
+/* faults_numbers.c - F7, D1, D2, D4: numbers that are none, and the same bits again (faults.h). */
 #define _GNU_SOURCE
 #include "tests/faults.h"
 #include "tests/shell.h"
@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- F7: a NaN in one place, at one step -------------------------------------------------------------- */
 typedef enum { IN_WEIGHTS, IN_PICTURE, IN_LOSS, IN_GRADIENT, PLACES } place;
 static const char *const places[] = { "weights", "picture features", "loss", "gradient" };
+static const char spoilt_weight[] = "Qformer.bert.encoder.layer.0.attention.self.query.weight";
 typedef struct poison { place where; long step; blip2_model m; blip2_config c; train_stepper *s; } poison;
 
 static void bad_slope(const ag_node *n)
@@ -50,7 +50,7 @@ static tensor *forward(void *context, tape *t, int part, train_losses *l)
 static bool names_place(place where, const char *text)
 {
     switch (where) {
-    case IN_WEIGHTS: return strstr(text, "parameter Qformer.bert.encoder.layer.0.attention.self.query.weight");
+    case IN_WEIGHTS: return strstr(text, spoilt_weight);
     case IN_PICTURE: return strstr(text, "input (3,2,10) of operation 0");
     case IN_LOSS: return strstr(text, "result () of operation");
     default: return strstr(text, "the gradient is not finite; first bad tensor: the gradient of ");
@@ -71,7 +71,7 @@ static void meet_nan(void *context, fault_report *r)
     p->s = &s;
     while (s.step + 1 < p->step)
         ck_assert_msg(train_step(&s, forward, p, &l, &e), "%s", e.text);
-    tensor *w = nn_find(store, "Qformer.bert.encoder.layer.0.attention.self.query.weight");
+    tensor *w = nn_find(store, spoilt_weight);
     if (p->where == IN_WEIGHTS)
         w->data[5] = (real)NAN;
     size_t bytes = (size_t)store->trainable * sizeof(real);
@@ -86,7 +86,8 @@ static void meet_nan(void *context, fault_report *r)
     else if (strncmp(e.text, says, strlen(says)) || !names_place(p->where, e.text))
         fault_wrong(r, "the message names another place: %s", e.text);
     if (s.step != p->step - 1 || memcmp(before, store->values, bytes)
-        || memcmp(before + store->trainable, store->m, bytes) || memcmp(before + 2 * store->trainable, store->v, bytes))
+        || memcmp(before + store->trainable, store->m, bytes)
+        || memcmp(before + 2 * store->trainable, store->v, bytes))
         fault_wrong(r, "weights or moments have changed");
     free(before);
     ag_tape_free(s.t);
@@ -190,7 +191,10 @@ void figure_threads(figure *g, const fault_scale *s)
 }
 
 /* ---- D4: surroundings -------------------------------------------------------------------------------- */
-typedef struct surrounding { const char *name, *key, *value, *key2, *value2; bool elsewhere, locale; } surrounding;
+typedef struct surrounding {
+    const char *name, *key, *value, *key2, *value2;
+    bool elsewhere, locale;
+} surrounding;
 
 static void run_in(void *context, fault_report *r)
 {
@@ -242,7 +246,8 @@ static void run_on_poison(void *context, fault_report *r)
     nn_store *store = nn_store_new(7);
     blip2_model_init(&p.m, store, &p.c);
     ck_assert(nn_build(store, true, &e));
-    train_stepper s = { .store = store, .t = ag_tape_new(), .adamw = { 1e-3, 0.9, 0.99, 1e-8, 0.05 }, .seed = 1 };
+    train_stepper s = { .store = store, .t = ag_tape_new(), .adamw = { 1e-3, 0.9, 0.99, 1e-8, 0.05 },
+                        .seed = 1 };
     p.s = &s;
     for (int i = 0; i < 4; i++) {
         if (*poisoned) {
@@ -292,13 +297,15 @@ void figure_surroundings(figure *g, const fault_scale *s)
 {
     char locales[512];
     const surrounding all[] = {
-        { .name = "as it is" }, { .name = "malloc filled with 0xAA", .key = "MALLOC_PERTURB_", .value = "85" },
+        { .name = "as it is" },
+        { .name = "malloc filled with 0xAA", .key = "MALLOC_PERTURB_", .value = "85" },
         { .name = "malloc filled with 0x00", .key = "MALLOC_PERTURB_", .value = "255" },
-        { .name = "GLIBC_TUNABLES", .key = "GLIBC_TUNABLES", .value = "glibc.malloc.perturb=1:glibc.malloc.arena_max=1" },
+        { .name = "GLIBC_TUNABLES", .key = "GLIBC_TUNABLES", 
+          .value = "glibc.malloc.perturb=1:glibc.malloc.arena_max=1" },
         { .name = "another time zone", .key = "TZ", .value = "Asia/Kathmandu" },
         { .name = "another folder", .elsewhere = true },
-        { .name = "locale de_DE", .key = "LOCPATH", .value = folder_path(locales, "locales"), .key2 = "LC_ALL",
-          .value2 = "de_DE.UTF-8", .locale = true } };
+        { .name = "locale de_DE", .key = "LOCPATH", .value = folder_path(locales, "locales"),
+          .key2 = "LC_ALL", .value2 = "de_DE.UTF-8" } };
     enum { N = sizeof all / sizeof *all };
     fault_report r;
     (void)s;
@@ -312,8 +319,8 @@ void figure_surroundings(figure *g, const fault_scale *s)
         count_same(g, all[i].name, ok, &r, expected);
     }
     for (int i = 0; i < 2 && german; i++) {
-        bool ok = fault_case(NULL, "", run_in_locale, (void *)&(surrounding){ .key = "LOCPATH", .value = locales,
-                                                                             .locale = i }, &r);
+        surrounding host = { .key = "LOCPATH", .value = locales, .locale = i };
+        bool ok = fault_case(NULL, "", run_in_locale, &host, &r);
         expected = i ? expected : r.digest;
         count_same(g, "a host program with locale de_DE", ok, &r, expected);
     }
@@ -326,100 +333,4 @@ void figure_surroundings(figure *g, const fault_scale *s)
                   german ? "de_DE in program and host, " : "");
     if (!german)
         figure_skip(g, "locale de_DE.UTF-8: localedef cannot make it here");
-}
-
-/* ---- K1: a long run ---------------------------------------------------------------------------------- */
-enum { BLOCKS = 20 };
-typedef struct soak {
-    long steps, files;
-    double from, kib[BLOCKS], seconds[BLOCKS];      /* of the quickest step of each block: other programs only add to it */
-} soak;
-
-/* Memory of this process alone, in KiB: pages of libraries come and go with the system. */
-static long resident(void)
-{
-    char line[200];
-    long found = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "RssAnon: %ld kB", &found) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return found;
-}
-
-static double processor_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void on_step(void *context, const train_line *line)
-{
-    soak *k = context;
-    long block = (line->step - 1) * BLOCKS / k->steps;
-    double now = processor_seconds();
-    if (line->step > 1 && (k->seconds[block] == 0 || now - k->from < k->seconds[block]))
-        k->seconds[block] = now - k->from;
-    k->from = now;
-    if (line->step == k->steps * (block + 1) / BLOCKS) {
-        k->kib[block] = (double)resident();
-        k->files = block == 0 ? fault_descriptors() : k->files;
-    }
-}
-
-static double median(const double *x, int n)
-{
-    double sorted[BLOCKS];
-    memcpy(sorted, x, (size_t)n * sizeof *x);
-    for (int i = 1; i < n; i++)
-        for (int k = i; k > 0 && sorted[k] < sorted[k-1]; k--) {
-            double swap = sorted[k];
-            sorted[k] = sorted[k-1];
-            sorted[k-1] = swap;
-        }
-    return (sorted[n/2] + sorted[(n-1)/2]) / 2;
-}
-
-static void run_long(void *context, fault_report *r)
-{
-    soak k = { .steps = *(const long *)context };
-    train_config c = fault_run(IN_FOLDER("soak"), k.steps, k.steps / 100 ? k.steps / 100 : 1);
-    train_watch watch = { .context = &k, .step = on_step };
-    train_result result;
-    error e;
-    ag_threads(1);
-    k.from = processor_seconds();
-    long blocks = mem_live();
-    if (!train_run(&c, &(train_options){ .watch = &watch }, &result, &e))
-        fault_wrong(r, "%s", e.text);
-    double early = median(k.seconds + BLOCKS / 10, BLOCKS / 2), late = median(k.seconds + BLOCKS / 2, BLOCKS / 2);
-    r->number[0] = 100 * (median(k.kib + BLOCKS / 2, BLOCKS / 2) / median(k.kib + BLOCKS / 10, BLOCKS / 5) - 1);
-    r->number[1] = (double)(fault_descriptors() - k.files + 1);        /* the log was open then */
-    r->number[2] = 100 * (late / early - 1);
-    r->number[3] = (double)(mem_live() - blocks);
-}
-
-static void count(figure *g, bool ok, const char *what, double found)
-{
-    g->of++;
-    g->found += ok;
-    if (!ok && !*g->trouble)
-        snprintf(g->trouble, sizeof g->trouble, "%s: %.3g", what, found);
-}
-
-void figure_soak(figure *g, const fault_scale *s)
-{
-    long steps = s->steps ? s->steps : s->full ? 10000 : 400;
-    fault_report r;
-    if (!fault_case(g, "a world", make_world, NULL, NULL) || !fault_case(g, "the run", run_long, &steps, &r))
-        return;
-    count(g, r.number[0] < (s->full ? 1 : 5), "memory grows by %", r.number[0]);
-    count(g, r.number[1] == 0, "files left open", r.number[1]);
-    count(g, !s->full || r.number[2] < 5, "a step takes longer by %", r.number[2]);
-    count(g, r.number[3] == 0, "allocations not freed", r.number[3]);
-    figure_detail(g, "%ld steps, %ld saves: resident memory %+.2f %%, open files %+.0f, processor time of a step "
-                  "%+.1f %%", steps, 100L, r.number[0], r.number[1], r.number[2]);
 }
