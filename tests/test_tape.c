@@ -191,7 +191,11 @@ START_TEST(recomputation_changes_no_bit)
             else
                 block(t, NULL, from, &y);
         }
+        ag_training(t, false);                             /* backward reruns as forward ran, and leaves this alone */
+        ag_random outside = ag_seed(t, (ag_random){ .seed = 99, .step = 3 });
         ag_backward(t, ag_sum(t, y));
+        ck_assert(!ag_is_training(t) && ag_random_now(t).seed == 99);
+        ag_seed(t, outside);
         memcpy(kept[k], in[0]->grad, sizeof x);
         memcpy(kept[k] + 12, in[1]->grad, sizeof w);
     }
