@@ -22,7 +22,7 @@ static void put_text(bytes *b, const char *text) { put(b, text, (long)strlen(tex
 static void put_number(bytes *b, uint64_t x, int width)
 {
     for (int i = 0; i < width; i++)
-        put(b, &(unsigned char){ (unsigned char)(x >> 8 * i) }, 1);
+        put(b, &(unsigned char){ (unsigned char)(i < 8 ? x >> 8 * i : 0) }, 1);
 }
 
 static const char *file_of(const bytes *b, const char *name)
