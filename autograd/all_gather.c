@@ -1,8 +1,8 @@
 /* all_gather.c - y = the x of all ranks, in order of ranks: x (B,...) -> y (W B,...) for W ranks.
  *
  * Each rank has a loss of its own that may look at all of y; what is minimised is their sum. So with dy_q the
- * gradient that rank q has of its y, rank r gets   dx_r = sum_q dy_q[r B .. r B + B - 1]   (lavis
- * common/dist_utils.py, GatherLayer). Every rank takes part in that sum, also one whose loss did not look.  */
+ * gradient that rank q has of its y, rank r gets   dx_r = sum_q dy_q[r B .. r B + B - 1]   (lavis,
+ * GatherLayer). Every rank takes part in that sum, also one whose loss did not look.                       */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -28,7 +28,7 @@ static void backward(const ag_node *n)
     ag_rewind(t, mark);
 }
 
-/* ---- the example: the other ranks hold numbers of their own and make nothing of x ----------------------- */
+/* ---- the example: the other ranks hold numbers of their own and make nothing of x ---------------------- */
 static bool quiet_gather(const ag_ranks *r, const void *own, long bytes, void *all)
 {
     real *to = all;

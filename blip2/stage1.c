@@ -11,7 +11,7 @@
  * to be kept): text is cut to the longest caption, the last layer gives [CLS] alone to ITC and the query
  * rows alone to ITM.
  * With ranks, each has B pairs of a batch of C: features and texts are gathered as constants, pictures with
- * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md).          */
+ * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md).         */
 #include "blip2/internal.h"
 
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)

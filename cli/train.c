@@ -100,6 +100,6 @@ const cli_command cli_train = {
     "output folder gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every\n"
     "run.save_freq steps. SIGINT or SIGTERM ends the run after the step in hand, both files saved; --resume\n"
     "goes on, to the same bits as if it had never stopped. All keys: train CONFIG.yaml --dry-run.\n\n"
-    "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one of 8\n"
-    "does. Threads are divided among them. If one fails, is killed or stands still, all end (docs/ranks.md)."
+    "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one of\n"
+    "8 does. Threads are divided among them. If one fails, is killed or stands still, all end (docs/ranks.md)."
 };

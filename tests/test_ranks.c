@@ -49,8 +49,8 @@ START_TEST(exchanges_of_any_size_give_what_the_ranks_gave)
 {
     int wrong[3] = { 0 };
     ck_assert_msg(ranks_threads(_i, exchange, wrong, &e), "%s", e.text);
-    ck_assert_msg(!wrong[0] && !wrong[1] && !wrong[2], "%d gathered, %d reduced, %d scattered numbers are wrong",
-                  wrong[0], wrong[1], wrong[2]);
+    ck_assert_msg(!wrong[0] && !wrong[1] && !wrong[2], "%d gathered, %d reduced, %d scattered numbers are "
+                  "wrong", wrong[0], wrong[1], wrong[2]);
     ck_assert_msg(ranks_processes(_i, exchange, wrong, sizeof wrong, NULL, &e), "%s", e.text);
     ck_assert_msg(!wrong[0] && !wrong[1] && !wrong[2], "%d, %d, %d", wrong[0], wrong[1], wrong[2]);
 }
@@ -209,9 +209,9 @@ static curve train(order o)
     static const train_watch watch = { .step = on_step };
     train_result result;
     memset(drawn, 0, sizeof *drawn);
-    bool ok = o.ranks > 1
-        ? train_run(&o.c, &(train_options){ .ranks = o.ranks, .watch = &watch, .resume = o.resume }, &result, &e)
-        : ranks_processes(1, train_here, &o, sizeof o, NULL, &e);
+    const train_options how = { .ranks = o.ranks, .watch = &watch, .resume = o.resume };
+    bool ok = o.ranks > 1 ? train_run(&o.c, &how, &result, &e)
+                          : ranks_processes(1, train_here, &o, sizeof o, NULL, &e);
     ck_assert_msg(ok, "%ld ranks: %s", o.ranks, e.text);
     return *drawn;
 }
@@ -295,15 +295,16 @@ static void same_bytes(const char *a, const char *b)
 
 START_TEST(ranks_give_the_same_bytes_again_and_when_they_go_on)
 {
-    order whole = of(TRAIN_STAGE1, 2, 6), again = whole, parts = whole, rest = whole;
+    order whole = of(TRAIN_STAGE1, 2, 6), again, parts, rest;
+    whole.c.by_step = 0;
+    whole.c.schedule = TRAIN_CONSTANT;             /* no rate looks at the end of the run */
+    again = parts = rest = whole;
     world_text(again.c.output_dir, IN_FOLDER("again"));
     world_text(parts.c.output_dir, IN_FOLDER("parts"));
     rest.c = parts.c;
     rest.resume = true;
     parts.c.max_iters = 3;
     parts.c.save_freq = 3;
-    parts.c.by_step = whole.c.by_step = again.c.by_step = rest.c.by_step = 0;      /* no rate looks at the end */
-    parts.c.schedule = whole.c.schedule = again.c.schedule = rest.c.schedule = TRAIN_CONSTANT;
     train(whole);
     train(again);
     train(parts);

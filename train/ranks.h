@@ -13,18 +13,18 @@ enum { RANKS_MOST = 64 };
 typedef bool (*ranks_body)(const ag_ranks *r, void *context, error *e);
 
 /* n processes run body and this one watches over them: whatever happens to one of them (an error, a signal,
- * standing still), all have ended soon after, and e holds the first error. `context` (bytes) is memory that all
- * of them share while body runs: what rank 0 leaves there is there afterwards. Call it before the first
+ * standing still), all have ended soon after, and e holds the first error. `context` (bytes) is memory that
+ * all of them share while body runs: what rank 0 leaves there is there afterwards. Call it before the first
  * parallel region of the process: OpenMP does not survive a fork. Each rank gets its share of the threads.
- * halt: NULL, or what ends body early; a change of it here is seen through ranks_halt in all of them.     */
+ * halt: NULL, or what ends body early; a change of it here is seen through ranks_halt in all of them.      */
 bool ranks_processes(int n, ranks_body body, void *context, long bytes, const volatile int *halt, error *e);
 int ranks_halt(const ag_ranks *r);                 /* what *halt is in the process that watches */
-void ranks_outside(const ag_ranks *r, bool on);    /* on: waits for a terminal or a disk, does not stand still */
+void ranks_outside(const ag_ranks *r, bool on);    /* on: it waits for a terminal or a disk from here */
 
 /* The same by threads of this process, which share `context`. One that hangs cannot be ended. */
 bool ranks_threads(int n, ranks_body body, void *context, error *e);
 
-/* ---- what ranks tell each other; r NULL: alone. False, and e: another rank has failed -------------------- */
+/* ---- what ranks tell each other; r NULL: alone. False, and e: another rank has failed ------------------ */
 bool ranks_largest(const ag_ranks *r, long *x, error *e);      /* *x: the largest of what the ranks gave */
 bool ranks_sum(const ag_ranks *r, real *x, long n, error *e);  /* x (n): the sum over ranks */
 /* Did it go well everywhere? If not, *why becomes the error of the first rank where it did not, on all. Else

@@ -34,7 +34,8 @@ typedef struct watch {
 } watch;
 
 /* ---- a rank -------------------------------------------------------------------------------------------- */
-static _Noreturn void be_rank(int rank, int threads, pid_t parent, ranks_block *b, ranks_body body, void *context)
+static _Noreturn void be_rank(int rank, int threads, pid_t parent, ranks_block *b, ranks_body body,
+                              void *context)
 {
     ag_ranks r;
     ranks_link link;

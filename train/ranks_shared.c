@@ -119,7 +119,7 @@ static void sum_windows(ranks_block *b, long half, long from, long n, real *to)
 static bool reduce_scatter(const ag_ranks *r, const real *all, long n, real *own)
 {
     ranks_block *b = ((const ranks_link *)r->link)->block;
-    long most = WINDOW / (long)sizeof(real) / r->world;    /* numbers of each slice that fit in beside each other */
+    long most = WINDOW / (long)sizeof(real) / r->world;    /* of each slice fits in beside the others */
     for (long at = 0; at < n; at += most) {
         long now = n - at < most ? n - at : most, half = next_half(r);
         real *to = (real *)window(b, half, r->rank);

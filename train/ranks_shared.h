@@ -1,4 +1,4 @@
-/* ranks_shared.h - ranks that talk through memory which all of them see: what threads and processes share. */
+/* ranks_shared.h - ranks that talk through memory which all of them see, threads or processes. */
 #ifndef TRAIN_RANKS_SHARED_H
 #define TRAIN_RANKS_SHARED_H
 #include "train/ranks.h"
@@ -10,14 +10,15 @@ typedef struct ranks_block {           /* zeroed memory, followed by the windows
     _Atomic uint32_t turn, arrived;    /* of the barrier: how often it has opened; who has come since */
     _Atomic uint32_t failed;           /* once set, no exchange succeeds any more */
     _Atomic uint32_t told;             /* 1: someone is writing the error, 2: it is there */
-    _Atomic uint32_t waiting[RANKS_MOST];          /* 1: this rank waits for the others; 2: for someone else */
+    _Atomic uint32_t waiting[RANKS_MOST];          /* 1: for the other ranks; 2: for someone else */
     _Atomic int halt;
     error first;
     int world;
     long bytes;                        /* of the whole mapping */
 } ranks_block;
 
-ranks_block *ranks_block_new(int world, long more, void **extra, error *e);    /* and `more` bytes behind it */
+/* with `more` bytes behind it, *extra */
+ranks_block *ranks_block_new(int world, long more, void **extra, error *e);
 void ranks_block_free(ranks_block *b);
 void ranks_fail(ranks_block *b, const error *e);   /* the first error stays; wakes all who wait */
 

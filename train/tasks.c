@@ -147,8 +147,8 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
     r->data_seconds += clock_seconds() - from;
     text = blip2_trim(t, r->ranks, text, r->c->model.text_pad, false);
     same = same ? blip2_gather_ids(t, r->ranks, same, B) : alike(t, blip2_gather_text(t, r->ranks, text));
-    tensor *loss = blip2_contrastive_loss(&r->contrastive, &r->model.vision, t, pictures, text, same, r->ranks,
-                                          &right);
+    tensor *loss = blip2_contrastive_loss(&r->contrastive, &r->model.vision, t, pictures, text, same,
+                                          r->ranks, &right);
     train_loss(l, "loss", ag_value(loss));
     train_loss(l, "accuracy", right);
     return loss;

@@ -73,8 +73,8 @@ static void compare_activations(golden *g, const blip2_stage1_out *o, long k)
     long B = o->query_output->dim[0], T = o->text_output->dim[1], n = o->sim_i2t->size;
     const real losses[] = { ag_value(o->loss), ag_value(o->itc), ag_value(o->itm), ag_value(o->itg) };
     const struct { const char *name; const tensor *x; } all[] = {
-        { "image_embeds", o->image }, { "query_output", o->query_output }, { "image_feats", o->image_features },
-        { "text_output", o->text_output }, { "text_feat", o->text_feature }, { "sim_i2t", o->sim_i2t },
+        { "image_embeds", o->image }, { "query_output", o->query_output }, { "text_output", o->text_output },
+        { "image_feats", o->image_features }, { "text_feat", o->text_feature }, { "sim_i2t", o->sim_i2t },
         { "sim_t2i", o->sim_t2i }, { "itm_hidden", o->itm_hidden }, { "itm_logits", o->itm_logits },
         { "lm_logits", o->itg_logits } };
     golden_compare_reals(g, under(name, k, "losses"), losses, 4);
