@@ -10,6 +10,7 @@ const cli_command *const cli_commands[] = {
     &cli_attention,
     &cli_train,
     &cli_evaluate,
+    &cli_report,
     &cli_score,
     &cli_convert,
     &cli_export,

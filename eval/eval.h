@@ -93,5 +93,10 @@ typedef struct eval_config {
 eval_config eval_config_default(void);
 config_table eval_config_table(eval_config *c);    /* for config_read: sections model, datasets, run */
 char *eval_run(const eval_config *c, error *e);    /* figures as JSON, mem_free them; NULL: failed */
+
+/* ---- report: one HTML file about a run, with results of further folders; tell hears what is left out ---- */
+typedef void (*eval_report_listener)(void *context, const char *left_out);
+bool eval_report(const char *run, const char *const *more, int n, const char *out, eval_report_listener tell,
+                 void *context, error *e);
 #pragma GCC visibility pop
 #endif

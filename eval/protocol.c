@@ -211,9 +211,26 @@ static bool check(const eval_session *s, const eval_config *c, error *e)
     return true;
 }
 
+/* evaluate.yaml: what the figures can be had with again. */
+static bool save_config(const eval_config *given, error *e)
+{
+    eval_config c = *given;
+    config_table table = eval_config_table(&c);
+    char *path = mem_text("%s/evaluate.yaml", c.output_dir), *text = config_print(&table, 1, false);
+    file_out *f = path && text ? file_create(path, e) : NULL;
+    bool ok = f || (path && text) || error_set(e, "out of memory for the configuration");
+    if (f) {
+        file_write(f, text, (long)strlen(text));
+        ok = file_finish(f, e);
+    }
+    mem_free(path);
+    mem_free(text);
+    return ok && f;
+}
+
 static char *run(eval_session *s, const eval_config *c, eval_data *d, json_t *metrics, error *e)
 {
-    bool ok = open_data(s, c, d, e) && file_make_folders(c->output_dir, e);
+    bool ok = open_data(s, c, d, e) && file_make_folders(c->output_dir, e) && save_config(c, e);
     for (int i = 0; ok && i < c->tasks.count; i++)
         ok = protocols[find(c->tasks.item[i], e)](s, c, d, metrics, e);
     if (!ok || !eval_save(c, "metrics.json", metrics, e))

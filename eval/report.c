@@ -1,0 +1,245 @@
+/* report.c - everything about a run as one HTML file that needs nothing else: no script, no other file. What the
+ * folder holds is shown, what is missing is named. */
+#include "eval/report.h"
+#include "data/json.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool there(const char *folder, const char *name)
+{
+    char *path = mem_text("%s/%s", folder, name);
+    bool is = path && !access(path, R_OK);
+    mem_free(path);
+    return is;
+}
+
+/* NULL: not there, or not readable, which is told. */
+static json_t *part(report *r, const char *folder, const char *name)
+{
+    char *path = there(folder, name) ? mem_text("%s/%s", folder, name) : NULL;
+    error e;
+    json_t *o = path ? data_json_file(path, &e) : NULL;
+    if (path && !o)
+        report_left_out(r, "%s", e.text);
+    mem_free(path);
+    return o;
+}
+
+static void add_results(report *r, const char *folder)
+{
+    if (!there(folder, "metrics.json"))
+        return;
+    if (r->count == REPORT_MOST) {
+        report_left_out(r, "%s: more than %d folders of results", QUOTE(folder), REPORT_MOST);
+        return;
+    }
+    json_t *metrics = part(r, folder, "metrics.json");
+    report_results *f = &r->results[r->count];
+    *f = (report_results){ .folder = mem_text("%s", folder), .metrics = metrics };
+    if (!json_is_object(metrics) || !f->folder) {
+        json_decref(metrics);
+        mem_free(f->folder);
+        return;
+    }
+    r->count++;
+    f->captions = json_object_get(metrics, "captions") ? part(r, folder, "captions.json") : NULL;
+    f->vqa = json_object_get(metrics, "vqa") ? part(r, folder, "vqa.json") : NULL;
+    f->retrieval = json_object_get(metrics, "retrieval") ? part(r, folder, "retrieval.json") : NULL;
+}
+
+static int no_dots(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+static void gather(report *r, const char *const *more, int n)
+{
+    struct dirent **list;
+    int many = scandir(r->run, &list, no_dots, alphasort);
+    long bytes;
+    error e;
+    char *config = there(r->run, "config.yaml") ? mem_text("%s/config.yaml", r->run) : NULL;
+    r->config = config ? file_load(config, 1 << 20, &bytes, &e) : NULL;
+    if (config && !r->config)
+        report_left_out(r, "the configuration: %s", e.text);
+    mem_free(config);
+    r->has_log = there(r->run, "log.jsonl");
+    r->has_model = there(r->run, "model.h5");
+    add_results(r, r->run);
+    for (int i = 0; i < many; i++) {
+        char *folder = mem_text("%s/%s", r->run, list[i]->d_name);
+        if (folder)
+            add_results(r, folder);
+        mem_free(folder);
+        free(list[i]);
+    }
+    if (many >= 0)
+        free(list);
+    for (int i = 0; i < n; i++)
+        add_results(r, more[i]);
+}
+
+/* ---- the page ---------------------------------------------------------------------------------------- */
+static void put_head(report *r)
+{
+    const char *name = r->run;
+    file_print(r->to, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+               "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+    report_text(r, name);
+    file_print(r->to, " - blip2 report</title>\n");
+    report_style(r);
+    file_print(r->to, "</head>\n<body>\n<main>\n<header>\n<h1>");
+    report_text(r, name);
+    file_print(r->to, "</h1>\n<p class=\"lead\">");
+    for (int i = 0; i < r->count; i++) {
+        const char *model = json_string_value(json_object_get(r->results[i].metrics, "model"));
+        const char *list = json_string_value(json_object_get(r->results[i].metrics, "list"));
+        report_text(r, model ? model : "a model");
+        file_print(r->to, " on ");
+        report_text(r, list ? list : "a list");
+        file_print(r->to, i + 1 < r->count ? "; " : "");
+    }
+    file_print(r->to, r->count ? "</p>\n</header>\n" : "A run of blip2 train.</p>\n</header>\n");
+}
+
+static void put_commands(report *r)
+{
+    file_print(r->to, "<pre>");
+    if (r->config) {
+        file_print(r->to, "blip2 train ");
+        char *path = mem_text("%s/config.yaml", r->run);
+        report_word(r, path ? path : "config.yaml");
+        mem_free(path);
+        file_print(r->to, "\n");
+    }
+    for (int i = 0; i < r->count; i++) {
+        char *path = mem_text("%s/evaluate.yaml", r->results[i].folder);
+        file_print(r->to, "blip2 evaluate ");
+        report_word(r, path ? path : "evaluate.yaml");
+        mem_free(path);
+        file_print(r->to, "\n");
+    }
+    file_print(r->to, "blip2 report ");
+    report_word(r, r->run);
+    for (int i = 0; i < r->count; i++)
+        if (strncmp(r->results[i].folder, r->run, strlen(r->run))) {
+            file_print(r->to, " ");
+            report_word(r, r->results[i].folder);
+        }
+    file_print(r->to, "\n</pre>\n");
+}
+
+static void put_setting(report *r, const char *key, const json_t *v)
+{
+    char *text = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+    file_print(r->to, "<tr><td>");
+    report_text(r, key);
+    file_print(r->to, "</td><td>");
+    report_text(r, json_is_string(v) ? json_string_value(v) : text);
+    file_print(r->to, "</td></tr>\n");
+    free(text);
+}
+
+/* What was set where the figures were made. */
+static void put_settings(report *r)
+{
+    static const char *const tasks[] = { "captions", "vqa", "retrieval" };
+    for (int i = 0; i < r->count; i++)
+        for (int k = 0; k < 3; k++) {
+            const json_t *o = json_object_get(json_object_get(r->results[i].metrics, tasks[k]), "settings");
+            const char *key;
+            json_t *v;
+            if (!json_is_object(o))
+                continue;
+            file_print(r->to, "<details><summary>Settings of %s, ", tasks[k]);
+            report_text(r, r->results[i].folder);
+            file_print(r->to, "</summary>\n<div class=\"scroll\"><table>\n");
+            json_object_foreach((json_t *)o, key, v)
+                put_setting(r, key, v);
+            file_print(r->to, "</table></div></details>\n");
+        }
+}
+
+static void put_tail(report *r)
+{
+    report_section(r, "again", "The same again", "From the folder in which it was run first:");
+    put_commands(r);
+    put_settings(r);
+    if (r->config) {
+        file_print(r->to, "<details><summary>config.yaml: every setting of the training run</summary>\n<pre>");
+        report_text(r, r->config);
+        file_print(r->to, "</pre></details>\n");
+    } else
+        report_left_out(r, "the configuration: %s has no config.yaml", QUOTE(r->run));
+    report_section_end(r);
+    if (r->notes) {
+        report_section(r, "left-out", "Not in this report", NULL);
+        file_print(r->to, "<ul class=\"what\">\n");
+        for (int i = 0; i < r->notes; i++) {
+            file_print(r->to, "<li>");
+            report_text(r, r->note[i]);
+            file_print(r->to, "</li>\n");
+        }
+        file_print(r->to, "</ul>\n");
+        report_section_end(r);
+    }
+    file_print(r->to, "</main>\n</body>\n</html>\n");
+}
+
+static bool put_page(report *r, error *e)
+{
+    put_head(r);
+    report_headline(r);
+    bool ok = report_curves(r, e);
+    report_answers(r);
+    report_samples(r);
+    report_retrieval(r);
+    report_attention(r);
+    put_tail(r);
+    return ok;
+}
+
+static void close_report(report *r)
+{
+    for (int i = 0; i < r->count; i++) {
+        report_results *f = &r->results[i];
+        json_decref(f->metrics);
+        json_decref(f->captions);
+        json_decref(f->vqa);
+        json_decref(f->retrieval);
+        mem_free(f->folder);
+    }
+    for (int i = 0; i < r->notes; i++)
+        mem_free(r->note[i]);
+    mem_free(r->config);
+    mem_free(r);
+}
+
+bool eval_report(const char *run, const char *const *more, int n, const char *out, eval_report_listener tell,
+                 void *context, error *e)
+{
+    report *r = mem_new(sizeof *r);
+    if (!r)
+        return error_set(e, "out of memory");
+    *r = (report){ .run = run, .tell = tell, .context = context };
+    gather(r, more, n);
+    bool ok = r->has_log || r->count
+        || error_set(e, "%s: no run in it; expected a log.jsonl, which train writes, or a metrics.json, which "
+                     "evaluate writes", QUOTE(run));
+    r->to = ok ? file_create(out, e) : NULL;
+    if (r->to) {
+        locale_t before = numbers_begin();
+        ok = put_page(r, e);
+        numbers_end(before);
+        if (ok)
+            ok = file_finish(r->to, e);
+        else
+            file_abandon(r->to);
+    }
+    ok = ok && r->to;
+    close_report(r);
+    return ok;
+}

@@ -1,0 +1,234 @@
+/* report_results.c - the figures of metrics.json: tiles for those that are looked for first, tables of all, and
+ * VQA by type as bars with its controls and intervals. */
+#include "eval/report.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static double number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) && isfinite(json_number_value(v)) ? json_number_value(v) : NAN;
+}
+
+/* The bounds of a figure's interval; false: it has none. */
+static bool bounds(const json_t *o, const char *key, double to[2])
+{
+    const json_t *i = json_object_get(json_object_get(o, "interval_95"), key);
+    for (size_t k = 0; k < 2; k++) {
+        to[k] = json_number_value(json_array_get(i, k));
+        if (!json_is_number(json_array_get(i, k)) || !isfinite(to[k]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------- */
+typedef struct tile { const char *label, *key, *unit; double factor; int digits; } tile;
+
+static void put_tile(report *r, const tile *t, const json_t *o, const char *note)
+{
+    double value = number(o, t->key), b[2];
+    if (isnan(value))
+        return;
+    file_print(r->to, "<div class=\"tile\"><span>%s</span><b>%.*f%s</b>", t->label, t->digits, t->factor * value,
+               t->unit);
+    if (bounds(o, t->key, b))
+        file_print(r->to, "<span>95 %%: %.*f to %.*f</span>", t->digits, t->factor * b[0], t->digits,
+                   t->factor * b[1]);
+    if (note)
+        file_print(r->to, "<span>%s</span>", note);
+    file_print(r->to, "</div>\n");
+}
+
+static const char *note_of(char to[96], const char *what, double value, const char *unit)
+{
+    snprintf(to, 96, "%s %.1f%s", what, value, unit);
+    return isnan(value) ? NULL : to;
+}
+
+/* The row of the rule that was asked for. */
+static const json_t *ranked(const json_t *retrieval)
+{
+    const char *by = json_string_value(json_object_get(json_object_get(retrieval, "settings"), "rerank"));
+    const json_t *row = by ? json_object_get(retrieval, by) : NULL;
+    return row ? row : json_object_get(retrieval, "itc");
+}
+
+static void put_tiles(report *r, const json_t *metrics)
+{
+    static const tile captions[] = { { "CIDEr-D of captions", "CIDEr", "", 1, 2 },
+        { "BLEU-4", "Bleu_4", "", 100, 1 }, { "ROUGE-L", "ROUGE_L", "", 100, 1 },
+        { "All objects named", "objects", " %", 100, 1 }, { "METEOR", "METEOR", "", 100, 1 },
+        { "SPICE", "SPICE", "", 100, 1 } };
+    static const tile perplexity = { "Perplexity of true captions", "perplexity", "", 1, 2 };
+    static const tile answers = { "Questions answered right", "all", " %", 100, 1 };
+    static const tile official = { "VQA accuracy", "overall", " %", 1, 1 };
+    static const tile recall[] = { { "R@1, texts of a picture", "txt_r1", " %", 1, 1 },
+                                   { "R@1, pictures of a text", "img_r1", " %", 1, 1 } };
+    static const tile matching = { "Matching: right or not", "accuracy", " %", 1, 1 };
+    const json_t *c = json_object_get(metrics, "captions"), *v = json_object_get(metrics, "vqa");
+    const json_t *f = json_object_get(metrics, "retrieval"), *chance = json_object_get(f, "chance");
+    char note[96];
+    put_tile(r, &official, json_object_get(v, "model_official"), "by the challenge's rule");
+    put_tile(r, &answers, json_object_get(v, "model"),
+             note_of(note, "without the picture", 100 * number(json_object_get(v, "blind"), "all"), " %"));
+    for (size_t i = 0; i < sizeof captions / sizeof *captions; i++)
+        put_tile(r, &captions[i], c, NULL);
+    put_tile(r, &perplexity, c, note_of(note, "behind other pictures", number(c, "perplexity_shuffled"), ""));
+    for (int i = 0; i < 2; i++)
+        put_tile(r, &recall[i], ranked(f), note_of(note, "by chance", number(chance, recall[i].key), " %"));
+    put_tile(r, &matching, json_object_get(f, "itm_accuracy"), "by guessing 50.0 %");
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------ */
+static void put_cell(report *r, const json_t *o, const char *key, double value)
+{
+    double b[2];
+    file_print(r->to, "<td>%.*f", value == floor(value) && fabs(value) < 1e9 && value > 100 ? 0 : 3, value);
+    if (bounds(o, key, b))
+        file_print(r->to, " <span class=\"soft\">[%.3f, %.3f]</span>", b[0], b[1]);
+    file_print(r->to, "</td>");
+}
+
+static void put_figures(report *r, const json_t *o)
+{
+    const char *key;
+    json_t *v;
+    file_print(r->to, "<div class=\"scroll\"><table><tr><th>figure</th><th>value [95 %% interval]</th></tr>\n");
+    json_object_foreach((json_t *)o, key, v)
+        if (!isnan(number(o, key))) {
+            file_print(r->to, "<tr><td>");
+            report_text(r, key);
+            file_print(r->to, "</td>");
+            put_cell(r, o, key, number(o, key));
+            file_print(r->to, "</tr>\n");
+        }
+    file_print(r->to, "</table></div>\n");
+}
+
+static void put_recalls(report *r, const json_t *retrieval)
+{
+    static const char *const rows[][2] = { { "itc", "cosine alone (ITC)" }, { "itm", "best again by ITM" },
+        { "sum", "best again by the sum" }, { "chance", "chance" } };
+    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10", "r_mean" };
+    file_print(r->to, "<div class=\"scroll\"><table><tr><th>percent [95 %% interval]</th>");
+    for (int k = 0; k < 7; k++)
+        file_print(r->to, "<th>%s</th>", keys[k]);
+    file_print(r->to, "</tr>\n");
+    for (int i = 0; i < 4; i++) {
+        const json_t *o = json_object_get(retrieval, rows[i][0]);
+        double b[2];
+        if (!o)
+            continue;
+        file_print(r->to, "<tr><td>%s</td>", rows[i][1]);
+        for (int k = 0; k < 7; k++) {
+            file_print(r->to, isnan(number(o, keys[k])) ? "<td>" : "<td>%.1f", number(o, keys[k]));
+            if (bounds(o, keys[k], b))
+                file_print(r->to, " <span class=\"soft\">[%.1f, %.1f]</span>", b[0], b[1]);
+            file_print(r->to, "</td>");
+        }
+        file_print(r->to, "</tr>\n");
+    }
+    file_print(r->to, "</table></div>\n");
+}
+
+void report_headline(report *r)
+{
+    if (!r->count) {
+        report_left_out(r, "figures: no metrics.json in %s, beside it or below it; `blip2 evaluate` writes one",
+                        QUOTE(r->run));
+        return;
+    }
+    report_section(r, "figures", "Figures", "Intervals are 95 % of resamples of pictures or questions.");
+    file_print(r->to, "<div class=\"tiles\">\n");
+    for (int i = 0; i < r->count; i++)
+        put_tiles(r, r->results[i].metrics);
+    file_print(r->to, "</div>\n");
+    for (int i = 0; i < r->count; i++) {
+        const json_t *c = json_object_get(r->results[i].metrics, "captions");
+        const json_t *f = json_object_get(r->results[i].metrics, "retrieval");
+        if (f) {
+            file_print(r->to, "<h3>Retrieval</h3>\n");
+            put_recalls(r, f);
+        }
+        if (c) {
+            file_print(r->to, "<details><summary>All figures of captions</summary>\n");
+            put_figures(r, c);
+            file_print(r->to, "</details>\n");
+        }
+    }
+    report_section_end(r);
+}
+
+/* ---- answers by type --------------------------------------------------------------------------------- */
+enum { ROWS = 3, BAR = 13, STEP = 76 };
+static const char *const rows[ROWS] = { "model", "blind", "shuffled" };
+
+static double percent(double share)
+{
+    return share < 0 ? 0 : share > 1 ? 100 : 100 * share;
+}
+
+/* Bars lie across the whole width: what is written beside them keeps its size on any screen. */
+static void put_type(report *r, const json_t *vqa, const char *type, int row)
+{
+    int top = row * STEP;
+    file_print(r->to, "<text x=\"0\" y=\"%d\">", top + 14);
+    report_text(r, !strcmp(type, "all") ? "all questions" : type);
+    file_print(r->to, "</text>");
+    double value = number(json_object_get(vqa, "model"), type), b[2];
+    file_print(r->to, "<text class=\"no\" x=\"100%%\" y=\"%d\" text-anchor=\"end\">%.1f %%</text>\n", top + 14,
+               percent(value));
+    for (int k = 0; k < ROWS; k++) {
+        const json_t *o = json_object_get(vqa, rows[k]);
+        int y = top + 20 + k * (BAR + 2);
+        value = number(o, type);
+        if (isnan(value))
+            continue;
+        file_print(r->to, "<rect class=\"back\" x=\"0\" y=\"%d\" width=\"100%%\" height=\"%d\"/><rect class=\"b%d\" "
+                   "x=\"0\" y=\"%d\" width=\"%.2f%%\" height=\"%d\"/>", y, BAR, k, y, percent(value), BAR);
+        if (bounds(o, type, b))
+            file_print(r->to, "<line class=\"whisker\" x1=\"%.2f%%\" x2=\"%.2f%%\" y1=\"%d\" y2=\"%d\"/>",
+                       percent(b[0]), percent(b[1]), y + BAR / 2, y + BAR / 2);
+        file_print(r->to, "\n");
+    }
+}
+
+static void put_types(report *r, const report_results *f)
+{
+    const json_t *vqa = json_object_get(f->metrics, "vqa"), *model = json_object_get(vqa, "model");
+    const char *key;
+    json_t *v;
+    int types = 0, row = 0;
+    json_object_foreach((json_t *)model, key, v)
+        types += json_is_number(v) && strcmp(key, "questions") && types < 2 * EVAL_TYPES;
+    file_print(r->to, "<ul class=\"key\"><li><i style=\"background:var(--blue)\"></i>with the picture</li>");
+    if (json_object_get(vqa, "blind"))
+        file_print(r->to, "<li><i style=\"background:var(--grey)\"></i>blind: no picture</li>");
+    if (json_object_get(vqa, "shuffled"))
+        file_print(r->to, "<li><i style=\"background:var(--light)\"></i>shuffled: another picture</li>");
+    file_print(r->to, "<li>line: 95 %% interval</li></ul>\n<svg class=\"bars\" height=\"%d\" role=\"img\" "
+               "aria-label=\"accuracy by type of question\">\n", types * STEP);
+    if (json_is_number(json_object_get(model, "all")))
+        put_type(r, vqa, "all", row++);
+    json_object_foreach((json_t *)model, key, v)
+        if (json_is_number(v) && strcmp(key, "questions") && strcmp(key, "all") && row < types)
+            put_type(r, vqa, key, row++);
+    file_print(r->to, "</svg>\n");
+}
+
+void report_answers(report *r)
+{
+    for (int i = 0; i < r->count; i++) {
+        char id[32];
+        if (!json_is_object(json_object_get(json_object_get(r->results[i].metrics, "vqa"), "model")))
+            continue;
+        snprintf(id, sizeof id, "vqa-%d", ++r->ids);
+        report_section(r, id, "Questions by type",
+                       "Right is an answer that equals the true one letter by letter. What the grey bars reach needs "
+                       "no seeing.");
+        put_types(r, &r->results[i]);
+        report_section_end(r);
+    }
+}
