@@ -254,7 +254,8 @@ char *eval_run(const eval_config *given, error *e)
             return NULL;
     if (!eval_open(&s, c.model, e))
         return NULL;
-    json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c.model, "root", c.root, "list", c.list);
+    json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c.model, "images", *c.images ? c.images : c.root,
+                                "list", c.list);
     char *text = NULL;
     if (!metrics)
         error_set(e, "%s, %s, %s: expected names in UTF-8", QUOTE(c.model), QUOTE(c.root),

@@ -101,7 +101,7 @@ static int pictures_of(const report *r, char *to[PICTURES])
         const report_results *f = &r->results[i];
         const json_t *list = f->captions ? f->captions : f->vqa;
         const json_t *images = json_object_get(f->retrieval, "images");
-        const char *root = json_string_value(json_object_get(f->metrics, "root"));
+        const char *root = json_string_value(json_object_get(f->metrics, "images"));
         size_t many = json_array_size(list ? list : images);
         for (size_t k = 0; root && k < PICTURES && k < many; k++) {
             size_t at = (2*k + 1) * many / (2*PICTURES);

@@ -65,7 +65,7 @@ static void put_list(report *r, const report_results *f, const json_t *list, con
     begin(r, name, title, f, shown, n);
     file_print(r->to, "<div class=\"samples\">\n");
     for (long k = 0; k < shown; k++)
-        put(r, text_of(f->metrics, "root"), json_array_get(list, (size_t)((2*k + 1) * n / (2 * shown))));
+        put(r, text_of(f->metrics, "images"), json_array_get(list, (size_t)((2*k + 1) * n / (2 * shown))));
     file_print(r->to, "</div>\n");
     report_section_end(r);
 }
@@ -125,7 +125,7 @@ static void put_query(report *r, const report_results *f, long j)
         bool good = is_right(right, best[k]);
         const char *path = json_string_value(json_array_get(images, (size_t)best[k]));
         file_print(r->to, "<li class=\"%s\">", good ? "good" : "bad");
-        report_picture_file(r, text_of(f->metrics, "root"), path ? path : "", SIDE);
+        report_picture_file(r, text_of(f->metrics, "images"), path ? path : "", SIDE);
         file_print(r->to, "<span>%s %.2f</span></li>", good ? "&#10003;" : "&#10007;", score_at(row, best[k]));
     }
     file_print(r->to, "</ul>\n");

@@ -185,7 +185,7 @@ START_TEST(nothing_from_a_file_leaves_its_place)
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
     put("run/config.yaml", "</pre><script>alert(2)</script>\xff\x01 & \"quoted\"\n");
     put("run/log.jsonl", "{\"step\":1,\"" EVIL "\":1}\n{\"step\":2,\"" EVIL "\":3,\"loss\":2}\n");
-    put("run/metrics.json", "{\"model\":\"" EVIL "\",\"root\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
+    put("run/metrics.json", "{\"model\":\"" EVIL "\",\"images\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
         "\":1,\"CIDEr\":1,\"settings\":{\"" EVIL "\":\"" EVIL "\"}},\"vqa\":{\"model\":{\"" EVIL "\":0.5,\"all\":0.5,"
         "\"questions\":2}},\"retrieval\":{\"sum\":{\"txt_r1\":1}}}");
     put("run/captions.json", "[{\"image\":\"" EVIL "\",\"caption\":\"" EVIL "\",\"truth\":\"" EVIL "\"}]");
