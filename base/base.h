@@ -164,6 +164,7 @@ void h5_close(h5 *f);
 bool h5_sealed(const h5 *f);
 const char *h5_path(const h5 *f);
 h5_kind h5_has(h5 *f, const char *name);
+bool h5_readable(h5 *f, error *e);     /* has every read succeeded so far? "Not there" may mean "cannot be read" */
 bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e);
 /* could h5_read read it? */
 bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e);

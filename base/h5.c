@@ -130,6 +130,11 @@ h5_kind h5_has(h5 *f, const char *name)
     return kind;
 }
 
+bool h5_readable(h5 *f, error *e)
+{
+    return !f->io.trouble || error_set(e, "%s: cannot be read; %s", QUOTE(f->path), strerror(f->io.trouble));
+}
+
 /* ---- what a dataset is --------------------------------------------------------------------------------- */
 typedef struct array {                 /* an open dataset that passed every check */
     hid_t id, type;

@@ -7,6 +7,7 @@
  * library. */
 #include "base/internal.h"
 #include <pthread.h>
+#include <errno.h>
 #include <string.h>
 #if H5_VERSION_GE(1, 13, 0)
 #include <H5FDdevelop.h>
@@ -67,8 +68,12 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
     (void)type, (void)transfer;
     driver *d = (driver *)file;
     bool inside = at <= d->eof && size <= d->eof - at;
-    if (!d->io->out)
-        return inside && file_read_at(d->io->fd, (long)at, to, (long)size) ? 0 : -1;
+    if (!d->io->out) {
+        bool ok = inside && file_read_at(d->io->fd, (long)at, to, (long)size);
+        if (!ok)
+            d->io->trouble = errno ? errno : EIO;
+        return ok ? 0 : -1;
+    }
     memset(to, 0, size);               /* a file being written is zero where nothing was written yet */
     if (at < d->eof)
         file_read_back(d->io->out, (long)at, to, (long)(inside ? size : d->eof - at));

@@ -24,6 +24,7 @@ typedef struct h5_io {
     file_out *out;                     /* writing; NULL when reading */
     uint64_t end;  /* reading: bytes of HDF5's part; writing: set when HDF5 closes the file */
     hid_t driver;                      /* 0: none is registered */
+    int trouble;                       /* reading: errno of the last read that failed; 0: none did */
 } h5_io;
 hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
 /* After H5Fclose, and not before: HDF5 1.10 gives up its hold on the driver and then calls its close. */

@@ -226,7 +226,7 @@ int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error
     long count;
     snprintf(name, sizeof name, "tokenizer/%s", group);
     if (h5_has(f, name) != H5_GROUP)
-        return 0;
+        return h5_readable(f, e) ? 0 : -1;
     char **names = h5_list(f, name, &count, e);
     bool ok = names
               && (count <= BLIP2_PARTS
