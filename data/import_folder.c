@@ -52,6 +52,15 @@ static void add_picture(import *m, const char *path, int split)
     mem_free(text_path);
 }
 
+/* A drawing without a picture of its name. */
+static bool is_alone(const char *svg)
+{
+    char *png = mem_text("%.*s.png", (int)strlen(svg) - 4, svg);
+    bool alone = png && access(png, F_OK);
+    mem_free(png);
+    return alone;
+}
+
 static void walk(import *m, const char *inner, int split, int level)
 {
     struct dirent **entries;
@@ -70,8 +79,8 @@ static void walk(import *m, const char *inner, int split, int level)
         else if (full && !is_folder && is_picture(name))
             add_picture(m, path, split);
         m->no_memory |= !full;
+        m->result->drawings += full && ends_in(name, ".svg") && is_alone(full);
         mem_free(full);
-        m->result->drawings += !is_folder && ends_in(name, ".svg");
         free(entries[i]);
     }
     if (n >= 0)

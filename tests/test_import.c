@@ -367,6 +367,39 @@ START_TEST(the_split_of_a_picture_stays_when_others_come)
 }
 END_TEST
 
+/* ---- packages ---- */
+START_TEST(a_package_in_a_folder_is_imported)
+{
+    folder("p"), folder("p/usr"), folder("p/usr/share"), folder("p/usr/share/tuxpaint");
+    folder("p/usr/share/tuxpaint/stamps");
+    put_picture("p/usr/share/tuxpaint/stamps/frog.png", 1);
+    put("p/usr/share/tuxpaint/stamps/frog.txt", "A frog.\nde.utf8=Ein Frosch.\n");
+    put("p/usr/share/tuxpaint/stamps/frog.svg", "<svg/>");
+    put("p/usr/share/tuxpaint/stamps/cow.svg", "<svg/>");
+    prints(BLIP2("dataset", "fetch", "stamps", "--from", IN_FOLDER("p"), "-o", IN_FOLDER("out"), "--json"),
+           "\"drawings\":1");
+    char *list = text_of(access(IN_FOLDER("out/train.jsonl"), F_OK) ? access(IN_FOLDER("out/val.jsonl"), F_OK)
+                         ? "out/test.jsonl" : "out/val.jsonl" : "out/train.jsonl");
+    ck_assert_str_eq(list, "{\"image\":\"images/frog.png\",\"captions\":[\"A frog.\"]}\n");
+    mem_free(list);
+    FAILS(2, "out: exists already", "dataset", "fetch", "stamps", "-o", IN_FOLDER("out"));
+}
+END_TEST
+
+START_TEST(a_package_that_cannot_be_got_says_what_to_do)
+{
+    folder("none");
+    setenv("PATH", IN_FOLDER("none"), 1);
+    said s = BLIP2("dataset", "fetch", "easy-vqa", "-o", IN_FOLDER("out"));
+    ck_assert_int_eq(s.code, 1);
+    ck_assert_ptr_nonnull(strstr(s.err, "pip cannot be run; expected it to be installed, or --from FOLDER"));
+    ck_assert_int_eq(folder_count(), 1);
+    shell_free(s);
+    FAILS(2, "no data set \"stmps\", did you mean stamps?", "dataset", "fetch", "stmps", "-o", IN_FOLDER("out"));
+    FAILS(2, "a name and -o DIR are needed", "dataset", "fetch", "stamps");
+}
+END_TEST
+
 Suite *suite_import(void)
 {
     Suite *s = suite_create("import");
@@ -388,6 +421,8 @@ Suite *suite_import(void)
     tcase_add_test(c, bad_tables_are_refused);
     tcase_add_test(c, links_and_options_are_checked);
     tcase_add_test(c, the_split_of_a_picture_stays_when_others_come);
+    tcase_add_test(c, a_package_in_a_folder_is_imported);
+    tcase_add_test(c, a_package_that_cannot_be_got_says_what_to_do);
     suite_add_tcase(s, c);
     return s;
 }
