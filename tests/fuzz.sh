@@ -49,4 +49,5 @@ try yaml "$work/base.yaml" train {} --dry-run
 try images "" preprocess {} --size 16 -o {out}
 try tokenizer "$work/words" tokenize {}
 try jsonl "" dataset inspect {}
+try jsonl "" dataset import {} -o {out}
 exit $status
