@@ -127,6 +127,16 @@ static const char *read_answers(struct reader *r, const json_t *list, record_que
     return NULL;
 }
 
+/* A number, or a text of digits; -1: neither. */
+static long number_of(const json_t *id)
+{
+    const char *text = json_string_value(id);
+    size_t digits = text ? strspn(text, "0123456789") : 0;
+    if (json_is_integer(id))
+        return (long)json_integer_value(id);
+    return digits && digits < 19 && !text[digits] ? strtol(text, NULL, 10) : -1;
+}
+
 static const char *read_questions(struct reader *r, const json_t *list, record *to)
 {
     long n = (long)json_array_size(list);
@@ -142,7 +152,7 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
         if (!question || (!answer && !json_array_size(answers)))
             return "questions: expected objects with the texts \"question\" and \"answer\"";
         record_question *q = &to->questions[to->question_count++];
-        q->id = json_is_integer(id) ? (long)json_integer_value(id) : -1;
+        q->id = number_of(id);
         q->question = take_text(r, question);
         q->answer = answer ? take_text(r, answer) : NULL;
         const char *wrong = read_answers(r, answers, q);

@@ -141,10 +141,17 @@ void report_headline(report *r)
         return;
     }
     report_section(r, "figures", "Figures", "Intervals are 95 % of resamples of pictures or questions.");
-    file_print(r->to, "<div class=\"tiles\">\n");
-    for (int i = 0; i < r->count; i++)
+    for (int i = 0; i < r->count; i++) {
+        const char *model = json_string_value(json_object_get(r->results[i].metrics, "model"));
+        if (r->count > 1) {                                /* they may be of different models */
+            file_print(r->to, "<h3>");
+            report_text(r, model ? model : r->results[i].folder);
+            file_print(r->to, "</h3>\n");
+        }
+        file_print(r->to, "<div class=\"tiles\">\n");
         put_tiles(r, r->results[i].metrics);
-    file_print(r->to, "</div>\n");
+        file_print(r->to, "</div>\n");
+    }
     for (int i = 0; i < r->count; i++) {
         const json_t *c = json_object_get(r->results[i].metrics, "captions");
         const json_t *f = json_object_get(r->results[i].metrics, "retrieval");

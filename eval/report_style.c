@@ -17,7 +17,7 @@ static const char style[] =
     "h3{font-size:.95rem;margin:18px 0 6px}.tiles+details{margin-top:14px}\n"
     "section{margin-top:40px}\n"
     ".what,.lead{color:var(--soft);margin:0 0 14px;max-width:75ch;overflow-wrap:anywhere}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:12px;margin-top:16px}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:12px;margin-top:8px}\n"
     ".tile,.card,figure{background:var(--card);border:1px solid var(--line);border-radius:8px;margin:0}\n"
     ".tile{padding:12px 14px}\n"
     ".tile b{display:block;font-size:1.6rem;line-height:1.25;font-variant-numeric:tabular-nums}\n"

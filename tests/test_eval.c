@@ -387,7 +387,7 @@ START_TEST(answers_of_several_people_are_scored_by_both_rules)
     world_train_all(TRAIN_STAGE2);
     write_file("world/people.jsonl",
                "{\"image\": \"test/000073.png\", \"image_id\": 3, \"questions\": [{\"question\": \"what ?\", "
-               "\"question_id\": 700, \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, \"a\", \"red\", "
+               "\"question_id\": \"700\", \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, \"a\", \"red\", "
                "\"red\", \"red\", \"red\", \"red\", \"red\", \"red\"]}]}\n");
     eval_config c = config_of("stage2/model.h5", "people");
     world_text(c.list, "people.jsonl");
