@@ -143,7 +143,7 @@ mutate: bin/mutate bin/test-f64      ## break every gradient, one place at a tim
 	    $(JOBS:%=jobs=%) $(if $(VERBOSE),verbose=1) $(if $(LIST),list=1) $(call sources,autograd nn blip2 train)
 QUICK_LD      = $(if $(shell command -v ld.gold),-fuse-ld=gold)
 REFUSED       = -w -Werror=int-conversion -Werror=incompatible-pointer-types
-MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit gradients windows
+MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit gradients
 
 clean:                               ## remove what was built (not out/)
 	rm -rf build bin lib

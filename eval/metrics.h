@@ -56,6 +56,7 @@ double score_recall(long rows, const long *rank, long k);      /* percent of ran
 
 /* ---- how sure -------------------------------------------------------------------------------------- */
 typedef struct score_interval { double low, high; } score_interval;
+enum { SCORE_TIMES = 4096 };                       /* resamples at most */
 /* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by
  * seed. */
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed);

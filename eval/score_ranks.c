@@ -48,18 +48,19 @@ static long drawn(uint64_t seed, long t, long i, long n)
 
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed)
 {
-    double *means = n > 0 && times > 0 ? mem_new((size_t)times * sizeof *means) : NULL;
-    if (!means)
+    double means[SCORE_TIMES];
+    times = times < SCORE_TIMES ? times : SCORE_TIMES;
+    if (n < 1 || times < 1)
         return (score_interval){ NAN, NAN };
     for (long t = 0; t < times; t++) {
         double sum = 0;
         for (long i = 0; i < n; i++)
-            sum += values[drawn(seed, t, i, n)];
+            sum += values[(long)(ag_uniform(seed, (uint64_t)(t * n + i)) * (double)n)];
         means[t] = sum / (double)n;
     }
-    score_interval found = interval_of(means, times, share);
-    mem_free(means);
-    return found;
+    qsort(means, (size_t)times, sizeof *means, by_value);
+    long cut = (long)floor((1 - share) / 2 * (double)(times - 1) + 0.5);
+    return (score_interval){ means[cut], means[times - 1 - cut] };
 }
 
 void score_bleu_add(score_bleu *sum, const score_bleu *b)
