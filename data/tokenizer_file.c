@@ -2,9 +2,7 @@
  * vocab.json is written as such with all added tokens inside; spiece.model and a unigram tokenizer.json are
  * written as they were, with added_tokens.json beside them. */
 #include "data/internal.h"
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
@@ -189,8 +187,8 @@ static bool write_file(const char *folder, const tokenizer_file *f, error *e)
 bool tokenizer_write(const tokenizer *t, const char *folder, error *e)
 {
     tokenizer_file files[TOKENIZER_FILES] = { { 0 } };
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return error_set(e, "%s: folder: cannot make it: %s", folder, strerror(errno));
+    if (!file_make_folders(folder, e))
+        return false;
     int n = tokenizer_files(t, files, e);
     bool ok = n > 0;
     for (int i = 0; i < n; i++) {

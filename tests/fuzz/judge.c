@@ -106,7 +106,10 @@ static bool clean(const char *folder, bool *half)
         any = true;
         *half |= strstr(entry->d_name, ".tmp.") != NULL;
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        unlink(path);
+        if (unlink(path)) {                        /* a folder */
+            clean(path, half);
+            rmdir(path);
+        }
     }
     if (d)
         closedir(d);
