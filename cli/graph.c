@@ -53,7 +53,8 @@ static void describe(const ag_node *to, int k, char text[104])
 {
     bool memory = k > 0 && !strcmp(to->op->name, "attention");
     char shape[96];
-    snprintf(text, 104, "%s%s", memory ? "K, V " : "", ag_shape(to->in[k], shape));
+    snprintf(text, 104, "%s%s", memory ? "K, V " : "",
+             to->in[k]->ndim ? ag_shape(to->in[k], shape) : "a number");
 }
 
 static bool join(graph *g, long from, long to, const char *shape)
@@ -213,8 +214,8 @@ static void draw_parts(const graph *g, file_out *f)
         if (drawn)
             continue;
         if (*part)
-            file_print(f, "  subgraph cluster_%ld {\n    label=\"%s\"; style=rounded; color=\"#808080\"; "
-                       "fontsize=16;\n", k, part);
+            file_print(f, "  subgraph cluster_%ld {\n    label=\"%s\"; labeljust=l; style=rounded; "
+                       "color=\"#808080\"; fontsize=16;\n", k, part);
         for (long i = k; i < g->group_count; i++)
             if (!strcmp(g->groups[i].part, part))
                 draw_group(g, i, f);
@@ -229,7 +230,7 @@ static void draw_edges(const graph *g, file_out *f)
         const edge *e = &g->edges[k];
         file_print(f, "  n%ld -> n%ld [label=\"", e->from, e->to);
         for (int i = 0; i < e->count; i++)
-            file_print(f, "%s%s", i ? "\\n" : "", e->shapes[i]);
+            file_print(f, "%s %s ", i ? "\\n" : "", e->shapes[i]);       /* blanks: clear of the line */
         file_print(f, "\"];\n");
     }
 }
@@ -242,11 +243,11 @@ static void draw_input(const graph *g, file_out *f)
     for (long i = 0; s->input && i < s->count; i++)
         for (int k = 0; k < s->nodes[i].node->nin; k++)
             if (s->nodes[i].node->in[k] == s->input) {
-                file_print(f, "  input -> n%ld [label=\"%s\"];\n", g->of[i], SHAPE(s->input));
+                file_print(f, "  input -> n%ld [label=\" %s \"];\n", g->of[i], SHAPE(s->input));
                 used = true;
             }
     if (used)
-        file_print(f, "  input [label=\"%s\", shape=cds, fillcolor=\"#d8ecd0\"];\n",
+        file_print(f, "  input [label=\"%s\", fillcolor=\"#d8ecd0\", margin=\"0.2,0.08\"];\n",
                    pictures ? "pictures" : s->tower > 0 ? "picture features\\nof the frozen vision tower"
                                                         : "picture features");
 }

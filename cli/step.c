@@ -221,9 +221,13 @@ static bool is_number(const char *word, size_t n)
     return n > 0 && strspn(word, "0123456789") >= n;
 }
 
-/* "Qformer.bert.encoder.layer.0.attention.self" -> "layer 0.attention.self"; "Qformer.cls.x" -> "cls.x" */
+/* "Qformer.bert.encoder.layer.0.attention.self" -> "layer 0.attention.self"; "Qformer.cls.x" -> "cls.x";
+ * "opt_model.model.decoder.layers.0.fc1" -> "layer 0.fc1";
+ * "t5_model.decoder.block.0.layer.0" -> "decoder block 0.layer.0": T5 has two of each number */
 static void shorten(char path[STEP_PATH])
 {
+    const char *half = !strncmp(path, "t5_model.encoder.", 17) ? "encoder "
+                     : !strncmp(path, "t5_model.decoder.", 17) ? "decoder " : "";
     static const char *const containers[] = { "Qformer", "bert", "opt_model", "t5_model", "model", "encoder",
                                               "decoder", "visual_encoder", "transformer", "contrastive",
                                               "text_encoder" };
@@ -236,10 +240,15 @@ static void shorten(char path[STEP_PATH])
         if (!container)
             break;
     }
-    memmove(path, from, strlen(from) + 1);
+    size_t before = strlen(half);
+    memmove(path + before, from, strlen(from) + 1);        /* never longer than what was cut off */
+    memcpy(path, half, before);
     char *dot = strchr(path, '.');
-    if (dot && is_number(dot + 1, strcspn(dot + 1, ".")))
-        *dot = ' ';
+    if (!dot || !is_number(dot + 1, strcspn(dot + 1, ".")))
+        return;
+    *dot = ' ';
+    if (dot > path + 1 && dot[-1] == 's')                  /* one of the "layers" is a layer */
+        memmove(dot - 1, dot, strlen(dot) + 1);
 }
 
 long step_producer(const step *s, const tensor *x)

@@ -149,6 +149,27 @@ START_TEST(the_drawing_shows_parts_layers_losses_and_what_is_frozen)
 }
 END_TEST
 
+START_TEST(the_halves_of_t5_stand_apart)
+{
+    blip2_config c = tiny_config();
+    blip2_model m;
+    nn_store *store = nn_store_new(7);
+    c.llm = BLIP2_LLM_T5;
+    c.t5 = tiny_t5_config();
+    c.stage1 = c.qformer.text = c.qformer.head = false;
+    blip2_model_init(&m, store, &c);
+    ck_assert(nn_build(store, false, &e));
+    ck_assert_msg(blip2_save(&m, IN_FOLDER("m.h5"), "test", NULL, 0, &e), "%s", e.text);
+    nn_store_free(store);
+    char *g = drawn("1");
+    ck_assert_int_eq(count(g, "\"encoder block 0\\n"), 1);
+    ck_assert_int_eq(count(g, "\"decoder block 0\\n"), 1);
+    ck_assert_int_eq(count(g, "\"encoder final_layer_norm\\n"), 1);
+    ck_assert_int_eq(count(g, "\"decoder final_layer_norm\\n"), 1);
+    mem_free(g);
+}
+END_TEST
+
 START_TEST(more_depth_draws_more_and_all_draws_every_node_and_parameter)
 {
     write_model(false);
@@ -240,6 +261,7 @@ Suite *suite_windows(void)
     tcase_add_test(c, the_table_of_a_tape_has_every_node_once_and_its_sums_agree);
     tcase_add_test(c, nodes_stand_in_the_part_and_module_that_they_belong_to);
     tcase_add_test(c, the_drawing_shows_parts_layers_losses_and_what_is_frozen);
+    tcase_add_test(c, the_halves_of_t5_stand_apart);
     tcase_add_test(c, more_depth_draws_more_and_all_draws_every_node_and_parameter);
     tcase_add_test(c, a_verbose_check_shows_gradient_and_slope_of_every_element_and_marks_the_worst);
     tcase_add_test(c, every_operation_has_a_case_at_shapes_of_bert);
