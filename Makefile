@@ -4,7 +4,7 @@
 CC      ?= gcc
 MARCH   ?= native
 SAN     ?=
-OPT     ?= -O3
+OPT     ?= $(if $(SAN),-O1,-O3)
 WERROR  ?=                      # not with SAN: sanitized code makes gcc warn of what cannot be
 DIR     ?= ../shared/golden
 OUT     ?= out
