@@ -294,7 +294,10 @@ tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *visi
                                blip2_text text, const long *same, const ag_ranks *ranks, double *right);
 
 /* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ----------------------------- */
+/* loss = itc ITC + itm ITM + itg ITG; a loss of factor 0 is not computed */
+typedef struct blip2_stage1_weights { double itc, itm, itg; } blip2_stage1_weights;
 typedef struct blip2_stage1_in {
+    const blip2_stage1_weights *weights;                   /* NULL: 1, 1, 1, the paper's */
     tensor *features;                  /* (B,N,E) of the vision tower, before ln_vision */
     blip2_text text;                   /* [CLS] ... [SEP] */
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
@@ -309,7 +312,7 @@ typedef struct blip2_stage1_in {
     bool keep;                         /* fill every field below, for trace (costs memory) */
 } blip2_stage1_in;
 typedef struct blip2_stage1_out {
-    tensor *loss, *itc, *itm, *itg;                        /* () each; loss = itc + itm + itg */
+    tensor *loss, *itc, *itm, *itg;    /* () each; the sum, and what was summed. NULL: left out */
     /* (B,N,E) after ln_vision, (B,Q,D), (B,Q,embed) normalised */
     tensor *image, *query_output, *image_features;
     tensor *text_output, *text_feature;  /* (B,1,D), with keep (B,T,D); (B,embed) normalised */

@@ -42,7 +42,8 @@ static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* ke
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present);
 
 /* The three losses, each a file of its own: () . They also fill their fields of out. */
-tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
+void stage1_similarities(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
+tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, const blip2_stage1_out *out);
 tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_kv *memory,
                    const blip2_stage1_in *in, blip2_text text, blip2_stage1_out *out);
 tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_text text,

@@ -54,14 +54,18 @@ static const int *own_targets(tape *t, const candidates *c, long B)
     return ids;
 }
 
-tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out)
+void stage1_similarities(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out)
+{
+    out->sim_i2t = images_to_texts(t, out->image_features, c->texts, m->temp);         /* (B,C) */
+    out->sim_t2i = texts_to_images(t, out->text_feature, c->images, m->temp);          /* (B,C) */
+}
+
+tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, const blip2_stage1_out *out)
 {
     long B = out->text_feature->dim[0];
     double s = m->config.label_smoothing;
     ag_ce targets = c->image_id ? (ag_ce){ .soft = shared_targets(t, c, B, s) }
                                 : (ag_ce){ .ids = own_targets(t, c, B), .ignore = -100, .smoothing = s };
-    out->sim_i2t = images_to_texts(t, out->image_features, c->texts, m->temp);
-    out->sim_t2i = texts_to_images(t, out->text_feature, c->images, m->temp);
     tensor *i2t = ag_cross_entropy(t, out->sim_i2t, &targets);             /* () */
     tensor *t2i = ag_cross_entropy(t, out->sim_t2i, &targets);             /* () */
     tensor *both = ag_add(t, i2t, t2i);

@@ -1,5 +1,5 @@
 /* stage1.c - vision-language representation learning (Li et al. 2023, section 3.2): loss = ITC
- * + ITM + ITG.
+ * + ITM + ITG, or a sum with other factors (the paper's Table 6 leaves ITG out).
  *
  *     image = LN(features)                                   (B,N,E)     ln_vision
  *     Z, K, V = Q-Former(queries | image)                    image pass: outputs; self-attention keys, values
@@ -55,8 +55,10 @@ tensor *blip2_text_feature(const blip2_model *m, tape *t, tensor *hidden)
     return ag_l2_normalize(t, projected, 1e-12);                           /* (B,embed) */
 }
 
-static void check(const blip2_model *m, const blip2_stage1_in *in)
+static void check(const blip2_model *m, const blip2_stage1_in *in, const blip2_stage1_weights *w)
 {
+    if (w->itc == 0 && w->itm == 0 && w->itg == 0)
+        ag_fail("stage1", "weights of ITC, ITM and ITG: expected one that is not 0");
     if (!m->config.stage1 || !m->config.qformer.head)
         ag_fail("stage1", "the model was made without the parts of stage 1");
     if (in->features->ndim != 3 || in->features->dim[2] != m->config.qformer.memory_width
@@ -80,9 +82,20 @@ static candidates everyone(tape *t, const blip2_stage1_in *in, blip2_text text, 
                          .words = blip2_gather_text(t, in->ranks, text) };
 }
 
+/* sum + factor * loss; NULL: nothing yet, or left out */
+static tensor *add_loss(tape *t, tensor *sum, tensor *loss, double factor)
+{
+    if (!loss)
+        return sum;
+    tensor *term = factor == 1 ? loss : ag_scale(t, loss, factor);
+    return sum ? ag_add(t, sum, term) : term;
+}
+
 void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_stage1_out *out)
 {
-    check(m, in);
+    static const blip2_stage1_weights paper = { 1, 1, 1 };
+    const blip2_stage1_weights w = in->weights ? *in->weights : paper;
+    check(m, in, &w);
     blip2_text text = blip2_trim(t, in->ranks, in->text, m->config.text_pad, in->keep);
     nn_kv *memory = layer_room(m, t);
     *out = (blip2_stage1_out){ .past = layer_room(m, t), .tokens = text.T };
@@ -97,13 +110,18 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
 
     candidates others = everyone(t, in, text, out);
     ag_part(t, "ITC");
-    out->itc = stage1_itc(m, t, &others, out);
+    stage1_similarities(m, t, &others, out);               /* ITM draws its negatives by them */
+    if (w.itc != 0)
+        out->itc = stage1_itc(m, t, &others, out);
     ag_part(t, "ITM");
-    out->itm = stage1_itm(m, t, &others, memory, in, text, out);
+    if (w.itm != 0)
+        out->itm = stage1_itm(m, t, &others, memory, in, text, out);
     ag_part(t, "ITG");
-    out->itg = stage1_itg(m, t, in, text, out);
+    if (w.itg != 0)
+        out->itg = stage1_itg(m, t, in, text, out);
     ag_part(t, "loss");
-    tensor *aligned = ag_add(t, out->itc, out->itm);
-    out->loss = ag_add(t, aligned, out->itg);
+    out->loss = add_loss(t, NULL, out->itc, w.itc);
+    out->loss = add_loss(t, out->loss, out->itm, w.itm);
+    out->loss = add_loss(t, out->loss, out->itg, w.itg);
     ag_part(t, part);
 }

@@ -219,6 +219,27 @@ START_TEST(first_losses_are_told_beside_those_of_a_model_that_knows_nothing)
 }
 END_TEST
 
+START_TEST(losses_that_are_left_out_are_not_in_the_log)
+{
+    char path[512];
+    train_config c = world_config(TRAIN_VIT);
+    must(&c, false);
+    c = world_config(TRAIN_STAGE1);
+    c.loss_weights.itg = 0;
+    c.loss_weights.itm = 2;
+    c.max_iters = 1;
+    must(&c, false);
+    long n;
+    char *log = load(file_of(path, TRAIN_STAGE1, "log.jsonl"), &n);
+    double loss = 0, itc = 0, itm = 0;
+    const char *at = strstr(log, "\"loss\":");
+    ck_assert(at && sscanf(at, "\"loss\":%lf,\"itc\":%lf,\"itm\":%lf", &loss, &itc, &itm) == 3);
+    ck_assert_double_eq_tol(loss, itc + 2 * itm, 1e-5);
+    ck_assert(!strstr(log, "itg"));
+    mem_free(log);
+}
+END_TEST
+
 /* ---- the same bytes ---------------------------------------------------------------------------------- */
 /* Trains the whole chain and returns the models' digests. */
 static void chain(uint64_t digest[4])
@@ -390,8 +411,9 @@ START_TEST(configurations_that_cannot_be_are_found_before_anything_is_written)
         { "model.opt.positions: expected at least 2", TRAIN_LM },
         { "model.freeze: nothing is left to train", TRAIN_LM },
         { "expected the name of a folder, found nothing", TRAIN_LM },
+        { "run.loss_weights: itc, itm and itg are 0", TRAIN_STAGE1 },
     };
-    for (int k = 0; k < 8; k++) {
+    for (int k = 0; k < 9; k++) {
         train_config c = world_config(all[k].task);
         c.freeze.count = 1;
         switch (k) {
@@ -403,6 +425,7 @@ START_TEST(configurations_that_cannot_be_are_found_before_anything_is_written)
         case 5: c.model.opt.positions = 1; break;
         case 6: world_text(c.freeze.item[0], "opt_model"); break;
         case 7: c.output_dir[0] = c.freeze.count = 0; break;
+        case 8: c.loss_weights = (blip2_stage1_weights){ 0, 0, 0 }; break;
         }
         if (k != 1 && k != 6)
             c.freeze.count = 0;
@@ -502,6 +525,7 @@ Suite *suite_runs(void)
     tcase_add_checked_fixture(c, begin, folder_end);
     tcase_add_test(c, every_task_leaves_a_model_a_log_and_its_configuration);
     tcase_add_test(c, a_frozen_tower_stays_and_the_rest_moves);
+    tcase_add_test(c, losses_that_are_left_out_are_not_in_the_log);
     tcase_add_test(c, first_losses_are_told_beside_those_of_a_model_that_knows_nothing);
     tcase_add_test(c, the_same_seed_gives_the_same_bytes_for_any_number_of_threads);
     tcase_add_test(c, another_seed_gives_another_model);

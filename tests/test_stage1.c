@@ -173,6 +173,41 @@ START_TEST(captioning_begins_with_dec_whatever_the_text_begins_with)
 }
 END_TEST
 
+/* ---- factors ------------------------------------------------------------------------------------------- */
+
+START_TEST(a_factor_weighs_its_loss_and_what_has_none_is_left_out)
+{
+    static const blip2_stage1_weights some[] = { { 1, 1, 0 }, { 2, 0, 0.5 }, { 0, 3, 1 }, { 0, 0, 1 } };
+    make(1);
+    give(B, 3);
+    run();
+    blip2_stage1_out whole = out;
+    for (int k = 0; k < 4; k++) {
+        const blip2_stage1_weights w = some[k];
+        in.weights = &w;
+        run();
+        ck_assert(!out.itc == (w.itc == 0) && !out.itm == (w.itm == 0) && !out.itg == (w.itg == 0));
+        tensor *sum = ag_scale(t, whole.itc, w.itc);
+        tensor *itm = ag_scale(t, whole.itm, w.itm);
+        tensor *itg = ag_scale(t, whole.itg, w.itg);
+        sum = ag_add(t, sum, itm);
+        sum = ag_add(t, sum, itg);
+        double loss = (double)ag_value(sum);
+        ck_assert_double_eq_tol((double)ag_value(out.loss), loss, TINY_ROUNDING * loss);
+        tiny_backward(t, m.store, sum);
+        long n = m.store->trainable;
+        real *grads = ag_alloc_real(t, n);
+        memcpy(grads, m.store->grads, (size_t)n * sizeof *grads);
+        tiny_backward(t, m.store, out.loss);
+        for (long i = 0; i < n; i++)
+            ck_assert_double_eq_tol((double)m.store->grads[i], (double)grads[i], 3 * TINY_ROUNDING);
+        ck_assert((tiny_largest_grad(m.itm_head.weight) > 0) == (w.itm > 0));
+        ck_assert((tiny_largest_grad(m.text_proj.weight) > 0) == (w.itc > 0));
+        ck_assert((tiny_largest_grad(m.qformer.head_bias) > 0) == (w.itg > 0));
+    }
+}
+END_TEST
+
 /* ---- equal ways ---------------------------------------------------------------------------------------- */
 
 /* Losses and gradients of two ways of running, side by side. */
@@ -316,6 +351,7 @@ Suite *suite_stage1(void)
     tcase_add_test(c, similarity_is_the_best_query_over_the_temperature);
     tcase_add_test(c, captioning_is_its_equation);
     tcase_add_test(c, captioning_begins_with_dec_whatever_the_text_begins_with);
+    tcase_add_test(c, a_factor_weighs_its_loss_and_what_has_none_is_left_out);
     tcase_add_test(c, computing_only_what_is_looked_at_equals_computing_everything);
     tcase_add_test(c, sharing_keys_and_values_equals_projecting_every_row);
     tcase_add_test(c, the_order_of_a_batch_changes_nothing_dropout_included);

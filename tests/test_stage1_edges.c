@@ -137,9 +137,19 @@ static void wrong_features(void *unused)
     run();
 }
 
+static void no_loss(void *unused)
+{
+    (void)unused;
+    in.weights = &(blip2_stage1_weights){ 0, 0, 0 };
+    run();
+}
+
 START_TEST(wrong_inputs_are_told)
 {
     error e;
+    ck_assert(!ag_try(t, no_loss, NULL, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "weights of ITC, ITM and ITG: expected one that is not 0"));
+    in.weights = NULL;
     ck_assert(!ag_try(t, wrong_negative, NULL, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "negative_image 4 of sample 2: expected 0 to 3"));
     ck_assert(!ag_try(t, wrong_features, NULL, &e));

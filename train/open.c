@@ -216,6 +216,9 @@ static bool check_parts(const train_config *c, error *e)
     if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && m->qformer.queries < 1)
         return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld",
                            m->qformer.queries);
+    const blip2_stage1_weights *w = &c->loss_weights;
+    if (c->task == TRAIN_STAGE1 && w->itc == 0 && w->itm == 0 && w->itg == 0)
+        return error_usage(e, "run.loss_weights: itc, itm and itg are 0; expected one that is not");
     long soft = c->task == TRAIN_STAGE2 ? m->qformer.queries : 0;
     blip2_llm llm = blip2_llm_of(m);
     if (llm.positions && llm.positions < soft + 2)

@@ -44,16 +44,19 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
-    blip2_stage1_in in = { .features = features_of(r, t, B),
+    blip2_stage1_in in = { .weights = &r->c->loss_weights, .features = features_of(r, t, B),
                            .image_id = feed_identities_of(&r->feed, t, B, r->samples), .ranks = r->ranks };
     in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
     blip2_stage1(&r->model, t, &in, &out);
     train_loss(l, "loss", ag_value(out.loss));
-    train_loss(l, "itc", ag_value(out.itc));
-    train_loss(l, "itm", ag_value(out.itm));
-    train_loss(l, "itg", ag_value(out.itg));
+    if (out.itc)
+        train_loss(l, "itc", ag_value(out.itc));
+    if (out.itm)
+        train_loss(l, "itm", ag_value(out.itm));
+    if (out.itg)
+        train_loss(l, "itg", ag_value(out.itg));
     train_loss(l, "query_cosine", out.query_cosine);
     return out.loss;
 }

@@ -72,6 +72,7 @@ typedef struct train_config {
         save_freq;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
+    blip2_stage1_weights loss_weights;
     bool families, first_caption;
 } train_config;
 enum { TRAIN_TABLES = 6 };
