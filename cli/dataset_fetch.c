@@ -175,7 +175,7 @@ static bool import_from(const struct source *s, const char *from, const char *fo
 {
     char inner[PATH];
     import_result result;
-    import_options o = { .copy = true, .first_line = s->first_line, .force = force, .seed = common->seed };
+    import_options o = { .copy = true, .white = true, .first_line = s->first_line, .force = force, .seed = common->seed };
     memcpy(o.share, s->share, sizeof o.share);
     snprintf(inner, sizeof inner, "%s/%s", from, s->inside);
     const char *source = access(inner, F_OK) ? from : inner;

@@ -68,6 +68,8 @@ static int run(int argc, char **argv)
         { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the new folder; -o DIR is short for it" },
         { "images", "DIR", CLI_TEXT, &o.images, 0, 0, "where paths in lists start; default: the list's folder" },
         { "copy", NULL, CLI_FLAG, &o.copy, 0, 0, "copy the pictures into DIR; default: they stay where they are" },
+        { "white", NULL, CLI_FLAG, &o.white, 0, 0,
+          "with --copy: PNG with alpha is laid on white; else alpha is dropped, as LAVIS does" },
         { "split", "A,B,C", CLI_TEXT, &shares, 0, 0,
           "shares of train, val, test, drawn by the hash of the id, for what has no split (default 0.8,0.1,0.1)" },
         { "columns", "LIST", CLI_TEXT, &o.columns, 0, 0,
@@ -80,10 +82,12 @@ static int run(int argc, char **argv)
     };
     error e;
     int code;
-    if (!cli_parse(&argc, argv, options, 9, &common, &code))
+    if (!cli_parse(&argc, argv, options, 10, &common, &code))
         return code;
     if (argc < 2 || !folder)
         return cli_usage("dataset import", "sources and -o DIR are needed: dataset import SRC... -o DIR");
+    if (o.white && !o.copy)
+        return cli_usage("dataset import", "--white needs --copy: pictures that stay where they are stay as they are");
     if (!read_shares(shares, o.share, &e))
         return cli_fail(&e);
     o.seed = common.seed;

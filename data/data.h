@@ -160,6 +160,7 @@ typedef struct import_options {
     double share[IMPORT_SPLITS];       /* of the pictures whose split is not said */
     long seed;                         /* of that draw */
     bool copy;                         /* pictures go into the folder, under images/, else stay where they are */
+    bool white;                        /* copied PNG with alpha is laid on white, and is opaque from then on */
     bool allow_outside;                /* paths may leave the root */
     bool skip_missing;                 /* pictures that are not there are counted, not an error */
     bool first_line;                   /* of NAME.txt, the first line alone */

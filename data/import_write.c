@@ -55,11 +55,31 @@ static bool make_parents(const struct folder *f, const char *name, error *e)
     return access(path, F_OK) == 0 || file_make_folders(path, e);
 }
 
-static bool copy_picture(const struct folder *f, const char *from, const char *name, error *e)
+/* A PNG file of *n bytes, laid on white where that makes a difference; NULL: it makes none, or the file is broken,
+ * which is told when it is decoded for use. What alpha hides is often black or left over from the cutting out. */
+static char *on_white(const char *bytes, long *n, const char *name)
+{
+    picture stored, white;
+    char *to = NULL;
+    error e;
+    if (*n < 8 || memcmp(bytes, "\x89PNG", 4) || !picture_decode_as(&stored, PICTURE_LAVIS, bytes, *n, name, &e))
+        return NULL;
+    if (picture_decode_as(&white, PICTURE_HF, bytes, *n, name, &e)) {
+        size_t size = 3 * (size_t)(stored.width * stored.height);
+        bool same = stored.width == white.width && !memcmp(stored.rgb, white.rgb, size);
+        to = same ? NULL : picture_encode(&white, n, &e);
+        picture_free(&white);
+    }
+    picture_free(&stored);
+    return to;
+}
+
+static bool copy_picture(const struct folder *f, const char *from, const char *name, bool white, error *e)
 {
     long n;
-    char *bytes = file_load(from, PICTURE_BYTES, &n, e);
-    bool ok = bytes && make_parents(f, name, e) && data_folder_put(f, name, bytes, n, e);
+    char *bytes = file_load(from, PICTURE_BYTES, &n, e), *laid = white && bytes ? on_white(bytes, &n, from) : NULL;
+    bool ok = bytes && make_parents(f, name, e) && data_folder_put(f, name, laid ? laid : bytes, n, e);
+    mem_free(laid);
     mem_free(bytes);
     return ok;
 }
@@ -190,7 +210,7 @@ static bool put_item(struct writer *w, const import_item *i, error *e)
     }
     int split = i->split == IMPORT_DRAWN ? draw_split(w->m->o, i->key) : i->split;
     snprintf(name, sizeof name, "%s%s", w->copy && !i->held ? "images/" : "", i->held ? i->held : i->path + w->common);
-    if (w->copy && !i->held && !copy_picture(w->f, i->path, name, e))
+    if (w->copy && !i->held && !copy_picture(w->f, i->path, name, w->m->o->white, e))
         return false;
     put_record(&w->list[split], i, name, w->ids);
     if (split == 0)

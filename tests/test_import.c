@@ -1,5 +1,6 @@
 /* test_import.c - dataset import as a user runs it: every form of data set made small, and what is wrong with it. */
 #include "tests/shell.h"
+#include "tests/png.h"
 #include "data/data.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -344,6 +345,40 @@ START_TEST(links_and_options_are_checked)
 }
 END_TEST
 
+/* Two pixels of red, green, blue and alpha: black that nobody sees, and half of a red. */
+START_TEST(what_alpha_hides_is_laid_on_white)
+{
+    static const uint8_t row[] = { 0, 0, 0, 0, 0, 255, 0, 0, 128 }, seen[] = { 255, 255, 255, 255, 127, 127 };
+    struct png clear = png_make(2, 1, 8, 6, row, sizeof row);
+    error e;
+    folder("in");
+    file_out *f = file_create(IN_FOLDER("in/clear.png"), &e);
+    file_write(f, clear.bytes, clear.n);
+    ck_assert(file_finish(f, &e));
+    put_picture("in/plain.png", 7);
+    put("in/broken.png", "\x89PNG and no more"), put("in/photo.jpg", "no picture");
+    put("in/clear.txt", "x"), put("in/plain.txt", "x"), put("in/broken.txt", "x"), put("in/photo.txt", "x");
+    WORKS("dataset", "import", IN_FOLDER("in"), ALL_TRAIN, "--copy", "--white", "-o", IN_FOLDER("out"));
+    picture p;
+    ck_assert_msg(picture_read(&p, IN_FOLDER("out/images/clear.png"), &e), "%s", e.text);
+    ck_assert(p.width == 2 && p.height == 1);
+    ck_assert_mem_eq(p.rgb, seen, 6);
+    picture_free(&p);
+    static const char *const same[] = { "plain.png", "broken.png", "photo.jpg" };
+    for (int i = 0; i < 3; i++) {
+        char before[64], after[64];
+        snprintf(before, sizeof before, "in/%s", same[i]);
+        snprintf(after, sizeof after, "out/images/%s", same[i]);
+        long n, m;
+        char *a = file_load(IN_FOLDER(before), 1 << 20, &n, &e), *b = file_load(IN_FOLDER(after), 1 << 20, &m, &e);
+        ck_assert(a && b && n == m && !memcmp(a, b, (size_t)n));
+        mem_free(a);
+        mem_free(b);
+    }
+    FAILS(2, "--white needs --copy", "dataset", "import", IN_FOLDER("in"), "--white", "-o", IN_FOLDER("other"));
+}
+END_TEST
+
 START_TEST(the_split_of_a_picture_stays_when_others_come)
 {
     char lines[8192] = "", *before, *after;
@@ -420,6 +455,7 @@ Suite *suite_import(void)
     tcase_add_test(c, only_twenty_problems_are_printed);
     tcase_add_test(c, bad_tables_are_refused);
     tcase_add_test(c, links_and_options_are_checked);
+    tcase_add_test(c, what_alpha_hides_is_laid_on_white);
     tcase_add_test(c, the_split_of_a_picture_stays_when_others_come);
     tcase_add_test(c, a_package_in_a_folder_is_imported);
     tcase_add_test(c, a_package_that_cannot_be_got_says_what_to_do);
