@@ -72,6 +72,26 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const e
     return to;
 }
 
+/* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0 tells the two apart. */
+static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS], const eval_config *c)
+{
+    json_t *to = json_object();
+    for (int w = 0; w < WAYS; w++) {
+        double *more = mem_new((size_t)rows[w] * sizeof *more);
+        for (int k = 0; more && k < CUTS; k++) {
+            double sum = 0;
+            for (long r = 0; r < rows[w]; r++)
+                sum += more[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
+            json_t *gain = eval_interval(rows[w], more, 100, c);
+            if (json_is_array(gain))
+                json_array_insert_new(gain, 0, json_real(100 * sum / (double)rows[w]));
+            put_figure(to, ways[w], cut_name(k), gain);
+        }
+        mem_free(more);
+    }
+    return to;
+}
+
 static long length_of(const long *list)
 {
     long n = 0;
@@ -112,6 +132,7 @@ typedef struct ranking {
     long k;
     json_t *m, *file;                  /* figures; scores in `score retrieval`'s form */
     double *right;                     /* (n) ITM's two decisions about each picture: 0, 1/2 or 1 */
+    long *itc[WAYS];                   /* (n), (m) places by ITC alone */
 } ranking;
 
 /* A score by one of the rules; what ITM did not read stays behind all that it read. */
@@ -175,9 +196,14 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
     double *scores[WAYS];
     long *rank[WAYS];
     for (int w = 0; w < WAYS; w++) {
-        scores[w] = ag_alloc(t, size * (long)sizeof **scores);
         rank[w] = ag_alloc(t, rows[w] * (long)sizeof **rank);
+        if (by == EVAL_ITC)
+            x->itc[w] = rank[w];
     }
+    if (by == EVAL_ITC)                                    /* its places stay on the tape for the other rules */
+        here = ag_here(t);
+    for (int w = 0; w < WAYS; w++)
+        scores[w] = ag_alloc(t, size * (long)sizeof **scores);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
             double itc = (double)r->itc[i * p->m + j];
@@ -186,7 +212,10 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         }
     score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
     score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
-    json_object_set_new(x->m, eval_rerank_names[by], figures_of(rows, rank, x->c));
+    json_t *figures = figures_of(rows, rank, x->c);
+    if (by != EVAL_ITC)
+        json_object_set_new(figures, "over_itc", gains_of(rows, rank, x->itc, x->c));
+    json_object_set_new(x->m, eval_rerank_names[by], figures);
     if ((int)by == x->c->rerank)
         keep_scores(x, scores);
     ag_rewind(t, here);

@@ -256,6 +256,14 @@ START_TEST(retrieval_stands_beside_chance)
             double x = share(json_object_get(r, rows[by]), keys[k]);
             ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
+    for (int k = 0; k < 6; k++)                            /* the gain of re-ranking is that of the rows above */
+        for (int by = 1; by < 3; by++) {
+            const json_t *row = json_object_get(r, rows[by]), *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
+            double difference = share(row, keys[k]) - share(json_object_get(r, "itc"), keys[k]);
+            ck_assert_double_eq_tol(json_number_value(json_array_get(gain, 0)), difference, 1e-9);
+            ck_assert_double_le(json_number_value(json_array_get(gain, 1)), difference + 1e-9);
+            ck_assert_double_ge(json_number_value(json_array_get(gain, 2)), difference - 1e-9);
+        }
     json_t *chance = json_object_get(r, "chance");
     double r1 = share(chance, "txt_r1"), r5 = share(chance, "txt_r5");
     ck_assert_msg(r1 >= 100.0 / 12 - 1e-6 && r1 < r5 && r5 < 100, "%s", text);
