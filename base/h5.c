@@ -95,6 +95,16 @@ hid_t h5_handle(const h5 *f)
     return f->file;
 }
 
+int h5_descriptor(const h5 *f)
+{
+    return f->io.fd;
+}
+
+bool h5_covers(const h5 *f, uint64_t at, uint64_t bytes)
+{
+    return at <= f->io.end && bytes <= f->io.end - at && (!f->sealed || h5_seal_find(&f->seal, at, bytes));
+}
+
 /* ---- names --------------------------------------------------------------------------------------------- */
 h5_kind h5_look(h5 *f, const char *name)
 {

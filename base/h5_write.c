@@ -5,6 +5,7 @@
  * larger than memory can be written tensor by tensor. */
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
+#include "base/rows.h"
 #include <string.h>
 #include <xxhash.h>
 
@@ -181,6 +182,57 @@ void h5_write(h5_out *f, const char *name, h5_type type, int ndim, const long *d
     h5_lock();
     if (good(f))
         write_locked(f, name, type, ndim, dim, data);
+    h5_unlock();
+}
+
+/* A float of 16 bits: `exponent` of them for the exponent. */
+static hid_t short_float(int exponent)
+{
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(type, 15, (size_t)(15 - exponent), (size_t)exponent, 0, (size_t)(15 - exponent));
+    H5Tset_precision(type, 16);
+    H5Tset_ebias(type, (1u << (exponent - 1)) - 1);
+    H5Tset_size(type, 2);
+    return type;
+}
+
+hid_t h5_stored_type(int as)
+{
+    return as == H5_F16 ? short_float(5) : as == H5_BF16 ? short_float(8)
+         : H5Tcopy(as == H5_F32 ? H5T_IEEE_F32LE : as == H5_U8 ? H5T_STD_U8LE : H5T_STD_I64LE);
+}
+
+static long reserve_locked(h5_out *f, const char *name, h5_stored as, int ndim, const long *dim)
+{
+    long bytes = h5_stored_bytes[as];
+    for (int i = 0; i < ndim; i++)
+        if (__builtin_mul_overflow(bytes, dim[i], &bytes))
+            return fail(f, name, "the dataset is too large"), -1;
+    if (!make_groups(f, name))
+        return -1;
+    hid_t type = h5_stored_type(as);
+    haddr_t at = make_dataset(f, name, type, ndim, dim);
+    H5Tclose(type);
+    if (at == HADDR_UNDEF)
+        return fail(f, name, "the dataset cannot be made"), -1;
+    if (!h5_seal_add(&f->seal, (h5_span){ at, (uint64_t)bytes, 0 }))
+        return fail(f, name, "memory is out"), -1;
+    return (long)at;
+}
+
+long h5_reserve(h5_out *f, const char *name, h5_stored as, int ndim, const long *dim)
+{
+    h5_lock();
+    long at = good(f) ? reserve_locked(f, name, as, ndim, dim) : -1;
+    h5_unlock();
+    return at;
+}
+
+void h5_put(h5_out *f, long place, const void *bytes, long n)
+{
+    h5_lock();
+    if (good(f))
+        file_write_at(f->file, place, bytes, n);
     h5_unlock();
 }
 

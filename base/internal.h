@@ -41,8 +41,11 @@ bool h5_seal_write(h5_seal *s, file_out *out);     /* false: memory is out */
 
 /* Of an open file (h5.c), under the lock. */
 hid_t h5_handle(const h5 *f);
+int h5_descriptor(const h5 *f);
+bool h5_covers(const h5 *f, uint64_t at, uint64_t bytes);  /* in the file, and known to the seal as data */
 h5_kind h5_look(h5 *f, const char *name);          /* H5_NOTHING unless every part is there by a hard link */
 
+hid_t h5_stored_type(int as);          /* of an h5_stored (h5_write.c); to be closed */
 /* One thread at a time is in the library, which prints nothing and loads no plug-ins. */
 void h5_lock(void);
 void h5_unlock(void);

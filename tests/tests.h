@@ -5,7 +5,7 @@
 #include <check.h>
 
 #define SUITES(X) \
-    X(augment) X(resume) X(trace) X(windows) \
+    X(augment) X(features) X(resume) X(trace) X(windows) \
     X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(precision) X(dropout) X(attention) \
     X(arithmetic) X(losses) X(text) X(vocabulary) X(unigram) X(lists) X(import) X(image) X(photo) \
     X(scenes) X(data) X(nn) X(qformer) \

@@ -1,5 +1,6 @@
-/* ahead.c - batches of pictures made by threads while the step before is at work. The threads decide nothing:
- * which samples a batch has, and how each is cropped, follows from its number alone.                       */
+/* ahead.c - batches of pictures, or of what a tower made of them, got ready by threads while the step before
+ * is at work. The threads decide nothing: which samples a batch has, and how each is cropped, follows from its
+ * number alone.                                                                                            */
 #include "train/internal.h"
 #include <pthread.h>
 #include <string.h>
@@ -8,14 +9,13 @@ enum { SLOTS = 3 };
 typedef struct slot {
     long begun, done;                              /* of its samples */
     drawn *draws;                                  /* (batch) */
-    uint8_t *pixels;                               /* (batch,S,S,3) */
+    uint8_t *made;                                 /* (batch, bytes) */
     long failed;                                   /* the first sample that could not be made; -1 */
     error why;
 } slot;
 
 struct ahead {
-    const album *album;
-    uint64_t seed;
+    ahead_maker maker;
     ahead_plan plan;
     void *context;
     long batch, asked, taken;                      /* samples; batches asked for; the one in use */
@@ -41,7 +41,7 @@ static slot *next_work(ahead *a)
 static void *work(void *context)
 {
     ahead *a = context;
-    long each = 3 * a->album->size * a->album->size;
+    long each = a->maker.bytes;
     error why;
     pthread_mutex_lock(&a->lock);
     while (!a->over) {
@@ -52,7 +52,7 @@ static void *work(void *context)
         }
         long b = s->begun++;
         pthread_mutex_unlock(&a->lock);
-        bool ok = album_show(a->album, s->draws[b], a->seed, s->pixels + b*each, &why);
+        bool ok = a->maker.make(a->maker.context, s->draws[b], s->made + b*each, &why);
         pthread_mutex_lock(&a->lock);
         if (!ok && (s->failed < 0 || b < s->failed)) {
             s->failed = b;
@@ -70,21 +70,21 @@ static bool make_slots(ahead *a)
     bool ok = true;
     for (int k = 0; k < SLOTS; k++) {
         a->slots[k].draws = mem_new((size_t)a->batch * sizeof(drawn));
-        a->slots[k].pixels = mem_new((size_t)(a->batch * 3 * a->album->size * a->album->size));
-        ok = ok && a->slots[k].draws && a->slots[k].pixels;
+        a->slots[k].made = mem_new((size_t)(a->batch * a->maker.bytes));
+        ok = ok && a->slots[k].draws && a->slots[k].made;
     }
     return ok;
 }
 
-ahead *ahead_start(const album *from, uint64_t seed, long batch, long first, int workers, ahead_plan plan,
-                   void *context, error *e)
+ahead *ahead_start(ahead_maker maker, long batch, long first, int workers, ahead_plan plan, void *context,
+                   error *e)
 {
     ahead *a = mem_new(sizeof *a);
     if (!a) {
         error_set(e, "out of memory for batches of pictures");
         return NULL;
     }
-    *a = (ahead){ .album = from, .seed = seed, .batch = batch, .asked = first, .taken = first,
+    *a = (ahead){ .maker = maker, .batch = batch, .asked = first, .taken = first,
                    .plan = plan, .context = context };
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->work, NULL);
@@ -117,7 +117,7 @@ void ahead_stop(ahead *a)
     pthread_cond_destroy(&a->ready);
     for (int k = 0; k < SLOTS; k++) {
         mem_free(a->slots[k].draws);
-        mem_free(a->slots[k].pixels);
+        mem_free(a->slots[k].made);
     }
     mem_free(a);
 }
@@ -139,5 +139,5 @@ const uint8_t *ahead_take(ahead *a, long number, error *e)
     pthread_mutex_unlock(&a->lock);
     if (s->failed >= 0)
         *e = s->why;
-    return s->failed >= 0 ? NULL : s->pixels;
+    return s->failed >= 0 ? NULL : s->made;
 }

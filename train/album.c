@@ -40,6 +40,21 @@ static bool decode(const album *a, const album_page *page, picture *to, error *e
     return ok;
 }
 
+/* Looks again at those that are bad, in the order of the list: how many, and the reasons. */
+static long tell_bad(album *a, error *e)
+{
+    long bad = 0;
+    e->lines = 0;
+    for (long i = 0; i < a->n; i++) {
+        error mine;
+        album_page *page = &a->pages[i];
+        page->bad = page->bad && !decode(a, page, &page->held, &mine);
+        if (page->bad && bad++ < ERROR_LINES)
+            error_line(e, "%s", mine.text);
+    }
+    return bad;
+}
+
 long album_open(album *a, long memory, error *e)
 {
     long left = memory, bad = 0;
@@ -58,18 +73,20 @@ long album_open(album *a, long memory, error *e)
             picture_free(&page->held);
         }
     }
-    if (!bad)
-        return 0;
-    e->lines = 0;
-    bad = 0;
-    for (long i = 0; i < a->n; i++) {                      /* in the order of the list, and with the reasons */
-        error mine;
-        album_page *page = &a->pages[i];
-        page->bad = page->bad && !decode(a, page, &page->held, &mine);
-        if (page->bad && bad++ < ERROR_LINES)
-            error_line(e, "%s", mine.text);
-    }
-    return bad;
+    return bad ? tell_bad(a, e) : 0;
+}
+
+long album_open_known(album *a, const uint8_t *broken, error *e)
+{
+    for (long i = 0; i < a->n; i++)
+        a->pages[i].bad = broken[i];
+    return tell_bad(a, e);
+}
+
+void album_let_go(album *a)
+{
+    for (long i = 0; i < a->n; i++)
+        picture_free(&a->pages[i].held);
 }
 
 void album_drop_bad(album *a)

@@ -93,6 +93,12 @@ static const config_key run_keys[] = {
           "stage2 with t5: share of the captions whose front is given, cut at random (prefix LM)"),
     INT("log_freq", log_freq, 1, 1e9, "steps between two lines on the screen"),
     INT("num_workers", num_workers, 1, 64, "threads that decode and crop pictures ahead of the step"),
+    TEXT("feature_cache", feature_cache,
+         "stage1, stage2: file for what a frozen tower makes of the pictures; made if it is not there; empty: none"),
+    INT("cache_views", cache_views, 1, 10000, "views of a picture in it; a visit v shows view v modulo that"),
+    { "cache_dtype", CONFIG_CHOICE, FIELD(cache_dtype), 0, 0, "f16 bf16 f32", "its numbers" },
+    INT("cache_seed", cache_seed, -1, 9e15,
+        "that views in it are drawn by, where runs of several seeds share it; -1: run.seed"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };
 
@@ -103,6 +109,7 @@ train_config train_config_default(void)
     train_config c = {
         .model = blip2_config_default(),
         .output_dir = "out/run", .max_bad_fraction = 0.01, .memory_mb = 4096, .num_workers = 2,
+        .cache_views = 1, .cache_seed = -1,
         .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128,
                          .temperature = 0.07 },
         .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4,

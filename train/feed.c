@@ -8,6 +8,7 @@
 void feed_free(feed *f)
 {
     ahead_stop(f->ahead);
+    features_free(&f->features);
     album_free(&f->album);
     for (int k = 0; k < f->set_count; k++)
         record_list_free(&f->sets[k].list);
@@ -98,7 +99,15 @@ bool feed_pictures(feed *f, const train_config *c, error *bad, error *e)
     }
     if (!fill_album(f, sets, c->model.vision.image_size, e))
         return false;
-    long found = album_open(&f->album, c->memory_mb << 20, bad), all = f->n;
+    f->seed = (uint64_t)c->seed;
+    if (*c->feature_cache && !features_look(f, c, e))
+        return false;
+    long found = features_broken(&f->features) < 0 ? -1
+               : album_open_known(&f->album, f->features.broken, bad), all = f->n;
+    if (found != features_broken(&f->features) || found < 0)       /* not known, or no longer true */
+        found = album_open(&f->album, c->memory_mb << 20, bad);
+    if (*c->feature_cache && !features_note(f, e))
+        return false;
     if (!found)
         return true;
     if (c->on_bad_sample || (double)found > c->max_bad_fraction * (double)all) {
@@ -311,17 +320,35 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------- */
+bool feed_show(void *context, drawn d, uint8_t *to, error *e)
+{
+    const feed *f = context;
+    return album_show(&f->album, d, f->seed, to, e);
+}
+
+tensor *feed_bytes(const feed *f, tape *t, long B, const uint8_t *rgb)
+{
+    long S = f->album.size, each = 3 * S * S;
+    tensor *x = ag_new(t, DIMS(B, 3, S, S));
+    #pragma omp parallel for
+    for (long b = 0; b < B; b++)
+        picture_normalise(rgb + b*each, S, x->data + b*each);
+    return x;
+}
+
 tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples)
 {
     long S = f->album.size, each = 3 * S * S;
     error e;
     const uint8_t *made = f->ahead ? ahead_take(f->ahead, batch, &e) : NULL;
-    if (f->ahead && !made)
+    if (made)
+        return feed_bytes(f, t, B, made);
+    if (f->ahead)
         ag_fail("pictures", "%s; it was whole when the run began", e.text);
     tensor *x = ag_new(t, DIMS(B, 3, S, S));
     #pragma omp parallel for
     for (long b = 0; b < B; b++)
-        picture_normalise(made ? made + b*each : f->album.pages[samples[b]].held.rgb, S, x->data + b*each);
+        picture_normalise(f->album.pages[samples[b]].held.rgb, S, x->data + b*each);
     return x;
 }
 

@@ -2,6 +2,7 @@
 #ifndef TRAIN_INTERNAL_H
 #define TRAIN_INTERNAL_H
 #include "train/ranks.h"
+#include "base/rows.h"
 #include "data/data.h"
 #include <stdio.h>
 
@@ -69,18 +70,36 @@ typedef struct album { long n, size; album_page *pages; } album;           /* si
 bool album_new(album *a, long room, long size, error *e);
 bool album_add(album *a, const char *root, const char *image, const picture_view *view, error *e);
 long album_open(album *a, long memory, error *e);  /* how many cannot be decoded; e: lines that say why */
+/* The same, if it is known which cannot; nothing is held. */
+long album_open_known(album *a, const uint8_t *broken, error *e);
 void album_drop_bad(album *a);
+void album_let_go(album *a);                       /* holds none any more */
 bool album_ready(const album *a);                  /* all are held as they are shown */
 bool album_show(const album *a, drawn d, uint64_t seed, uint8_t *to, error *e);        /* (S,S,3) */
 void album_free(album *a);
 
-/* ---- ahead.c: threads that make the pictures of coming batches ---------------------------------------- */
+/* ---- ahead.c: threads that make what coming batches are of -------------------------------------------- */
 typedef struct ahead ahead;
 typedef void (*ahead_plan)(void *context, long number, drawn *draws);      /* the samples of a batch */
-ahead *ahead_start(const album *from, uint64_t seed, long batch, long first, int workers, ahead_plan plan,
-                   void *context, error *e);
-const uint8_t *ahead_take(ahead *a, long number, error *e);        /* (batch,S,S,3), until the next one */
+typedef struct ahead_maker {           /* of a sample's bytes */
+    bool (*make)(void *context, drawn d, uint8_t *to, error *e);
+    void *context;
+    long bytes;
+} ahead_maker;
+ahead *ahead_start(ahead_maker maker, long batch, long first, int workers, ahead_plan plan, void *context,
+                   error *e);
+const uint8_t *ahead_take(ahead *a, long number, error *e);        /* (batch,bytes), until the next one */
 void ahead_stop(ahead *a);
+
+/* ---- features.c: what the frozen tower makes of the pictures, computed once and read from a file ------- */
+typedef struct feature_cache {
+    h5_rows *rows;                                 /* NULL: there is no cache, or it is not complete yet */
+    h5_stored as;
+    long views[CONFIG_NAMED_MOST], begin[CONFIG_NAMED_MOST];       /* of a picture; the first row of a data set */
+    long count, tokens, width;                     /* rows; N, E */
+    uint64_t seed, list;                           /* that views are drawn by; digest of all that was listed */
+    uint8_t *broken; long listed;                  /* (listed) which pictures cannot be decoded */
+} feature_cache;
 
 /* ---- feed.c: all pictures and texts of a run, and those of a batch ----------------------------------- */
 typedef struct feed_set { record_list list; picture_view view; long n; } feed_set;
@@ -90,6 +109,8 @@ typedef struct feed {
     long n, bad;                                   /* samples; pictures left out because they are broken */
     const record **records;                        /* (n) */
     album album;
+    uint64_t seed;                                 /* of views */
+    feature_cache features;
     ahead *ahead;                                  /* NULL: all pictures are held as they are shown */
     long *identity;                                /* (n) equal: positives of each other; or NULL */
     sequences texts;                               /* documents; or each record's captions and, for a language
@@ -107,6 +128,8 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
 long feed_sided(const feed *f);        /* captions that tell left from right, of pictures that are mirrored */
 void feed_free(feed *f);
 tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples);  /* (B,3,S,S) */
+tensor *feed_bytes(const feed *f, tape *t, long B, const uint8_t *rgb);        /* (B,3,S,S) of (B,S,S,3) */
+bool feed_show(void *feed, drawn d, uint8_t *to, error *e);        /* (S,S,3), for ahead_maker */
 const long *feed_identities_of(const feed *f, tape *t, long B, const long *samples);   /* (B), or NULL */
 long feed_caption(const feed *f, long sample, uint64_t key);        /* which of a record's captions */
 
@@ -154,6 +177,22 @@ static inline long place_of(const run *r, long part)
 bool run_open(run *r, train_config *c, bool resume, error *e);         /* fills sizes into c */
 void run_close(run *r);
 bool run_start_ahead(run *r, error *e);             /* threads that make pictures, if any must be made */
+/* What of a cache can be known before the model is there: features.broken, if the file lists these pictures.
+ * A damaged file is an error. */
+bool features_look(feed *f, const train_config *c, error *e);
+long features_broken(const feature_cache *f);           /* how many it says are; -1: it does not know */
+bool features_note(feed *f, error *e);             /* which are broken, before they are taken out */
+bool features_check(const run *r, error *e);       /* can the run have one? */
+/* Finds the cache, or makes it; asked to stop it leaves what it has, which another run goes on with. */
+bool features_open(run *r, const volatile int *stop, error *e);
+extern const char *const features_dtypes[];
+h5_rows *features_rows(const run *r, const char *path, bool fill, error *e);       /* (rows,N,E) */
+h5_rows *features_seconds(const run *r, const char *path, bool fill, error *e);    /* (rows,1) the tower took */
+/* This rank's share of FILE.part; *missing: not 0 if it was asked to stop before all was there. */
+bool features_fill(run *r, const char *part, const volatile int *stop, long *missing, error *e);
+bool features_show(void *feed, drawn d, uint8_t *to, error *e);    /* a row, for ahead_maker */
+tensor *features_take(const feed *f, tape *t, long batch, long B); /* (B,N,E) */
+void features_free(feature_cache *f);
 bool save_model(run *r, error *e);           /* output_dir/model.h5 */
 bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; the one before is kept */
 bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */

@@ -164,9 +164,12 @@ bool run_start_ahead(run *r, error *e)
 {
     const train_config *c = r->c;
     feed *f = &r->feed;
-    if (!f->album.n || album_ready(&f->album))
+    bool cached = f->features.rows != NULL;
+    if (!f->album.n || (!cached && album_ready(&f->album)))
         return true;
-    f->ahead = ahead_start(&f->album, (uint64_t)c->seed, c->batch, r->stepper.step * c->accumulate,
+    ahead_maker pictures = { feed_show, f, 3 * f->album.size * f->album.size };
+    ahead_maker rows = { features_show, f, cached ? h5_rows_bytes(f->features.rows) : 0 };
+    f->ahead = ahead_start(cached ? rows : pictures, c->batch, r->stepper.step * c->accumulate,
                            (int)c->num_workers, plan, r, e);
     return f->ahead != NULL;
 }
@@ -285,6 +288,8 @@ bool run_open(run *r, train_config *c, bool resume, error *e)
         return false;
     if (!r->store->trainable)
         return error_usage(e, "model.freeze: nothing is left to train");
+    if (!features_check(r, e))
+        return false;
     r->stepper = (train_stepper){ .store = r->store, .t = r->t, .ranks = r->ranks, .clip = c->max_grad_norm,
                                   .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
                                   .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };

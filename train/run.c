@@ -255,7 +255,7 @@ static bool work(run *r, const train_options *o, error *e)
     long nothing = 0;                              /* rank 0 renames files when all have read them */
     bool ok = ranks_largest(r->ranks, &nothing, e)
               && (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
-              && run_start_ahead(r, e) && loop(r, &log, o->stop, e);
+              && features_open(r, o->stop, e) && run_start_ahead(r, e) && loop(r, &log, o->stop, e);
     file_log_close(&log);
     bool stopped = r->stepper.step < r->steps;
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */

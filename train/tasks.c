@@ -27,9 +27,11 @@ static blip2_text words_of(const run *r, tape *t, const sequences *s, const long
     return sequences_batch(s, t, r->c->batch, 1, rows, m->max_text, m->text_pad, NULL);
 }
 
-/* (B,N,E) of the vision tower; a frozen one leaves nothing behind but its result. */
+/* (B,N,E) of the vision tower, computed or read; a frozen one leaves nothing behind but its result. */
 static tensor *features_of(run *r, tape *t, long B)
 {
+    if (*r->c->feature_cache)
+        return features_take(&r->feed, t, r->part, B);
     ag_mark mark = ag_here(t);
     tensor *x = feed_pixels(&r->feed, t, r->part, B, r->samples);
     double from = clock_seconds();

@@ -64,7 +64,9 @@ typedef struct train_config {
     blip2_contrastive_config contrastive;
     train_data data, set[CONFIG_NAMED_MOST];   /* the only data set; or those that have names */
     config_named sets;
-    char output_dir[CONFIG_TEXT_SIZE];
+    char output_dir[CONFIG_TEXT_SIZE], feature_cache[CONFIG_TEXT_SIZE];
+    long cache_views, cache_seed;
+    int cache_dtype;                   /* f16 bf16 f32 */
     int task, schedule, by_step, identity, on_bad_sample;
     long memory_mb, num_workers;
     double max_bad_fraction;
