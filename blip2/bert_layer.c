@@ -22,7 +22,9 @@ void blip2_bert_layer_init(blip2_bert_layer *l, nn_scope s, const blip2_qformer_
 {
     nn_init in = NN_INIT_NORMAL(c->init_std), out = NN_INIT_NORMAL(c->init_std * c->output_scale);
     long D = c->width, I = c->hidden;
-    *l = (blip2_bert_layer){ .dropout = c->dropout, .has_cross = index % c->cross_attention_freq == 0,
+    bool queries = c->queries != 0;                        /* without any: a layer of BERT */
+    *l = (blip2_bert_layer){ .dropout = c->dropout,
+                             .has_cross = queries && index % c->cross_attention_freq == 0,
                              .site = (uint32_t)(SITE_QFORMER_LAYER + index * SITES_A_LAYER) };
     nn_attention_init(&l->self, s, &self_names, D, D, (int)c->heads, in, out);
     nn_layer_norm_init(&l->self_norm, nn_sub(s, "attention.output.LayerNorm"), D, c->eps);
@@ -35,6 +37,8 @@ void blip2_bert_layer_init(blip2_bert_layer *l, nn_scope s, const blip2_qformer_
         nn_linear_init(&l->text_out, nn_sub(s, "output.dense"), D, I, out);
         nn_layer_norm_init(&l->text_norm, nn_sub(s, "output.LayerNorm"), D, c->eps);
     }
+    if (!queries)
+        return;
     nn_scope twin = s;                                     /* starts as a copy of the text feed-forward */
     twin.without = "_query";
     nn_linear_init(&l->query_in, nn_sub(twin, "intermediate_query.dense"), I, D, in);

@@ -24,6 +24,7 @@ typedef struct blip2_qformer_config {
     double dropout, eps;                                   /* 0.1, 1e-12 */
     double init_std, query_std, output_scale;  /* 0.02, 0.02, 1: factor on the start of output matrices */
     bool text, head;  /* word embeddings and text feed-forwards; LM head */
+    long token_types;                  /* rows of BERT's table of token types, 0: none, as in BLIP-2 */
 } blip2_qformer_config;
 typedef struct blip2_opt_config {
     long vocab, width, layers, heads, hidden, positions;   /* positions: without the offset of 2 */
@@ -60,6 +61,8 @@ typedef struct blip2_config {
     long cls, sep, dec, text_pad;  /* token ids of the Q-Former's text: 101, 102, 30522, 0 */
 } blip2_config;
 blip2_config blip2_config_default(void);
+/* A Q-Former of text alone, without queries, tower and language model: a plain BERT. */
+bool blip2_is_bert(const blip2_config *c);
 config_table blip2_config_table(const char *section, blip2_config *c);  /* for config_read and config_print */
 /* What a language model is to those who feed it; which one, the configuration says. */
 typedef struct blip2_llm {
@@ -124,7 +127,7 @@ tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, 
 
 typedef struct blip2_qformer {
     blip2_qformer_config config;
-    nn_embedding words, positions; nn_layer_norm norm;
+    nn_embedding words, positions, types; nn_layer_norm norm;
     blip2_bert_layer *layers;
     nn_linear transform; nn_layer_norm transform_norm; tensor *head_bias;      /* cls.predictions */
 } blip2_qformer;
@@ -266,6 +269,8 @@ bool blip2_write_head(const blip2_model *m, h5_out *f, const char *source, const
 bool blip2_read_config(h5 *f, blip2_config *c, error *e);
 /* parameters under prefix; "": all, and nothing else */
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);
+/* what training starts from: all that both have; a BERT becomes a Q-Former (start.c) */
+bool blip2_load_start(blip2_model *m, h5 *f, error *e);
 /* a whole model, frozen, for use */
 bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e);
 void blip2_close(blip2_model *m);

@@ -38,6 +38,7 @@ static const config_key keys[] = {
     REALN("qformer.output_scale", qformer.output_scale, 0, 10, "factor on the start of output matrices"),
     BOOL("qformer.text", qformer.text, "word embeddings and text feed-forwards"),
     BOOL("qformer.head", qformer.head, "language-model head (ITG)"),
+    INT("qformer.token_types", qformer.token_types, 0, 16, "rows of BERT's table of token types; BLIP-2: 0"),
     BOOL("stage1", stage1, "projections and heads of the stage-1 losses"),
     INT("embed_dim", embed, 1, 65536, "width of the contrastive features"),
     REALN("temperature", temperature, 1e-4, 100, "start of temp"),
@@ -93,6 +94,12 @@ config_table blip2_config_table(const char *section, blip2_config *c)
     return (config_table){ section, keys, (int)(sizeof keys / sizeof *keys), c };
 }
 
+bool blip2_is_bert(const blip2_config *c)
+{
+    return !c->qformer.queries && c->qformer.text && !c->stage1 && c->vision.kind == BLIP2_VIT_NONE
+        && c->llm == BLIP2_LLM_NONE;
+}
+
 char *blip2_question(const blip2_config *c, const char *question)
 {
     const char *hole = strstr(c->question_prompt, "{}");
@@ -108,13 +115,13 @@ static void check_sizes(const char *file, const blip2_config *c, error *e)
     const blip2_qformer_config *q = &c->qformer;
     const blip2_opt_config *o = &c->opt;
     const blip2_t5_config *f = &c->t5;
-    bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0;
+    bool vit = v->kind != BLIP2_VIT_NONE, qformer = q->queries > 0 || blip2_is_bert(c);
     bool opt = c->llm == BLIP2_LLM_OPT, t5 = c->llm == BLIP2_LLM_T5;
     const struct { const char *key; long size; bool needed; } sizes[] = {
         { "vit.image_size", v->image_size, vit }, { "vit.patch", v->patch, vit },
         { "vit.width", v->width, vit }, { "vit.depth", v->depth, vit },
         { "vit.heads", v->heads, vit }, { "vit.hidden", v->hidden, vit },
-        { "qformer.width", q->width, qformer }, { "qformer.encoder_width", q->memory_width, qformer && !vit },
+        { "qformer.width", q->width, qformer }, { "qformer.encoder_width", q->memory_width, q->queries > 0 && !vit },
         { "qformer.layers", q->layers, qformer }, { "qformer.heads", q->heads, qformer },
         { "qformer.hidden", q->hidden, qformer },
         { "qformer.cross_attention_freq", q->cross_attention_freq, qformer },
@@ -168,7 +175,7 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
         divides(f, "vit.image_size", "vit.patch", c->vision.image_size, c->vision.patch, e);
         divides(f, "vit.width", "vit.heads", c->vision.width, c->vision.heads, e);
     }
-    if (c->qformer.queries) {
+    if (c->qformer.queries || blip2_is_bert(c)) {
         divides(f, "qformer.width", "qformer.heads", c->qformer.width, c->qformer.heads, e);
         if (c->qformer.text && c->qformer.positions < c->max_text)
             error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f,

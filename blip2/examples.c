@@ -91,6 +91,7 @@ static void make_qformer(subject *s, nn_scope root)
 {
     s->image = input(root, "image", DIMS(B, N, E));
     s->config.stage1 = false;
+    s->config.qformer.token_types = s->variant == MATCHING ? 1 : 0;
     blip2_model_init(&s->m, root.store, &s->config);
 }
 

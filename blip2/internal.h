@@ -100,4 +100,7 @@ typedef struct decoder {
 int generate_limit(const blip2_generate *o);               /* ids in a sequence, the start counted */
 void generate_room(tape *t, long B, const blip2_generate *o, blip2_sequence *out);     /* for the ids of all results */
 void generate_search(const decoder *d, tape *t, long B, const blip2_generate *o, blip2_sequence *out);
+
+/* model_file.c: a table of a picture's positions of another grid; data NULL: would it fit? */
+bool blip2_fit_positions(const blip2_config *c, tensor *to, const h5_shape *from, const real *data);
 #endif

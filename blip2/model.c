@@ -53,6 +53,8 @@ void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *confi
         if (c->stage1)
             init_stage1(m, root, c);
     }
+    if (blip2_is_bert(c))
+        blip2_qformer_init(&m->qformer, nn_sub(root, "Qformer"), &c->qformer);
     blip2_llm llm = blip2_llm_of(c);
     if (c->llm == BLIP2_LLM_OPT)
         blip2_opt_init(&m->opt, nn_sub(root, "%s", llm.parameters), &c->opt);

@@ -1,7 +1,7 @@
 /* model_file.c - a model is one HDF5 file: parameters under their LAVIS names, the architecture as YAML in
  * the root attribute `config`, where it comes from in `source`, and the tokenizers' files under
  * tokenizer/. */
-#include "blip2/blip2.h"
+#include "blip2/internal.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -85,9 +85,8 @@ bool blip2_read_config(h5 *f, blip2_config *c, error *e)
 }
 
 /* A table of positions of another grid is changed by its family's rule. */
-static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const real *data)
+bool blip2_fit_positions(const blip2_config *c, tensor *to, const h5_shape *from, const real *data)
 {
-    const blip2_config *c = ctx;
     bool eva = !strcmp(to->name, "visual_encoder.pos_embed");
     if (!eva && strcmp(to->name, "visual_encoder.positional_embedding"))
         return false;
@@ -103,6 +102,11 @@ static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const rea
     if (data)
         blip2_resize_positions(c->vision.kind, a, b, C, data, to->data);
     return true;
+}
+
+static bool fit_positions(void *ctx, tensor *to, const h5_shape *from, const real *data)
+{
+    return blip2_fit_positions(ctx, to, from, data);
 }
 
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e)

@@ -2,7 +2,8 @@
  * mask says which of the three objectives it serves (masks.c). lavis Qformer.py, BertModel and
  * BertLMHeadModel.
  *
- *   x = dropout(LN([queries; words[ids] + positions]))       queries have neither words nor positions
+ *   x = dropout(LN([queries; words[ids] + positions]))       queries have neither words nor positions;
+ *                                                            a plain BERT adds its row for token type 0
  *   x = layer_i(x), i = 0 ..                                 bert_layer.c
  *   logits = LN(gelu(W x + b)) words' + head_bias            the head's matrix is the table of words       */
 #include "blip2/internal.h"
@@ -22,6 +23,9 @@ void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config
         nn_scope at = nn_sub(embeddings, "position_embeddings");
         nn_embedding_init(&q->words, words, c->vocab, c->width, start);
         nn_embedding_init(&q->positions, at, c->positions, c->width, start);
+        if (c->token_types)
+            nn_embedding_init(&q->types, nn_sub(embeddings, "token_type_embeddings"), c->token_types, c->width,
+                              start);
     }
     nn_layer_norm_init(&q->norm, nn_sub(embeddings, "LayerNorm"), c->width, c->eps);
     for (long i = 0; i < c->layers; i++)
@@ -44,7 +48,7 @@ void blip2_qformer_memory(const blip2_qformer *q, tape *t, tensor *image, nn_kv 
     }
 }
 
-/* words[ids] + positions, (B,T,D) */
+/* words[ids] (+ type 0) + positions, (B,T,D); in transformers' order of sums */
 static tensor *embed_text(const blip2_qformer *q, tape *t, const blip2_pass *p)
 {
     if (!q->words.weight)
@@ -52,10 +56,14 @@ static tensor *embed_text(const blip2_qformer *q, tape *t, const blip2_pass *p)
     if (p->first_position < 0 || p->T > q->config.positions - p->first_position)
         ag_fail("qformer", "%ld tokens from position %ld on; there are %ld positions", p->T,
                 p->first_position, q->config.positions);
-    int *at = ag_alloc(t, p->T * (long)sizeof *at);
+    int *at = ag_alloc(t, p->T * (long)sizeof *at), zero = 0;
     for (long i = 0; i < p->T; i++)
         at[i] = (int)(p->first_position + i);
     tensor *words = nn_embedding_forward(&q->words, t, p->ids, DIMS(p->B, p->T));              /* (B,T,D) */
+    if (q->types.weight) {
+        tensor *type = nn_embedding_forward(&q->types, t, &zero, DIMS(1, 1));                  /* (1,1,D) */
+        words = ag_add(t, words, type);
+    }
     tensor *positions = nn_embedding_forward(&q->positions, t, at, DIMS(1, p->T));             /* (1,T,D) */
     return ag_add(t, words, positions);
 }

@@ -37,7 +37,7 @@ static int run(int argc, char **argv)
 
 const cli_command cli_convert = { "convert", "SRC... -o MODEL.h5",
                                   "published checkpoints into one model file", run,
-                                  "SRC is a Hugging Face folder of BLIP-2, OPT or T5 (config.json, "
+                                  "SRC is a Hugging Face folder of BLIP-2, OPT, T5 or BERT (config.json, "
                                   "*.safetensors, shards with their index, or\n"
                                   "pytorch_model.bin, tokenizer files), or a LAVIS checkpoint (.pth), "
                                   "followed by what it does not hold: the\n"

@@ -1,10 +1,13 @@
 /* train.c - `blip2 train CONFIG.yaml [key=value...]`. */
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "convert/convert.h"
+#include "data/data.h"
 #include "train/ranks.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile int stopped;                       /* the number of the signal that asks to stop */
@@ -60,6 +63,37 @@ static bool configure(int argc, char **argv, train_config *c, const cli_common *
     return true;
 }
 
+static void on_note(void *context, const char *text)
+{
+    if (!*(const bool *)context)
+        fprintf(stderr, "blip2: %s\n", text);
+}
+
+/* model.bert as others publish it becomes a model file in the run's folder, which is what config.yaml then
+ * names; its words are the Q-Former's unless the configuration has others. */
+static bool take_bert(train_config *c, const train_options *how, const cli_common *common, error *e)
+{
+    struct stat about;
+    size_t n = strlen(c->bert);
+    if (!n || (n > 3 && !strcmp(c->bert + n - 3, ".h5")))
+        return true;
+    if (!*c->bert_tokenizer && !stat(c->bert, &about) && S_ISDIR(about.st_mode))
+        memcpy(c->bert_tokenizer, c->bert, n + 1);
+    if (how->dry_run)
+        return true;
+    char *file = mem_text("%s/bert.h5", c->output_dir);
+    const char *const from[] = { c->bert };
+    convert_watch watch = { .context = (void *)&common->quiet, .note = on_note };
+    bool ok = file && strlen(file) < CONFIG_TEXT_SIZE
+                  ? file_make_folders(c->output_dir, e) && ((how->resume && !access(file, R_OK))
+                                                           || convert_run(from, 1, file, &watch, e))
+                  : error_set(e, "model.bert: out of memory, or too long a name of the run's folder");
+    if (ok)
+        memcpy(c->bert, file, strlen(file) + 1);
+    mem_free(file);
+    return ok;
+}
+
 static int run(int argc, char **argv)
 {
     cli_common common = { .seed = -1 };
@@ -81,7 +115,7 @@ static int run(int argc, char **argv)
     error e;
     train_watch watch = progress_watch(&shown, common.quiet);
     how.watch = &watch;
-    if (!configure(argc, argv, &c, &common, how.dry_run, &e))
+    if (!configure(argc, argv, &c, &common, how.dry_run, &e) || !take_bert(&c, &how, &common, &e))
         return cli_fail(&e);
     watch_signals();
     bool ok = train_run(&c, &how, &result, &e);

@@ -80,7 +80,8 @@ static bool open_folder(source *s, error *e)
             QUOTE(s->path));
     char *path = mem_text("%s/%s", s->folder, file);
     s->w = path ? weights_open(path, e) : NULL;
-    s->kind = bare ? SOURCE_LLM : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
+    bool bert = bare && s->config.llm == BLIP2_LLM_NONE;
+    s->kind = bert ? SOURCE_BERT : bare ? SOURCE_LLM : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
     if (!path)
         error_set(e, "out of memory");
     mem_free(path);
@@ -93,11 +94,13 @@ static bool open_file(source *s, error *e)
     bool bare = false;
     if (!(s->w = weights_open(s->path, e)))
         return false;
-    s->kind = weights_find(s->w, "query_tokens") ? SOURCE_LAVIS : SOURCE_TOWER;
+    s->kind = weights_find(s->w, "query_tokens") ? SOURCE_LAVIS
+            : convert_is_bert(s->w)              ? SOURCE_BERT
+                                                 : SOURCE_TOWER;
     if (s->kind == SOURCE_TOWER && !weights_find(s->w, "cls_token") && !weights_find(s->w, "class_embedding"))
         return error_set(
             e,
-            "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) in it; a "
+            "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) nor a BERT in it; a "
             "language model is given as its folder",
             QUOTE(s->path));
     if (there(s->folder, "config.json"))                   /* says how many heads there are */
@@ -146,6 +149,8 @@ static bool look(source *s, const char *ours, found *to)
         x = convert_hf_name(ours, &part) ? weights_find(s->w, part.name) : NULL;
     else if (s->kind == SOURCE_LAVIS)
         x = weights_find(s->w, ours);
+    else if (s->kind == SOURCE_BERT)
+        x = convert_bert_find(s->w, ours);
     else if (s->kind == SOURCE_TOWER)
         x = !strncmp(ours, tower, strlen(tower)) ? weights_find(s->w, ours + strlen(tower)) : NULL;
     else if (s->kind == SOURCE_LLM && dot
@@ -208,6 +213,8 @@ static bool of_no_use(const source *s, const char *name)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strstr(name, parts[i]))
             return true;
+    if (s->kind == SOURCE_BERT && (!strncmp(name, "cls.", 4) || strstr(name, "pooler.")))
+        return true;                                       /* heads of tasks that BLIP-2 has not */
     return s->kind == SOURCE_TOWER;                        /* its last block, norm and head */
 }
 
@@ -306,6 +313,14 @@ static bool find_config(job *j, blip2_config *c)
         return own_config(j, first, c);
     if (of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
+    if (first->kind == SOURCE_BERT) {
+        *c = first->has_config ? first->config : blip2_config_default();
+        convert_bert_sizes(first->w, first->has_config, c);
+        if (!first->has_config)
+            note(j, "%s: no config.json beside it: %ld heads, 64 wide each, are assumed", first->path,
+                 c->qformer.heads);
+        return blip2_config_check(first->path, c, j->e);
+    }
     if (first->kind != SOURCE_HF && first->kind != SOURCE_LLM)
         return error_set(
             j->e, "%s: %s alone is no model; expected a Hugging Face folder or a LAVIS checkpoint first",
@@ -480,6 +495,8 @@ static bool prepare(job *j)
     for (int i = 0; ok && i < j->count; i++)
         ok = read_words(j, j->source[i].folder);
     ok = ok && settle_head(j, &c) && lavis_end(j, &c);
+    if (ok && blip2_is_bert(&c))
+        convert_bert_ids(j->bert, &c);
     if (!ok || !(j->model.store = nn_store_new(0)))
         return ok ? error_set(j->e, "out of memory") : false;
     nn_store *store = j->model.store;
@@ -487,7 +504,7 @@ static bool prepare(job *j)
         j->model.store = store;
         return error_set(j->e, "%s: %s", QUOTE(j->source[0].path), why.text);
     }
-    if (c.qformer.queries && c.qformer.text && !j->bert)
+    if ((c.qformer.queries || blip2_is_bert(&c)) && c.qformer.text && !j->bert)
         note(j, "%s: no tokenizer for its Q-Former: give a folder with vocab.txt as a further source",
              j->source[0].path);
     if (c.llm != BLIP2_LLM_NONE && !j->llm)

@@ -47,7 +47,7 @@ static bool list_pieces(job *j, long *left_out)
         convert_part part = { .of = 1 };
         if (p->alias_of)
             continue;
-        if (!j->model.config.qformer.queries)              /* a language model alone has its own names */
+        if (!j->model.config.qformer.queries)              /* a language model or BERT alone has its own names */
             strncpy(part.name, strchr(p->name, '.') + 1, sizeof part.name - 1);
         else if (!j->hf)
             strncpy(part.name, p->name, sizeof part.name - 1);
@@ -123,9 +123,23 @@ static json_t *llm_json(const blip2_config *c)
                                                     : json_pack("{s:s}", "model_type", "opt");
 }
 
+static json_t *bert_json(const blip2_config *c)
+{
+    const blip2_qformer_config *q = &c->qformer;
+    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "architectures",
+                     q->head ? "BertForMaskedLM" : "BertModel", "model_type", "bert", "hidden_size",
+                     (json_int_t)q->width, "num_hidden_layers", (json_int_t)q->layers, "num_attention_heads",
+                     (json_int_t)q->heads, "intermediate_size", (json_int_t)q->hidden, "vocab_size",
+                     (json_int_t)q->vocab, "max_position_embeddings", (json_int_t)q->positions,
+                     "type_vocab_size", (json_int_t)q->token_types, "layer_norm_eps", q->eps, "hidden_act",
+                     "gelu");
+}
+
 static json_t *config_json(const blip2_config *c, long image_token)
 {
     const char *class = c->stage1 ? "Blip2ForImageTextRetrieval" : "Blip2ForConditionalGeneration";
+    if (blip2_is_bert(c))
+        return bert_json(c);
     if (!c->qformer.queries) {
         json_t *alone = llm_json(c);
         json_object_set_new(

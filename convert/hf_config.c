@@ -153,6 +153,24 @@ static void read_qformer(const reader *r, const json_t *o, blip2_config *c)
     c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
 }
 
+static void read_bert(const reader *r, const json_t *o, blip2_config *c)
+{
+    blip2_qformer_config *q = &c->qformer;
+    convert_bert_none(c);
+    must_be(r, o, "hidden_act", "gelu");
+    must_be(r, o, "position_embedding_type", "absolute");
+    q->width = whole(r, o, "hidden_size", 768);
+    q->layers = whole(r, o, "num_hidden_layers", 12);
+    q->heads = whole(r, o, "num_attention_heads", 12);
+    q->hidden = whole(r, o, "intermediate_size", 3072);
+    q->vocab = whole(r, o, "vocab_size", 30522);
+    q->positions = whole(r, o, "max_position_embeddings", 512);
+    q->token_types = whole(r, o, "type_vocab_size", 2);
+    q->eps = number(r, o, "layer_norm_eps", 1e-12);
+    q->dropout = number(r, o, "hidden_dropout_prob", 0.1);
+    c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
+}
+
 static bool is_class(const json_t *o, const char *name)
 {
     const json_t *v = json_array_get(json_object_get(o, "architectures"), 0);
@@ -181,11 +199,14 @@ bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)
     if (!o)
         return false;
     e->lines = 0;
-    *bare = type && (!strcmp(type, "opt") || !strcmp(type, "t5"));
+    bool bert = type && !strcmp(type, "bert");
+    *bare = type && (bert || !strcmp(type, "opt") || !strcmp(type, "t5"));
     *c = blip2_config_default();
     c->llm = BLIP2_LLM_NONE;
     c->prompt[0] = 0;
-    if (*bare) {
+    if (bert)
+        read_bert(&r, o, c);
+    else if (*bare) {
         c->vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
         c->qformer.queries = 0;
         c->stage1 = false;
@@ -193,7 +214,7 @@ bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)
     } else if (type && !strcmp(type, "blip-2"))
         read_blip2(&r, o, c);
     else
-        error_line(e, "%s: model_type: expected blip-2, opt or t5, found %s", QUOTE(path),
+        error_line(e, "%s: model_type: expected blip-2, opt, t5 or bert, found %s", QUOTE(path),
                    QUOTE(type ? type : "none"));
     json_decref(o);
     return error_close(e, ERROR_RUN, "%s: %d entries cannot be taken over", QUOTE(path), e->lines)

@@ -3,6 +3,7 @@
 #define CONVERT_INTERNAL_H
 #include "blip2/blip2.h"
 #include "convert/weights.h"
+#include "data/data.h"
 
 enum { WEIGHTS_FILES = 1024 };
 typedef struct weights_file { char *path; int fd; long bytes; } weights_file;
@@ -55,11 +56,20 @@ bool pickle_is_text(const pickle_value *v, const char *text);
 /* What names of code stand for; nothing else is let in. A storage's number is its weights_type. */
 enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, PICKLE_PARAMETER };
 
-/* ---- hf_config.c: bare: a language model alone ----------------------------------------------------- */
+/* ---- hf_config.c: bare: a language model or a BERT alone ------------------------------------------- */
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e);
 
+/* ---- bert.c: a plain BERT, which is the text part of a Q-Former ------------------------------------ */
+bool convert_is_bert(const weights *w);
+const weights_entry *convert_bert_find(const weights *w, const char *ours);    /* NULL: not there */
+void convert_bert_none(blip2_config *c);                   /* no part but the Q-Former's of text */
+void convert_bert_ids(const tokenizer *words, blip2_config *c);        /* words: NULL: BERT's own ids */
+/* known: sizes are in c already; whether there is a head only the file says */
+void convert_bert_sizes(const weights *w, bool known, blip2_config *c);
+
 /* ---- what is converted ----------------------------------------------------------------------------- */
-typedef enum { SOURCE_HF, SOURCE_LLM, SOURCE_LAVIS, SOURCE_TOWER, SOURCE_WORDS } source_kind;
+typedef enum { SOURCE_HF, SOURCE_LLM, SOURCE_LAVIS, SOURCE_TOWER, SOURCE_WORDS,
+               SOURCE_BERT } source_kind;
 typedef struct source {
     source_kind kind;                  /* SOURCE_LLM: a bare OPT or T5; SOURCE_WORDS: a tokenizer alone */
     const char *path;

@@ -75,8 +75,8 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
              error *e);
 /* would it load? Before nn_build: no memory for a file that does not fit */
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);
-/* every parameter that both have, by name; at least one */
-bool nn_load_common(nn_store *s, h5 *f, error *e);
+/* every parameter that both have, by name; at least one; fit may be NULL */
+bool nn_load_common(nn_store *s, h5 *f, nn_fit fit, void *ctx, error *e);
 bool nn_save_moments(const nn_store *s, h5_out *f);  /* optimizer/m/NAME, optimizer/v/NAME */
 bool nn_load_moments(nn_store *s, h5 *f, error *e);
 

@@ -160,7 +160,7 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
     return true;
 }
 
-bool nn_load_common(nn_store *s, h5 *f, error *e)
+bool nn_load_common(nn_store *s, h5 *f, nn_fit fit, void *ctx, error *e)
 {
     char name[NN_NAME];
     error one;
@@ -172,7 +172,7 @@ bool nn_load_common(nn_store *s, h5 *f, error *e)
         if (p->alias_of || h5_has(f, name) != H5_DATASET)
             continue;
         met++;
-        if (!read_one(f, p, NULL, NULL, &one))
+        if (!read_one(f, p, fit, ctx, &one))
             error_line(e, "%s", one.text);
     }
     if (!met)

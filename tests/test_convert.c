@@ -167,7 +167,7 @@ START_TEST(sources_that_are_no_model_are_refused)
     refused(folder, 1, "neither config.json nor a tokenizer's files in it");
     FILE *f = fopen(IN_FOLDER("config.json"), "w");
     ck_assert(f && fputs("{\"model_type\": \"llama\"}", f) >= 0 && !fclose(f));
-    refused(folder, 1, "model_type: expected blip-2, opt or t5, found llama");
+    refused(folder, 1, "model_type: expected blip-2, opt, t5 or bert, found llama");
     f = fopen(IN_FOLDER("config.json"), "w");
     ck_assert(
         f

@@ -11,6 +11,7 @@
 
 static const config_key model_keys[] = {
     LIST("pretrained", pretrained, "model files to start from: FILE, or FILE:prefix for one part of it"),
+    TEXT("bert", bert, "BERT that the Q-Former starts from, before `pretrained`: its folder, file or model file"),
     LIST("freeze", freeze,
          "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
     TEXT("bert_tokenizer", bert_tokenizer,

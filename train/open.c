@@ -30,7 +30,7 @@ static bool tokenizer_inside(const char *file, const char *group, tokenizer **to
     return n == 0 || *to;
 }
 
-/* From its folder, or from the last pretrained file that carries one. */
+/* From its folder, or from the last file a run starts from that carries one. */
 static bool one_tokenizer(const train_config *c, const char *folder, const char *group, tokenizer **to,
                           error *e)
 {
@@ -42,6 +42,8 @@ static bool one_tokenizer(const train_config *c, const char *folder, const char 
         if (!tokenizer_inside(file, group, to, e))
             return false;
     }
+    if (!*to && *c->bert && !tokenizer_inside(c->bert, group, to, e))
+        return false;
     return *to || error_usage(e, "model.%s_tokenizer: expected a folder, or a pretrained file that carries a "
                               "tokenizer; found neither", group);
 }
@@ -230,20 +232,27 @@ static bool check_parts(const train_config *c, error *e)
     return blip2_config_check("model", m, e);
 }
 
+static bool load_file(run *r, const char *file, const char *prefix, error *e)
+{
+    h5 *f = h5_open(file, e);
+    if (!f)
+        return false;
+    if (!h5_sealed(f))
+        run_warn(r, "%s: has no digests, damage would not be seen", QUOTE(file));
+    bool ok = *prefix ? blip2_load(&r->model, f, prefix, e) : blip2_load_start(&r->model, f, e);
+    h5_close(f);
+    return ok;
+}
+
 static bool load_pretrained(run *r, error *e)
 {
     const train_config *c = r->c;
+    if (*c->bert && !load_file(r, c->bert, "", e))
+        return false;
     for (int i = 0; i < c->pretrained.count; i++) {
         char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE];
         split_source(c->pretrained.item[i], file, prefix);
-        h5 *f = h5_open(file, e);
-        if (!f)
-            return false;
-        if (!h5_sealed(f))
-            run_warn(r, "%s: has no digests, damage would not be seen", QUOTE(file));
-        bool ok = *prefix ? blip2_load(&r->model, f, prefix, e) : nn_load_common(r->store, f, e);
-        h5_close(f);
-        if (!ok)
+        if (!load_file(r, file, prefix, e))
             return false;
     }
     return true;

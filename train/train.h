@@ -60,7 +60,7 @@ typedef struct train_data {            /* one data set */
 typedef struct train_config {
     blip2_config model;
     config_list pretrained, freeze;
-    char bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
+    char bert[CONFIG_TEXT_SIZE], bert_tokenizer[CONFIG_TEXT_SIZE], llm_tokenizer[CONFIG_TEXT_SIZE];
     blip2_contrastive_config contrastive;
     train_data data, set[CONFIG_NAMED_MOST];   /* the only data set; or those that have names */
     config_named sets;
