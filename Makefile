@@ -93,14 +93,16 @@ golden: bin/golden bin/golden-f64    ## compare with reference values: make gold
 fuzz-files: bin/blip2 bin/judge      ## bad files of every kind against the program: FLIPS=50 SEED=1
 	@sh tests/fuzz.sh
 
-FUZZ    ?= picture words bpe unigram json config
+FUZZ    ?= picture words bpe unigram json config safetensors torch pickle index hf model exif list
 SECONDS ?= 60
-FUZZED   = tests/fuzz/targets.c $(wildcard base/*.c data/*.c)
+FUZZED   = tests/fuzz/targets.c $(wildcard base/*.c data/*.c) blip2/config.c blip2/llm.c \
+           $(filter-out convert/convert.c convert/export.c,$(wildcard convert/*.c))
 fuzz: bin/fuzz                       ## libFuzzer on every own parser: make fuzz SECONDS=600 FUZZ="unigram json"
 	@sh tests/fuzz_own.sh $(SECONDS) $(FUZZ)
 
-bin/fuzz: $(FUZZED) $(wildcard base/*.h data/*.h) | $(STAMP)
+bin/fuzz: $(FUZZED) $(wildcard base/*.h data/*.h convert/*.h) | $(STAMP)
 	@mkdir -p bin
+	@command -v clang >/dev/null || { echo "fuzz: libFuzzer is clang's: apt-get install clang (with its compiler-rt)"; exit 1; }
 	@echo "  LINK  $@"
 	@clang -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DREAL=32 \
 	    -DBUILD_FLAGS='"fuzz"' $(INCLUDE) $(FUZZED) -o $@ $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
@@ -121,6 +123,14 @@ bench: bin/blip2                     ## the training step at the sizes of docs/s
 
 scoreboard: all bin/scoreboard       ## full disks, failing memory, damaged files, NaN, threads, long runs: every case
 	@sh tools/scoreboard.sh $(or $(STEPS),0) $(or $(SEED),1) $(FIGURES)
+
+differences: bin/differences         ## where LAVIS, Hugging Face and the paper part ways: each effect, measured now
+	@bin/differences $(DIR)
+
+bin/differences: $(call B,32)/tools/differences.o $(call objects,32,$(FOLDERS)) $(call B,32)/flavour
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@$(CC) $(CFLAGS) $(filter %.o,$^) -o $@ $(LIBS)
 
 test-valgrind:                       ## the core suites under valgrind's memcheck
 	@$(MAKE) --no-print-directory MARCH=x86-64-v3 OPT=-O1 bin/test-f64

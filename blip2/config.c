@@ -9,6 +9,27 @@
 #define REALN(name, field, least, most, help) { name, CONFIG_REAL, FIELD(field), least, most, NULL, help }
 #define BOOL(name, field, help) { name, CONFIG_BOOL, FIELD(field), 0, 0, NULL, help }
 
+blip2_config blip2_config_default(void)
+{
+    return (blip2_config){
+        .vision = { BLIP2_VIT_EVA, .image_size = 224, .patch = 14, .width = 1408, .depth = 39, .heads = 16,
+                    .hidden = 6144, .init_std = 0.02, .position_std = 0.02 },
+        .qformer = { .width = 768, .layers = 12, .heads = 12, .hidden = 3072, .queries = 32, .vocab = 30523,
+                     .positions = 512, .memory_width = 1408, .cross_attention_freq = 2, .dropout = 0.1,
+                     .eps = 1e-12, .init_std = 0.02, .query_std = 0.02, .output_scale = 1,
+                     .text = true, .head = true },
+        .stage1 = true, .embed = 256, .temperature = 0.07, .label_smoothing = 0.1, .ln_vision_eps = 1e-5,
+        .llm = BLIP2_LLM_NONE,
+        .opt = { .vocab = 50272, .width = 2560, .layers = 32, .heads = 32, .hidden = 10240, .positions = 2048,
+                 .dropout = 0.1, .init_std = 0.02, .bos = 2, .eos = 50118, .pad = 1 },
+        .t5 = { .vocab = 32128, .width = 2048, .layers = 24, .decoder_layers = 24, .heads = 32,
+                .head_width = 64, .hidden = 5120, .buckets = 32, .max_distance = 128, .dropout = 0.1,
+                .eps = 1e-6, .init_factor = 1, .gelu = BLIP2_GELU_ERF, .start = 0, .eos = 1, .pad = 0 },
+        .max_text = 32, .question_prompt = "Question: {} Short answer:", .cls = 101, .sep = 102,
+        .dec = 30522, .text_pad = 0,
+    };
+}
+
 static const config_key keys[] = {
     { "vit.kind", CONFIG_CHOICE, FIELD(vision.kind), 0, 0, "none clip eva", "family of the vision tower" },
     INT("vit.image_size", vision.image_size, 0, 4096, "side of a picture in pixels"),

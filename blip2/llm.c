@@ -17,10 +17,3 @@ blip2_llm blip2_llm_of(const blip2_config *c)
     }
     return (blip2_llm){ .name = "none" };
 }
-
-const language_model *language_of(const blip2_model *m)
-{
-    if (m->config.llm == BLIP2_LLM_NONE)
-        ag_fail("llm", "the model was made without a language model");
-    return m->config.llm == BLIP2_LLM_OPT ? &language_opt : &language_t5;
-}

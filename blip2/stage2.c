@@ -8,6 +8,13 @@
 #include "blip2/internal.h"
 #include <string.h>
 
+const language_model *language_of(const blip2_model *m)
+{
+    if (m->config.llm == BLIP2_LLM_NONE)
+        ag_fail("llm", "the model was made without a language model");
+    return m->config.llm == BLIP2_LLM_OPT ? &language_opt : &language_t5;
+}
+
 /* The queries beside the question's tokens, all seeing all: (B,Q,D). InstructBLIP, Dai et al. 2023,
  * Fig. 3. */
 static tensor *asked_pass(const blip2_model *m, tape *t, tensor *image, blip2_text question, bool keep,

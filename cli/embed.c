@@ -1,96 +1,15 @@
-/* embed.c - `blip2 embed` and `blip2 search`: features of many pictures or texts,
-    and what is nearest among them. */
+/* embed.c - `blip2 embed` and `blip2 search`: features of many pictures or texts, and what is nearest among
+ * them. */
 #include "cli/commands.h"
 #include "cli/model.h"
-#include "data/data.h"
+#include "cli/pictures.h"
 #include "eval/index.h"
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- embed ----------------------------------------------------------------------------------------- */
-typedef struct names { char **at; long n, room; } names;
-
-static bool add(names *l, const char *text, size_t size, error *e)
-{
-    if (l->n == l->room) {
-        long room = l->room ? 2 * l->room : 64;
-        char **more = mem_grow(l->at, (size_t)l->room * sizeof *more, (size_t)room * sizeof *more);
-        if (!more)
-            return error_set(e, "embed: out of memory for %ld names", room);
-        l->at = more;
-        l->room = room;
-    }
-    return (l->at[l->n] = mem_text("%.*s", (int)size, text)) ? (l->n++, true)
-                                                             : error_set(e, "embed: out of memory");
-}
-
-static void free_names(names *l)
-{
-    for (long i = 0; i < l->n; i++)
-        mem_free(l->at[i]);
-    mem_free(l->at);
-}
-
-/* A line each; empty ones are passed over. */
-static bool read_lines(const char *path, names *to, error *e)
-{
-    long bytes;
-    char *text = file_load(path, 1L << 30, &bytes, e);
-    bool ok = text != NULL;
-    for (char *at = text; ok && at && *at;) {
-        size_t n = strcspn(at, "\r\n");
-        if (n)
-            ok = add(to, at, n, e);
-        at += n + (at[n] != 0);
-    }
-    mem_free(text);
-    return ok;
-}
-
-static bool add_records(const char *root, const record_list *l, names *to, error *e)
-{
-    bool ok = true;
-    for (long i = 0; ok && i < l->count; i++) {
-        char *path = mem_text("%s/%s", root, l->items[i].image);
-        ok = path ? add(to, path, strlen(path), e) : error_set(e, "embed: out of memory");
-        mem_free(path);
-    }
-    return ok;
-}
-
-/* A folder of pictures, a list of records (.jsonl), or a file with a path a line. */
-static bool list_images(const char *path, names *to, error *e)
-{
-    struct stat about;
-    record_list l = { 0 };
-    size_t n = strlen(path);
-    const char *slash = strrchr(path, '/');
-    if (!stat(path, &about) && S_ISDIR(about.st_mode)) {
-        bool ok = records_of_folder(path, &l, e) && add_records(path, &l, to, e);
-        record_list_free(&l);
-        return ok;
-    }
-    if (n < 6 || strcmp(path + n - 6, ".jsonl"))
-        return read_lines(path, to, e);
-    char *root = slash ? mem_text("%.*s", (int)(slash - path), path) : mem_text(".");
-    bool ok = root ? records_read(path, &l, e) && add_records(root, &l, to, e)
-                   : error_set(e, "embed: out of memory");
-    record_list_free(&l);
-    mem_free(root);
-    return ok;
-}
-
-typedef struct ready { long of; bool shown; } ready;
-
-static void show(void *context, long n)
-{
-    const ready *r = context;
-    if (r->shown)
-        fprintf(stderr, "\r%ld of %ld%s", n, r->of, n == r->of ? "\n" : "");
-}
+static void show(void *context, long n) { cli_bar_show(context, n); }
 
 static int embed_run(int argc, char **argv)
 {
@@ -103,19 +22,19 @@ static int embed_run(int argc, char **argv)
         { "out", "F.h5", CLI_TEXT, &out, 0, 0, "the index that is written; -o is the same" },
     };
     int code;
-    names list = { 0 };
+    cli_names list = { 0 };
     eval_session s;
     error e;
     if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
     if (argc != 2 || !out || !images == !texts)
         return cli_usage("embed", "expected a model, --images LIST or --texts FILE, and -o F.h5");
-    bool ok = images ? list_images(images, &list, &e) : read_lines(texts, &list, &e);
+    bool ok = images ? cli_names_pictures(&list, images, &e) : cli_names_lines(&list, texts, &e);
     if (ok && !list.n)
         ok = error_set(&e, "%s: nothing in it", QUOTE(images ? images : texts));
     if (ok && (ok = cli_open_model(&s, argv[1], eval_can_retrieve, &e))) {
-        ready r = { list.n, !common.quiet && isatty(2) };
-        ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show, &r,
+        cli_bar bar = cli_bar_new(list.n, common.quiet);
+        ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show, &bar,
                              &e);
         eval_close(&s);
     }
@@ -125,7 +44,7 @@ static int embed_run(int argc, char **argv)
         printf(",\"%s\":%ld}\n", images ? "images" : "texts", list.n);
     } else if (ok && !common.quiet)
         printf("%s: %ld %s\n", out, list.n, images ? "pictures" : "texts");
-    free_names(&list);
+    cli_names_free(&list);
     return ok ? 0 : cli_fail(&e);
 }
 

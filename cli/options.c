@@ -200,7 +200,10 @@ void cli_json_text(const char *s)
         n = text_printable(s);
         if (c == '"' || c == '\\')
             printf("\\%c", c);
-        else if (n)
+        else if (c == 0xc0 && (unsigned char)s[1] == 0x80) {
+            printf("\\u0000");                             /* how a text of ours holds a 0 */
+            n = 2;
+        } else if (n)
             printf("%.*s", n, s);
         else
             printf(c < 0x80 ? "\\u%04x" : "\\ufffd", c);       /* a control character; no UTF-8 */

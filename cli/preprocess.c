@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct batch { long n, size; uint8_t *resized; real *pixels; };        /* both (n,3,size,size) */
+struct batch {
+    long n, size;
+    bool across;                                   /* across first, whatever the picture's shape */
+    uint8_t *resized; real *pixels;                /* (n,3,size,size) */
+};
 
-static bool batch_new(struct batch *b, long n, long size, error *e)
+static bool batch_new(struct batch *b, long n, long size, bool across, error *e)
 {
     size_t values = (size_t)(3*n*size*size);
-    *b = (struct batch){ n, size, mem_new(values), mem_new(values*sizeof *b->pixels) };
+    *b = (struct batch){ n, size, across, mem_new(values), mem_new(values*sizeof *b->pixels) };
     return (b->resized && b->pixels)
            || error_set(e, "preprocess: memory is out; %ld pictures of %ld x %ld asked for", n, size, size);
 }
@@ -28,7 +32,13 @@ static bool read_one(const struct batch *b, long i, const char *path, picture_re
     long area = b->size*b->size;
     if (!picture_read_as(&p, as, path, e))
         return false;
-    bool ok = picture_resize(&small, &p, b->size, b->size, e);
+    bool ok = true;
+    if (b->across) {                               /* one pass at a time: Pillow before 13 */
+        picture whole = p;
+        ok = picture_resize(&p, &whole, b->size, whole.height, e);
+        picture_free(&whole);
+    }
+    ok = ok && picture_resize(&small, &p, b->size, b->size, e);
     picture_free(&p);
     if (!ok)
         return false;
@@ -112,24 +122,28 @@ static void print_result(const struct batch *b, const char *reference, const cha
 static int run(int argc, char **argv)
 {
     long size = 224;
-    const char *reference = "lavis", *out = NULL;
+    const char *reference = "lavis", *passes = "auto", *out = NULL;
     cli_common common = { 0 };
     cli_option options[] = {
         { "size", "S", CLI_INT, &size, 1, 4096, "side of the square in pixels" },
         { "reference", "lavis|hf", CLI_TEXT, &reference, 0, 0, "whose rules (default: lavis)" },
+        { "passes", "auto|across", CLI_TEXT, &passes, 0, 0,
+          "which way is resized first: as Pillow 13 (auto, the default), or across as Pillow before" },
         { "out", "F.h5", CLI_TEXT, &out, 0, 0, "the file that gets the pictures; -o is the same" },
     };
     int code;
     error e;
     struct batch b;
-    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+    if (!cli_parse(&argc, argv, options, 4, &common, &code))
         return code;
     if (strcmp(reference, "lavis") && strcmp(reference, "hf"))
         return cli_usage("preprocess", "--reference: expected lavis or hf, found \"%s\"", QUOTE(reference));
+    if (strcmp(passes, "auto") && strcmp(passes, "across"))
+        return cli_usage("preprocess", "--passes: expected auto or across, found \"%s\"", QUOTE(passes));
     if (argc < 2 || !out)
         return cli_usage("preprocess", "pictures and -o F.h5 are needed: preprocess IMG... -o F.h5");
     picture_reference as = strcmp(reference, "hf") ? PICTURE_LAVIS : PICTURE_HF;
-    bool ok = batch_new(&b, argc - 1, size, &e) && read_all(&b, argv + 1, as, &e)
+    bool ok = batch_new(&b, argc - 1, size, !strcmp(passes, "across"), &e) && read_all(&b, argv + 1, as, &e)
               && write_file(&b, argv + 1, reference, out, &e);
     if (ok && !common.quiet)
         print_result(&b, reference, out, common.json);

@@ -12,7 +12,10 @@ static const weights_entry *find(const source *s, const char *prefix, const char
     return s ? weights_find(s->w, whole) : NULL;
 }
 
-static long dim(const weights_entry *x, int axis) { return x && axis < x->ndim ? x->dim[axis] : 0; }
+static long dim(const weights_entry *x, int axis)
+{
+    return x && axis >= 0 && axis < x->ndim ? x->dim[axis] : 0;
+}
 
 /* How many of "PREFIX0SUFFIX", "PREFIX1SUFFIX", ... there are. */
 static long layers(const source *s, const char *prefix, const char *suffix)

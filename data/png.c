@@ -149,9 +149,19 @@ static void set_alpha(const struct codec *c)
     png_set_gray_to_rgb(c->png);
 }
 
+/* Pillow spreads grey of 2 and 4 bits over 0 to 255 and then looks for tRNS as it stands: only black is met. */
+static bool never_met(const struct codec *c)
+{
+    int depth = png_get_bit_depth(c->png, c->info), n;
+    png_bytep alpha;
+    png_color_16p colour = NULL;
+    bool spread = png_get_color_type(c->png, c->info) == PNG_COLOR_TYPE_GRAY && (depth == 2 || depth == 4);
+    return spread && png_get_tRNS(c->png, c->info, &alpha, &n, &colour) && colour && colour->gray;
+}
+
 static bool has_alpha(const struct codec *c)
 {
-    bool deep = png_get_bit_depth(c->png, c->info) == 16;
+    bool deep = png_get_bit_depth(c->png, c->info) == 16 || never_met(c);
     return (png_get_color_type(c->png, c->info) & PNG_COLOR_MASK_ALPHA)
            || (png_get_valid(c->png, c->info, PNG_INFO_tRNS) && !deep);
 }

@@ -190,6 +190,41 @@ static blip2_llm writes(const blip2_config *c)
                                     : (blip2_llm){ .start = c->dec, .eos = c->sep, .pad = c->text_pad };
 }
 
+/* Bytes of the white space that Python's strip() removes at p, before `end`; 0: none. */
+static long space_at(const char *p, const char *end)
+{
+    const unsigned char *c = (const unsigned char *)p;
+    long n = end - p;
+    if (n > 0 && ((*c >= 9 && *c <= 13) || (*c >= 28 && *c <= 32)))
+        return 1;
+    if (n > 1 && c[0] == 0xc2 && (c[1] == 0x85 || c[1] == 0xa0))
+        return 2;
+    if (n < 3 || c[0] < 0xe1 || c[0] > 0xe3)
+        return 0;
+    int point = (c[0] & 15) << 12 | (c[1] & 63) << 6 | (c[2] & 63);
+    return point == 0x1680 || (point >= 0x2000 && point <= 0x200a) || point == 0x2028 || point == 0x2029
+                   || point == 0x202f || point == 0x205f || point == 0x3000 ? 3 : 0;
+}
+
+/* Without white space at both ends; a byte of 0 inside becomes C0 80, which no other text has, so that a C string
+ * holds it. mem_free it. */
+static char *stripped(const char *text, long bytes)
+{
+    const char *end = text + bytes;
+    for (long n; (n = space_at(text, end)); )
+        text += n;
+    for (long n = 1; n && end > text; end -= n)
+        for (n = 3; n && !(end - text >= n && space_at(end - n, end) == n); n--)
+            ;
+    char *to = mem_new(2 * (size_t)(end - text) + 1), *at = to;
+    for (; to && text < end; text++) {
+        if (!*text)
+            *at++ = (char)0xc0;
+        *at++ = *text ? *text : (char)0x80;
+    }
+    return to;
+}
+
 /* What was written, without the mark of its end and the white space around it; ids (n). */
 static char *words_of(const eval_session *s, const int *ids, long n)
 {
@@ -200,10 +235,11 @@ static char *words_of(const eval_session *s, const int *ids, long n)
     char *text = tokenizer_decode(s->model.config.llm == BLIP2_LLM_NONE ? s->bert : s->llm, ids, n, false, &bytes);
     if (!text)
         ag_fail("generate", "out of memory");
-    while (bytes > 0 && strchr(" \n\t\r", text[bytes-1]))
-        text[--bytes] = 0;
-    memmove(text, text + strspn(text, " \n\t\r"), strlen(text + strspn(text, " \n\t\r")) + 1);
-    return text;
+    char *words = stripped(text, bytes);
+    mem_free(text);
+    if (!words)
+        ag_fail("generate", "out of memory");
+    return words;
 }
 
 /* By Hugging Face's rules OPT's ids begin with the image tokens and the prompt, which penalties count: (n,*count). */

@@ -7,14 +7,25 @@ cd "$(dirname "$0")/.."
 seconds=$1
 shift
 golden=../shared/golden
+if [ ! -x bin/fuzz ]; then
+    echo "fuzz: bin/fuzz is not there: make fuzz builds it with clang"
+    exit 1
+fi
 for target in "$@"; do
     kept=build/fuzz/$target
     mkdir -p "$kept"
+    [ "$target" != pickle ] || [ ! -d "$golden" ] || ! command -v unzip >/dev/null || for seed in "$golden"/formats/*.pth; do
+        unzip -p "$seed" '*/data.pkl' >"$kept/$(basename "$seed").pkl" 2>/dev/null || true
+    done
     case $target in
         picture) seeds="$golden/images/files/*" ;;
         words)   seeds="$golden/hf/*/vocab.txt" ;;
         unigram) seeds="$golden/hf/*/spiece.model" ;;
         json)    seeds="$golden/hf/*/tokenizer.json" ;;
+        safetensors) seeds="$golden/formats/*.safetensors $golden/formats/bad/*.safetensors" ;;
+        torch)   seeds="$golden/formats/*.pth $golden/formats/bad/*.pth" ;;
+        index)   seeds="$golden/hf/*/*.index.json" ;;
+        hf)      seeds="$golden/hf/*/config.json" ;;
         *)       seeds="" ;;
     esac
     for seed in $seeds; do

@@ -359,6 +359,13 @@ START_TEST(a_transparent_colour_is_white)
     png_chunk(&f, "tRNS", (uint8_t[]){ 0, 128 }, 2);
     png_end(&f, (uint8_t[]){ 0, 0x1b }, 2);
     white(&f, 12, (uint8_t[]){ 255, 255, 255, 177, 182, 187, 200, 210, 220, 0, 0, 0 });
+    for (uint8_t v = 0; v < 2; v++) {                      /* of 2-bit grey Pillow knows black alone */
+        png_begin(&f, 4, 1, 2, 0, 0);
+        png_chunk(&f, "tRNS", (uint8_t[]){ 0, v }, 2);
+        png_end(&f, (uint8_t[]){ 0, 0x1b }, 2);
+        uint8_t first = v ? 0 : 255;
+        white(&f, 12, (uint8_t[]){ first, first, first, 85, 85, 85, 170, 170, 170, 255, 255, 255 });
+    }
 }
 END_TEST
 
