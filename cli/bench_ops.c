@@ -163,6 +163,14 @@ UNARY(l2_normalize, ag_l2_normalize(t, x, 1e-12))
 UNARY(activation, ag_activation(t, x, AG_GELU))
 UNARY(dropout, ag_dropout(t, x, (ag_drop){ 0.1, 1 }))
 
+static made relative_bias(tape *t)     /* FlanT5-XL's 32 buckets and 32 heads, 32 queries before a prompt */
+{
+    tensor *table = LEAF(1, 32, 32);
+    const int *buckets = ids(t, TOKENS * TOKENS, 32);
+    double from = clock_seconds();
+    return (made){ ag_relative_bias(t, table, buckets, TOKENS, TOKENS), from };
+}
+
 static made repeat(tape *t)
 {
     tensor *x = LEAF(1, 1, QUERIES, D);
@@ -187,6 +195,7 @@ static const struct { const char *op, *shapes; made (*make)(tape *t); double pro
     { "embedding", "(30523,768), 768 ids", embedding, 0 },
     { "gather", "(1536,768)", gather, 0 },
     { "concat", "(24,32,768) (24,32,768)", concat, 0 },
+    { "relative_bias", "(32,32) -> (32,64,64)", relative_bias, 0 },
     { "repeat", "(1,32,768) -> (24,32,768)", repeat, 0 },
     { "slice", "(24,64,768) -> (24,32,768)", slice, 0 },
     { "add", "(1536,768)", add, 0 }, { "sub", "(1536,768)", sub, 0 }, { "mul", "(1536,768)", mul, 0 },
