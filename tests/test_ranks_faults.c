@@ -155,11 +155,12 @@ START_TEST(a_signal_to_one_process_stops_all_in_order)
 END_TEST
 
 /* ---- what goes wrong inside ---------------------------------------------------------------------------- */
+/* The whole run, start included: a rank that waits for ever is seen, whatever else the machine does. */
 static void fails(int code, const char *says, const char *const *words)
 {
     double from = clock_seconds();
     shell_fails(code, says, words);
-    ck_assert_msg(clock_seconds() - from < 20, "%.1f s", clock_seconds() - from);
+    ck_assert_msg(clock_seconds() - from < 60, "%.1f s", clock_seconds() - from);
 }
 #define RANKS_FAIL(code, says, ...) \
     fails((code), (says), (const char *const[]){ "train", __VA_ARGS__, "--quiet", "--ranks", "3", NULL })
