@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVERY_OP = 1000, EDGE_SHAPES = 3 };
+enum { EVERY_OP = 1000, EDGE_SHAPES = 3, ATTENTION_BIAS = 5 };   /* inputs: q, k, v, past k, past v, bias */
 typedef struct group {
     const char *part;
     char name[STEP_PATH];
@@ -48,12 +48,12 @@ static long group_of(graph *g, long i)
     return g->group_count++;
 }
 
-/* Keys and values enter an attention behind its queries. */
+/* Keys and values enter an attention behind its queries, what is added to the scores comes last. */
 static void describe(const ag_node *to, int k, char text[104])
 {
-    bool memory = k > 0 && !strcmp(to->op->name, "attention");
+    bool attention = !strcmp(to->op->name, "attention"), bias = attention && k == ATTENTION_BIAS;
     char shape[96];
-    snprintf(text, 104, "%s%s", memory ? "K, V " : "",
+    snprintf(text, 104, "%s%s", bias ? "bias " : attention && k > 0 ? "K, V " : "",
              to->in[k]->ndim ? ag_shape(to->in[k], shape) : "a number");
 }
 
@@ -280,10 +280,11 @@ static bool write_graph(const step *s, long depth, const char *path, const cli_c
                                          "language model" };
     graph g = { .s = s, .depth = depth };
     char title[256], count[32];
-    snprintf(title, sizeof title, "%s: one training step, %ld picture%s, texts of %ld tokens\\n%s parameters "
+    bool texts = s->c.task == TRAIN_LM;
+    snprintf(title, sizeof title, "%s: one training step, %ld %s%s%s of %ld tokens\\n%s parameters "
              "learn; equal names in different frames are the same weights",
-             tasks[s->c.task], s->batch, s->batch > 1 ? "s" : "", s->text,
-             number(count, s->store->trainable));
+             tasks[s->c.task], s->batch, texts ? "text" : "picture", s->batch > 1 ? "s" : "",
+             texts ? "" : ", texts", s->text, number(count, s->store->trainable));
     bool ok = collect(&g, e) && draw(&g, title, path, e);
     if (ok && common->json) {
         printf("{\"graph\":");

@@ -167,6 +167,11 @@ START_TEST(the_halves_of_t5_stand_apart)
     ck_assert_int_eq(count(g, "\"encoder final_layer_norm\\n"), 1);
     ck_assert_int_eq(count(g, "\"decoder final_layer_norm\\n"), 1);
     mem_free(g);
+    long bytes;
+    WORKS("graph", "configs/demo/lm_t5.yaml", "-o", IN_FOLDER("g.dot"), "model.t5.vocab=19", "--quiet");
+    g = file_load(IN_FOLDER("g.dot"), 1 << 22, &bytes, &e);
+    ck_assert(g && strstr(g, " bias (4,96,96)") && !strstr(g, "K, V (4,"));     /* no key, no value */
+    mem_free(g);
 }
 END_TEST
 
