@@ -12,7 +12,7 @@ OUT     ?= out
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if $(SAN),,$(if $(WERROR)$(CI),-Werror))
 CFLAGS   = -std=gnu11 $(OPT) -g -march=$(MARCH) -fno-math-errno -fno-trapping-math -fopenmp -fPIC -fvisibility=hidden \
            $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-PACKAGES = hdf5-serial yaml-0.1 libpng libjpeg libwebp jansson libxxhash libpcre2-8 libutf8proc libarchive
+PACKAGES = hdf5-serial yaml-0.1 libpng libjpeg libwebp jansson libxxhash libpcre2-8 libutf8proc libarchive zlib
 TRIPLE  := $(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
 BLAS_DIR = /usr/lib/$(TRIPLE)/openblas-openmp
 INCLUDE  = -I. -I/usr/include/$(TRIPLE)/openblas-openmp $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)

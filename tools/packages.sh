@@ -3,7 +3,7 @@
 # Where it cannot (no root, another system) it names them and stops.
 set -eu
 packages="gcc make pkg-config libopenblas-openmp-dev libhdf5-dev libyaml-dev libpng-dev libjpeg-dev libwebp-dev libjansson-dev libxxhash-dev
-          libpcre2-dev libutf8proc-dev libarchive-dev check"
+          libpcre2-dev libutf8proc-dev libarchive-dev zlib1g-dev check"
 
 missing=""
 for p in $packages; do
@@ -18,8 +18,8 @@ if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<EOF
 blip2 needs these libraries with their headers (Debian's names):
   $packages
-Elsewhere: Fedora  dnf install gcc make pkgconf openblas-devel hdf5-devel libyaml-devel libpng-devel libjpeg-turbo-devel libwebp-devel jansson-devel xxhash-devel pcre2-devel utf8proc-devel libarchive-devel check-devel
-           macOS   brew install gcc make pkg-config openblas hdf5 libyaml libpng jpeg-turbo webp jansson xxhash pcre2 utf8proc libarchive check
+Elsewhere: Fedora  dnf install gcc make pkgconf openblas-devel hdf5-devel libyaml-devel libpng-devel libjpeg-turbo-devel libwebp-devel jansson-devel xxhash-devel pcre2-devel utf8proc-devel libarchive-devel zlib-devel check-devel
+           macOS   brew install gcc make pkg-config openblas hdf5 libyaml libpng jpeg-turbo webp jansson xxhash pcre2 utf8proc libarchive zlib check
 Continuing: if one is missing, the compiler will name its header.
 EOF
     exit 0
