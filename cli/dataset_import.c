@@ -2,6 +2,7 @@
  * which others give them, made into the lists that training reads. */
 #include "cli/commands.h"
 #include "cli/dataset.h"
+#include "data/packages.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +63,7 @@ static int run(int argc, char **argv)
 {
     import_options o = { 0 };
     import_result result;
-    const char *folder = NULL, *shares = "0.8,0.1,0.1";
+    const char *folder = NULL, *pack = NULL, *shares = "0.8,0.1,0.1";
     cli_common common = { 0 };
     cli_option options[] = {
         { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the new folder; -o DIR is short for it" },
@@ -79,10 +80,11 @@ static int run(int argc, char **argv)
         { "skip-missing", NULL, CLI_FLAG, &o.skip_missing, 0, 0, "leave out pictures that are not there" },
         { "allow-outside", NULL, CLI_FLAG, &o.allow_outside, 0, 0, "paths may leave the folder of the pictures" },
         { "force", NULL, CLI_FLAG, &o.force, 0, 0, "replace an older imported folder" },
+        { "pack", "FILE.h5", CLI_TEXT, &pack, 0, 0, "lists and pictures into one file as well, to train on" },
     };
     error e;
     int code;
-    if (!cli_parse(&argc, argv, options, 10, &common, &code))
+    if (!cli_parse(&argc, argv, options, 11, &common, &code))
         return code;
     if (argc < 2 || !folder)
         return cli_usage("dataset import", "sources and -o DIR are needed: dataset import SRC... -o DIR");
@@ -98,6 +100,8 @@ static int run(int argc, char **argv)
         return dataset_stopped ? 128 + dataset_stopped : code;
     }
     dataset_print(folder, &result, common.json);
+    if (pack && !pack_write(folder, result.images, pack, &e))
+        return cli_fail(&e);
     return 0;
 }
 

@@ -79,10 +79,10 @@ static bool is_collection(const char *title)
     return false;
 }
 
-/* "HASH(0x85caca8)": what a broken program of theirs wrote. */
+/* Not "HASH(0x85caca8)", which a broken program of theirs wrote, nor the name of their inbox. */
 static bool is_word(const char *text)
 {
-    return *text && strncasecmp(text, "hash", 4);
+    return *text && strncasecmp(text, "hash", 4) && strcasecmp(text, "unsorted");
 }
 
 /* A few keywords, parted by commas, that the title does not have. */

@@ -1,6 +1,7 @@
 /* gcompris.c - pictures of GCompris with English words: lang.rcc has a picture a word, named by it; the
  * explore activities have a photograph an entry of their QML boards, with "title", "image2" and a paragraph
- * "text". Captions: the word; the title and the first sentence of the paragraph.                           */
+ * "text". Captions: the word; the title and the first sentence of the paragraph. Words are drawings that are
+ * seen through and become PNG files on white; photographs stay as they are.                                */
 #define _GNU_SOURCE
 #include "data/internal.h"
 #include "data/packages.h"
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEXT = 2048, ENTRIES = 512, PATH = 4096 };
+enum { TEXT = 2048, ENTRIES = 512, SIDE = 512, PATH = 4096 };
 typedef struct entry { char image[256], title[256], text[TEXT]; } entry;   /* image: as the QML names it */
 typedef struct reading {
     unpacking p;
@@ -91,7 +92,7 @@ static bool take_picture(void *context, const char *name, const uint8_t *bytes, 
         return true;
     snprintf(word, sizeof word, "%.*s", (int)(strlen(strrchr(name, '/')) - 6), strrchr(name, '/') + 1);
     const char *kind = r->words ? "word" : strstr(name, "monuments") ? "monument" : "animal";
-    snprintf(file, sizeof file, "%s-%s.webp", kind, word);
+    snprintf(file, sizeof file, "%s-%s.%s", kind, word, r->words ? "png" : "webp");
     for (char *c = word; *c; c++)
         *c = *c == '-' || *c == '_' ? ' ' : *c;
     for (int i = 0; !r->words && i < r->count; i++) {
@@ -107,7 +108,9 @@ static bool take_picture(void *context, const char *name, const uint8_t *bytes, 
         r->p.u->without_text++;
         return true;
     }
-    return unpack_file(&r->p, file, bytes, n, e) && unpack_line(&r->p, file, captions, count, e);
+    bool ok = r->words ? unpack_on_white(&r->p, file, name, bytes, n, SIDE, e)
+                       : unpack_file(&r->p, file, bytes, n, e);
+    return ok && unpack_line(&r->p, file, captions, count, e);
 }
 
 bool gcompris_unpack(const char *rccs, const char *folder, unpacked *u, error *e)

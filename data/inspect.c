@@ -1,6 +1,7 @@
 /* inspect.c - what a list of pictures holds (data.h): every picture is decoded once, whatever it is named,
  * and lengths, ids and answers are counted. */
 #include "data/internal.h"
+#include "data/packages.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,13 @@ static bool read_picture(const char *root, const record *r, picture *p, bool *mi
     char path[PATH_MAX];
     struct stat about;
     *p = (picture){ 0 };
-    *missing = snprintf(path, sizeof path, "%s/%s", root, r->image) >= (int)sizeof path || stat(path, &about);
+    bool named = snprintf(path, sizeof path, "%s/%s", root, r->image) < (int)sizeof path;
+    char *inside = named ? pack_inside(path) : NULL;
+    if (inside)
+        *inside = 0;
+    *missing = !named || stat(path, &about);
+    if (inside)
+        *inside = '#';
     return *missing ? error_set(e, "%s: is not there", QUOTE(r->image)) : picture_read(p, path, e);
 }
 

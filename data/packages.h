@@ -28,5 +28,13 @@ bool unpack_file(const unpacking *p, const char *name, const void *bytes, long n
 bool unpack_on_white(const unpacking *p, const char *name, const char *from, const void *bytes, long n,
                      long side, error *e);
 bool unpack_line(const unpacking *p, const char *image, const char *const *captions, int count, error *e);
+
+/* ---- a data set in one HDF5 file (pack.c); records_read takes FILE.h5 and FILE.h5:val ------------------- */
+/* Of a folder's train.jsonl, val.jsonl, test.jsonl and their pictures, whose paths start from images. */
+bool pack_write(const char *folder, const char *images, const char *path, error *e);
+bool pack_is(const char *path);                    /* is it called like one? */
+bool pack_records(const char *path, record_list *l, error *e);
+char *pack_inside(char *path);         /* the # of a picture in a pack, "FILE.h5#..."; NULL: it is in none */
+void *pack_picture(const char *path, long *bytes, error *e);       /* its bytes; mem_free them */
 #pragma GCC visibility pop
 #endif

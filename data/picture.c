@@ -2,6 +2,7 @@
  * (data.h). */
 #include "data/data.h"
 #include "data/internal.h"
+#include "data/packages.h"
 #include <string.h>
 
 enum { FILE_LIMIT = 1 << 30 };                     /* 89 million pixels of 8 bytes each do not fill this */
@@ -65,7 +66,8 @@ bool picture_read_as(picture *p, picture_reference as, const char *path, error *
 {
     *p = (picture){ 0 };
     long n;
-    void *bytes = file_load(path, FILE_LIMIT, &n, e);
+    bool packed = strstr(path, ".h5#") != NULL;
+    void *bytes = packed ? pack_picture(path, &n, e) : file_load(path, FILE_LIMIT, &n, e);
     bool ok = bytes && picture_decode_as(p, as, bytes, n, path, e);
     mem_free(bytes);
     return ok;

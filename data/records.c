@@ -3,6 +3,7 @@
  * and every bad record is reported, with its line, before work begins. All texts lie in a few large blocks
  * that go when the list goes. */
 #include "data/internal.h"
+#include "data/packages.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -283,6 +284,8 @@ bool records_read(const char *path, record_list *l, error *e)
 {
     long bytes;
     *l = (record_list){ 0 };
+    if (pack_is(path))
+        return pack_records(path, l, e);
     char *text = file_load(path, FILE_BYTES, &bytes, e);
     bool ok = text && records_parse(QUOTE(path), text, bytes, l, e);
     mem_free(text);
@@ -303,6 +306,9 @@ static const char *wrong_file(const char *root, const char *real_root, const cha
     struct stat about;
     if (snprintf(path, PATH_MAX, "%s/%s", root, image) >= PATH_MAX)
         return "the path is too long";
+    char *inside = pack_inside(path);
+    if (inside)
+        *inside = 0;
     if (!realpath(path, real_path) || stat(real_path, &about))
         return strerror(errno);
     if (!below(real_path, real_root))
