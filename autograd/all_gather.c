@@ -21,7 +21,7 @@ static void backward(const ag_node *n)
     const real *dy = ag_grad(n->out);
     ag_mark mark = ag_here(t);
     real *sum = ag_alloc_real(t, x->size);
-    if (!r->reduce_scatter(r, dy, x->size, sum))
+    if (!ag_spent(0) && !r->reduce_scatter(r, dy, x->size, sum))
         ended(r);
     real beta, *dx = ag_grad_beta(x, &beta);
     AG_CALL(t, copy_runs)(1, x->size, sum, x->size, beta, dx, x->size);
@@ -75,7 +75,7 @@ tensor *ag_all_gather(tape *t, const ag_ranks *ranks, tensor *x)
     tensor *y = ag_new(t, x->ndim, dim);
     struct saved *s = ag_alloc(t, sizeof *s);
     s->ranks = ranks;
-    if (!ranks->all_gather(ranks, x->data, x->size * (long)sizeof(real), y->data))
+    if (!ag_spent(0) && !ranks->all_gather(ranks, x->data, x->size * (long)sizeof(real), y->data))
         ended(ranks);
     return AG_RECORD(t, &ag_op_all_gather, y, s, x);
 }

@@ -200,6 +200,9 @@ static void backward(const ag_node *n)
     long area = a.Tq * a.S;
     real *dbias = ag_grad(in[BIAS]), *all = dbias ? ag_alloc_real(n->tape, a.B * a.H * area) : NULL;
     real *scratch = ag_alloc_real(n->tape, 2 * ag_threads_now() * area);
+    for (int i = 0; i < a.parts; i++)                      /* dP, and what is wanted of dQ, dK and dV */
+        ag_spent((1 + (dq != NULL) + (a.part[i].dk != NULL) + (a.part[i].dv != NULL))
+                 * 2.0 * (double)(a.B * a.Tq * a.part[i].T * a.D));
     AG_CALL(n->tape, attention_back)(&a, !twins, in[Q]->data, n->out->grad, scratch, all, dq, into_q);
     if (dbias)
         AG_CALL(n->tape, sum_axis)(1, a.B, a.H * area, 1, all, 1, dbias);
@@ -339,6 +342,7 @@ tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *o)
     a->part[a->parts++] = o->cache ? append(o->cache, k, v) : whole(k, v);
     ag_mark mark = ag_here(t);
     real *scratch = ag_alloc_real(t, ag_threads_now() * Tq * S);
+    ag_spent(4.0 * (double)(B * Tq * S * D));
     AG_CALL(t, attention)(a, q->data, scratch, y->data);
     ag_rewind(t, mark);
     return ag_record(t, &ag_op_attention, y, a, INPUTS, in);

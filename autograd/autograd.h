@@ -38,7 +38,7 @@ bool ag_try(tape *t, void (*body)(void *), void *context, error *e);
 const char *ag_shape(const tensor *x, char *to);                       /* "(2,3,C)"; "none" for NULL */
 
 /* ---- the tape --------------------------------------------------------------------------------------- */
-typedef struct ag_mark { long chunk, used, nodes; } ag_mark;
+typedef struct ag_mark { long chunk, used, nodes, small_chunk, small_used; } ag_mark;
 typedef struct ag_random {  /* what random numbers are keyed by, besides the site and the element */
     uint64_t seed;
     uint32_t step, pass;               /* pass: which use of a module within the step */
@@ -67,6 +67,12 @@ long ag_bytes(const tape *t);                      /* arena and gradient pool, a
 const char *ag_part(tape *t, const char *part);
 typedef void (*ag_watcher)(void *context, const ag_node *n, long index, bool backward);
 void ag_watch(tape *t, ag_watcher watcher, void *context);
+long ag_pool_bytes(const tape *t);                 /* of these for gradients of intermediates */
+/* On a new tape: until it is freed operations on this thread count what they need and compute nothing; all
+ * values are 0, ag_bytes is what would be held, ag_flops the additions and multiplications of all matrix
+ * products. Needs next to no memory itself. False: not even that is there. */
+bool ag_measures(tape *t);
+double ag_flops(const tape *t);
 long ag_node_count(const tape *t);
 const ag_node *ag_node_at(const tape *t, long i);
 
@@ -208,7 +214,8 @@ struct ag_node {
     tensor *out, **outs, **in;         /* out is outs[0]; entries of in may be NULL */
     int nout, nin;
 };
-#define AG_CALL(t, kernel) ((void)(t), kernel##_cpu)
+/* Calls a kernel; not if the tape only measures. */
+#define AG_CALL(t, kernel) for (bool call_ = ((void)(t), !ag_spent(0)); call_; call_ = false) kernel##_cpu
 #define AG_RECORD(t, op, y, saved, ...)                                                                      \
     ag_record((t), (op), (y), (saved), (int)(sizeof(tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)),          \
               (tensor *[]){ __VA_ARGS__ })
@@ -218,6 +225,9 @@ real *ag_grad(tensor *x);                          /* add to it; zeroed if fresh
 void ag_clear_grad(tensor *x);                     /* of a leaf or kept tensor, between two backwards */
 real *ag_grad_beta(tensor *x, real *beta);  /* beta 0: overwrite all of it, 1: add to it; NULL: not wanted */
 bool ag_wants(const tape *t, int nin, tensor *const *in);  /* would a node with these inputs be recorded? */
+/* true: the tape in use only measures; so many more operations are in its sum, and nothing is to be computed.
+ * Asked by AG_CALL and ag_gemm, and by whoever computes beside them. */
+bool ag_spent(double flops);
 
 const ag_op *const *ag_ops(int *count);            /* every op of ops.def */
 

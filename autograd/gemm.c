@@ -63,7 +63,7 @@ static void tile(const product *p, long tm, long tn, long i)
 void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real *A, long lda,
              const real *B, long ldb, double beta, real *C, long ldc)
 {
-    if (M <= 0 || N <= 0)
+    if (M <= 0 || N <= 0 || ag_spent(2.0 * (double)M * (double)N * (double)K))
         return;
     const product p = { ta, tb, M, N, K, lda, ldb, ldc, alpha, beta, A, B, C };
     double work = 2.0 * (double)M * (double)N * (double)K;

@@ -18,6 +18,17 @@ static inline long ag_rows(const tensor *x) { long c = ag_columns(x); return c ?
 void ag_act_forward(ag_act act, long n, const real *x, real *y);
 void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx);     /* dx = dy * act'(x) */
 
+/* measure.c: what a tape that only measures has in the place of memory. NULL: there is one on this thread, or memory is
+ * out. The window is one place for all large tensors. */
+typedef struct ag_measure ag_measure;
+ag_measure *ag_measure_new(void);
+void ag_measure_free(ag_measure *m);
+void *ag_measure_place(ag_measure *m, long bytes, bool numbers);
+void *ag_measure_window(ag_measure *m, long bytes);
+ag_mark ag_measure_here(const ag_measure *m);      /* of its small tensors */
+void ag_measure_rewind(ag_measure *m, ag_mark to);
+double ag_measure_flops(const ag_measure *m);
+
 /* ---- kernels that several operations share (the file that defines them comes first) ----------------------------- */
 #define AG_COUNT(array) (int)(sizeof (array) / sizeof *(array))
 

@@ -50,12 +50,13 @@ static void products_cpu(long B, operand a, operand b, real beta, operand c)
 }
 
 /* The gradient of x, stored as x is: left right, or its transpose right' left'. */
-static void operand_gradient(const ag_node *n, long B, tensor *x, bool transposed, operand left,
+static void operand_gradient(const ag_node *n, long B, long inner, tensor *x, bool transposed, operand left,
                              operand right)
 {
     real beta, *dx = ag_grad_beta(x, &beta);
     if (!dx)
         return;
+    ag_spent(2.0 * (double)n->out->size * (double)inner);  /* as many as forward took */
     operand to = operand_of(x, dx, false);
     if (transposed)
         AG_CALL(n->tape, products)(B, flipped(right), flipped(left), beta, to);
@@ -70,8 +71,9 @@ static void backward(const ag_node *n)
     long B = n->out->ndim == 3 ? n->out->dim[0] : 1;
     operand a = operand_of(x, x->data, s->ta), b = operand_of(y, y->data, s->tb);
     operand dc = operand_of(n->out, n->out->grad, false);
-    operand_gradient(n, B, x, s->ta, dc, flipped(b));
-    operand_gradient(n, B, y, s->tb, flipped(a), dc);
+    long inner = s->ta ? a.rows : a.cols;
+    operand_gradient(n, B, inner, x, s->ta, dc, flipped(b));
+    operand_gradient(n, B, inner, y, s->tb, flipped(a), dc);
 }
 
 static tensor *example(ag_probe *p, int variant)
@@ -111,6 +113,7 @@ tensor *ag_matmul(tape *t, tensor *a, tensor *b, bool transpose_a, bool transpos
     tensor *c = batched ? ag_new(t, DIMS(B, M, N)) : ag_new(t, DIMS(M, N));
     struct saved *s = ag_alloc(t, sizeof *s);
     *s = (struct saved){ transpose_a, transpose_b };
+    ag_spent(2.0 * (double)c->size * (double)K);
     AG_CALL(t, products)(batched ? B : 1, x, y, 0, operand_of(c, c->data, false));
     return AG_RECORD(t, &ag_op_matmul, c, s, a, b);
 }

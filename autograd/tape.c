@@ -5,7 +5,7 @@
  * come from a second set of chunks with free lists by size class, and return there right after the backward
  * of the node that made their tensor, so a step never holds them all. Once warm, a step calls no
  * allocator. */
-#include "autograd/autograd.h"
+#include "autograd/internal.h"
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +14,16 @@
 enum { ALIGN = 64, FIRST_CHUNK = 1 << 20, LARGEST_STEP = 64 << 20, CLASSES = 8 * 48 };
 
 typedef struct chunk { char *base; long size; } chunk;
-typedef struct arena { chunk *chunks; long count, room, at, used; } arena;      /* at: the chunk in use */
+typedef struct arena { chunk *chunks; long count, room, at, used; bool counts; } arena;
+                       /* at: the chunk in use; counts: that is all it does, no chunk has memory (measure.c) */
 typedef struct released { struct released *next; } released;
 typedef struct fence { struct fence *below; const unsigned char *from; ag_mark at; } fence;    /* see ag_fences */
 
 struct tape {
     arena work, pool;
     released *free_list[CLASSES];
+    ag_measure *measure;               /* NULL: memory is memory. Else free_count takes free_list's place */
+    long *free_count;
     fence *fences;                     /* the last one, while fenced */
     bool fenced, trespassed;
     ag_node **nodes;
@@ -88,8 +91,8 @@ static void arena_grow(arena *a, long bytes)
     long size = 2 * last < LARGEST_STEP ? 2 * last : LARGEST_STEP;
     if (size < bytes)
         size = (bytes + FIRST_CHUNK - 1) / FIRST_CHUNK * FIRST_CHUNK;
-    char *base = mem_new((size_t)size);
-    if (!base) {
+    char *base = a->counts ? NULL : mem_new((size_t)size);
+    if (!base && !a->counts) {
         double held = 0;
         for (long i = 0; i < a->count; i++)
             held += (double)a->chunks[i].size;
@@ -114,7 +117,8 @@ static void *arena_take(arena *a, long bytes)
             a->used = 0;
         }
     }
-    void *p = a->chunks[a->at].base + a->used;
+    char *base = a->chunks[a->at].base;
+    void *p = base ? base + a->used : NULL;
     a->used += bytes;
     return p;
 }
@@ -152,6 +156,13 @@ static real *pool_take(tape *t, long n)
 {
     long whole;
     int class = size_class(n * (long)sizeof(real), &whole);
+    if (t->measure) {
+        if (!t->free_count[class])
+            arena_take(&t->pool, whole);
+        else
+            t->free_count[class]--;
+        return ag_measure_window(t->measure, whole);
+    }
     released *r = t->free_list[class];
     if (!r)
         return arena_take(&t->pool, whole);
@@ -163,6 +174,10 @@ static void pool_give(tape *t, real *p, long n)
 {
     long whole;
     int class = size_class(n * (long)sizeof(real), &whole);
+    if (t->measure) {
+        t->free_count[class]++;
+        return;
+    }
     released *r = (released *)p;
     r->next = t->free_list[class];
     t->free_list[class] = r;
@@ -181,22 +196,39 @@ void ag_tape_free(tape *t)
 {
     if (!t)
         return;
+    ag_measure_free(t->measure);
+    mem_free(t->free_count);
     arena_free(&t->work);
     arena_free(&t->pool);
     mem_free(t->nodes);
     mem_free(t);
 }
 
+bool ag_measures(tape *t)
+{
+    if (ag_bytes(t) || t->measure)
+        ag_fail("tape", "only a new tape can measure");
+    t->free_count = mem_new(CLASSES * sizeof *t->free_count);
+    t->measure = t->free_count ? ag_measure_new() : NULL;
+    return t->work.counts = t->pool.counts = t->measure != NULL;
+}
+
+double ag_flops(const tape *t) { return t->measure ? ag_measure_flops(t->measure) : 0; }
+long ag_pool_bytes(const tape *t) { return arena_bytes(&t->pool); }
+
 void ag_reset(tape *t)
 {
     ag_rewind(t, (ag_mark){ 0 });
     t->pool.at = t->pool.used = 0;
     memset(t->free_list, 0, sizeof t->free_list);
+    if (t->free_count)
+        memset(t->free_count, 0, CLASSES * sizeof *t->free_count);
 }
 
 ag_mark ag_here(const tape *t)
 {
-    return (ag_mark){ t->work.at, t->work.used, t->node_count };
+    ag_mark small = t->measure ? ag_measure_here(t->measure) : (ag_mark){ 0 };
+    return (ag_mark){ t->work.at, t->work.used, t->node_count, small.chunk, small.used };
 }
 
 /* ---- fences: the checkers' way to see what writes behind its allocation ------------------------------------
@@ -239,6 +271,8 @@ void ag_rewind(tape *t, ag_mark to)
 {
     if (t->fenced)
         pull_fences(t, to);
+    if (t->measure)
+        ag_measure_rewind(t->measure, (ag_mark){ .chunk = to.small_chunk, .used = to.small_used });
     t->work.at = to.chunk;
     t->work.used = to.used;
     t->node_count = to.nodes;
@@ -248,7 +282,8 @@ tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept)
 {
     tensor old = *kept;
     real *aside = pool_take(t, old.size);          /* the new place may overlap the old one */
-    memcpy(aside, old.data, (size_t)old.size * sizeof(real));
+    if (!t->measure)
+        memcpy(aside, old.data, (size_t)old.size * sizeof(real));
     ag_rewind(t, to);
     tensor *y = ag_copy_in(t, old.ndim, old.dim, aside);
     pool_give(t, aside, old.size);
@@ -291,9 +326,17 @@ void ag_watch(tape *t, ag_watcher watcher, void *context)
 
 ag_random ag_random_now(const tape *t) { return t->random; }
 
+static void *take(tape *t, long bytes, bool numbers)
+{
+    if (t->fenced && bytes >= 0)
+        return fenced_take(t, bytes);
+    void *p = arena_take(&t->work, bytes);
+    return t->measure ? ag_measure_place(t->measure, bytes, numbers) : p;
+}
+
 void *ag_alloc(tape *t, long bytes)
 {
-    return t->fenced && bytes >= 0 ? fenced_take(t, bytes) : arena_take(&t->work, bytes);
+    return take(t, bytes, false);
 }
 
 real *ag_alloc_real(tape *t, long n)
@@ -301,7 +344,7 @@ real *ag_alloc_real(tape *t, long n)
     long bytes;
     if (__builtin_mul_overflow(n, (long)sizeof(real), &bytes))
         ag_fail("tape", "asked for %ld numbers", n);
-    return ag_alloc(t, bytes);
+    return take(t, bytes, true);
 }
 
 /* ---- recording and backward ------------------------------------------------------------------------- */
@@ -371,7 +414,7 @@ real *ag_grad_beta(tensor *x, real *beta)
 real *ag_grad(tensor *x)
 {
     real beta, *g = ag_grad_beta(x, &beta);
-    if (g && beta == 0)
+    if (g && beta == 0 && !ag_spent(0))
         memset(g, 0, (size_t)x->size * sizeof(real));
     return g;
 }
@@ -385,7 +428,7 @@ void ag_clear_grad(tensor *x)
 static void add_to_grad(tensor *x, const real *g)
 {
     real beta, *to = ag_grad_beta(x, &beta);
-    for (long i = 0; i < x->size; i++)
+    for (long i = 0; i < x->size && !ag_spent(0); i++)
         to[i] = beta == 0 ? g[i] : to[i] + g[i];
 }
 
@@ -497,7 +540,8 @@ void ag_checkpoint(tape *t, ag_function fn, void *ctx, int nin, tensor *const *i
     for (int i = 0; i < nout; i++) {
         made[i] = *out[i];
         aside[i] = pool_take(t, made[i].size);
-        memcpy(aside[i], made[i].data, (size_t)made[i].size * sizeof(real));
+        if (!t->measure)
+            memcpy(aside[i], made[i].data, (size_t)made[i].size * sizeof(real));
     }
     ag_rewind(t, mark);
     for (int i = 0; i < nout; i++) {

@@ -39,7 +39,8 @@ tensor *ag_new_like(tape *t, const tensor *x)
 tensor *ag_copy_in(tape *t, int ndim, const long *dim, const real *data)
 {
     tensor *x = ag_new(t, ndim, dim);
-    memcpy(x->data, data, (size_t)x->size * sizeof(real));
+    if (!ag_spent(0))
+        memcpy(x->data, data, (size_t)x->size * sizeof(real));
     return x;
 }
 
@@ -65,14 +66,17 @@ const int *ag_ids(tape *t, const int *ids, long n)
 
 void ag_read(const tensor *x, real *to)
 {
-    memcpy(to, x->data, (size_t)x->size * sizeof(real));
+    if (ag_spent(0))
+        memset(to, 0, (size_t)x->size * sizeof(real));
+    else
+        memcpy(to, x->data, (size_t)x->size * sizeof(real));
 }
 
 real ag_value(const tensor *x)
 {
     if (x->size != 1)
         ag_fail("value", "one element expected, got shape %s", SHAPE(x));
-    return x->data[0];
+    return ag_spent(0) ? 0 : x->data[0];
 }
 
 tensor *ag_reshape(tape *t, tensor *x, int ndim, const long *dim)

@@ -57,7 +57,14 @@ void *mem_new(size_t bytes);                       /* zeroed, 64-byte aligned */
 void *mem_grow(void *old, size_t old_bytes, size_t bytes);
 void mem_free(void *p);
 char *mem_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Addresses alone, for what is never or hardly touched; memory comes with the first touch of a page. NULL: none. */
+void *mem_reserve(size_t bytes);
+void mem_unreserve(void *p, size_t bytes);
 long mem_peak_bytes(void);                         /* peak resident memory of the process, from the system */
+double mem_resident_bytes(void);                   /* resident now; 0: not known */
+/* What this process can still get, and what sets the limit ("of this machine"). root: "", or, for tests, where
+ * other proc and sys lie. */
+double mem_available(const char *root, const char **limit);
 void mem_fail_at(long nth, bool from_then_on);     /* tests: the nth allocation from now on fails; 0: none */
 long mem_count(void);                              /* tests: allocations made so far */
 long mem_live(void);                               /* tests: how many of them are not freed */

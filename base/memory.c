@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -45,6 +46,23 @@ void mem_free(void *p)
     if (p)
         live--;
     free(p);
+}
+
+void *mem_reserve(size_t bytes)
+{
+    if (fails() || !bytes)
+        return NULL;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    live++;
+    return p;
+}
+
+void mem_unreserve(void *p, size_t bytes)
+{
+    if (p && !munmap(p, bytes))
+        live--;
 }
 
 char *mem_text(const char *format, ...)

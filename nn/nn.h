@@ -38,6 +38,9 @@ typedef struct nn_store {
     real *frozen_values;
     long trainable, frozen;            /* elements */
     bool built, out_of_memory;
+    bool measures;                     /* set before nn_build: it allocates no numbers, and data and gradients lie
+                                          in one window of addresses that nobody may touch; for a tape that measures */
+    long window;                       /* its bytes */
     tape *names;                       /* arena of tensors and names */
 } nn_store;
 enum { NN_NAME = 256 };
@@ -57,6 +60,7 @@ void nn_alias(nn_scope s, const char *name, tensor *of);               /* a seco
 long nn_freeze(nn_store *s, const char *prefix);   /* whole parts of names ("opt_model"), before nn_build; how
                                                       many parameters it met */
 bool nn_build(nn_store *s, bool training, error *e);       /* false: memory is out, says how much */
+double nn_bytes(const nn_store *s, bool training); /* that nn_build allocates; counted there */
 tensor *nn_find(const nn_store *s, const char *name);      /* NULL: not there; aliases are found too */
 void nn_zero_grad(nn_store *s);                    /* all gradients fresh: the next contribution overwrites */
 void nn_finish_grad(nn_store *s);                  /* what got no contribution is zero; then read grads */

@@ -87,6 +87,10 @@ void nn_store_free(nn_store *s)
 {
     if (!s)
         return;
+    if (s->measures) {
+        mem_unreserve(s->values, (size_t)s->window);
+        s->values = NULL;
+    }
     real *arrays[] = { s->values, s->grads, s->m, s->v, s->frozen_values };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mem_free(arrays[i]);
@@ -190,8 +194,25 @@ static void fill(const nn_entry *e)
         x[i] = start_value(e, i);
 }
 
+double nn_bytes(const nn_store *s, bool training)
+{
+    return ((training ? 4.0 : 1.0) * (double)s->trainable + (double)s->frozen) * (double)sizeof(real);
+}
+
+/* Addresses for the largest parameter, in the place of all of them. */
+static bool reserve(nn_store *s)
+{
+    for (long i = 0; i < s->count; i++) {
+        long bytes = s->entries[i].value->size * (long)sizeof(real);
+        s->window = bytes > s->window ? bytes : s->window;
+    }
+    return !s->window || (s->values = mem_reserve((size_t)s->window));
+}
+
 static bool allocate(nn_store *s, bool training)
 {
+    if (s->measures)
+        return reserve(s);
     size_t trained = (size_t)s->trainable * sizeof(real), frozen = (size_t)s->frozen * sizeof(real);
     s->values = mem_new(trained);
     s->frozen_values = mem_new(frozen);
@@ -212,16 +233,21 @@ bool nn_build(nn_store *s, bool training, error *e)
             return error_set(e, "parameters: %s: more numbers than can be counted; expected at most %ld",
                              s->entries[i].name, MOST);
     }
-    long bytes = ((training ? 4 : 1) * s->trainable + s->frozen) * (long)sizeof(real);
     if (s->out_of_memory || !allocate(s, training))
         return error_set(e, "parameters: memory is out; expected %ld MiB for %ld trained and %ld frozen "
-                         "numbers", (bytes >> 20) + 1, s->trainable, s->frozen);
+                         "numbers", (long)(nn_bytes(s, training) / (1 << 20)) + 1, s->trainable, s->frozen);
     long trained = 0, frozen = 0;
     for (long i = 0; i < s->count; i++) {
         nn_entry *p = &s->entries[i];
         if (p->alias_of)
             continue;
         tensor *x = p->value;
+        if (s->measures) {
+            x->data = s->values;
+            x->needs_grad = x->grad_fresh = training && !p->frozen;
+            x->grad = x->needs_grad ? s->values : NULL;
+            continue;
+        }
         long *at = p->frozen ? &frozen : &trained;
         x->data = (p->frozen ? s->frozen_values : s->values) + *at;
         if (training && !p->frozen) {
@@ -249,7 +275,8 @@ void nn_finish_grad(nn_store *s)
     for (long i = 0; i < s->count; i++) {
         tensor *x = s->entries[i].value;
         if (x->needs_grad && x->grad_fresh) {
-            memset(x->grad, 0, (size_t)x->size * sizeof(real));
+            if (!s->measures)
+                memset(x->grad, 0, (size_t)x->size * sizeof(real));
             x->grad_fresh = false;
         }
     }
