@@ -45,6 +45,47 @@ static void print_result(const train_config *c, const train_result *r, const cli
     }
 }
 
+/* ---- a dry run: what the run needs, as comments behind its configuration, so that all of it stays YAML --- */
+static void print_need_json(const train_need *n)
+{
+    const struct { const char *name; double bytes; } kinds[] = {
+        { "parameters", n->parameters }, { "gradients", n->gradients }, { "moments", n->moments },
+        { "activations", n->activations }, { "gradient_pool", n->pool }, { "pictures", n->pictures },
+        { "texts", n->texts }, { "program", n->program } };
+    printf("{\"trained\":%ld,\"frozen\":%ld,\"parts\":[", n->trained, n->frozen);
+    for (int i = 0; i < n->count; i++) {
+        printf("%s{\"name\":", i ? "," : "");
+        cli_json_text(n->part[i].name);
+        printf(",\"trained\":%ld,\"frozen\":%ld}", n->part[i].trained, n->part[i].frozen);
+    }
+    printf("],\"bytes\":{");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        printf("%s\"%s\":%.0f", i ? "," : "", kinds[i].name, kinds[i].bytes);
+    printf("},\"peak_bytes\":%.0f,\"available_bytes\":%.0f,\"fits\":%s,\"samples_a_step\":%ld,\"steps\":%ld,"
+           "\"flops_a_step\":%.6g,\"flops\":%.6g,\"stand_in\":%s}\n", n->bytes, n->available,
+           n->bytes <= n->available ? "true" : "false", n->samples, n->steps, n->flops,
+           n->flops * (double)n->steps, n->stand_in ? "true" : "false");
+}
+
+static void print_need(const train_need *n)
+{
+    const double GiB = 1 << 30;
+    printf("\n# %-18s %14s %14s\n", "parameters", "trained", "frozen");
+    for (int i = 0; i < n->count; i++)
+        printf("# %-18s %14ld %14ld\n", n->part[i].name, n->part[i].trained, n->part[i].frozen);
+    printf("# %-18s %14ld %14ld\n#\n", "all", n->trained, n->frozen);
+    printf("# memory at the peak: %.3f GiB; there are %.3f GiB %s%s\n", n->bytes / GiB, n->available / GiB, n->limit,
+           n->bytes <= n->available ? "" : ": the run would not start");
+    printf("#   parameters %.3f, gradients %.3f, moments %.3f, activations %.3f, pool of gradients %.3f,\n"
+           "#   pictures %.3f, texts %.3f, program and lists %.3f\n", n->parameters / GiB, n->gradients / GiB,
+           n->moments / GiB, n->activations / GiB, n->pool / GiB, n->pictures / GiB, n->texts / GiB,
+           n->program / GiB);
+    printf("# matrix products: %.4g TFLOP a step of %ld samples", n->flops / 1e12, n->samples);
+    if (n->steps)
+        printf(", %.4g PFLOP in all %ld steps", n->flops * (double)n->steps / 1e15, n->steps);
+    printf("%s\n", n->stand_in ? "; texts of full length stand in for data that is not there" : "");
+}
+
 static bool configure(int argc, char **argv, train_config *c, const cli_common *common, bool print, error *e)
 {
     config_table tables[TRAIN_TABLES];
@@ -102,7 +143,7 @@ static int run(int argc, char **argv)
         { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from the newest whole checkpoint in output_dir" },
         { "ranks", "N", CLI_INT, &how.ranks, 1, RANKS_MOST,
           "processes that share each step, each with batch_size_train samples; the threads are divided" },
-        { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration and parameters, train nothing" },
+        { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration, parameters, memory and FLOPs; train nothing" },
     };
     int code;
     if (!cli_parse(&argc, argv, options, 3, &common, &code))
@@ -115,7 +156,7 @@ static int run(int argc, char **argv)
     error e;
     train_watch watch = progress_watch(&shown, common.quiet);
     how.watch = &watch;
-    if (!configure(argc, argv, &c, &common, how.dry_run, &e) || !take_bert(&c, &how, &common, &e))
+    if (!configure(argc, argv, &c, &common, how.dry_run && !common.json, &e) || !take_bert(&c, &how, &common, &e))
         return cli_fail(&e);
     watch_signals();
     bool ok = train_run(&c, &how, &result, &e);
@@ -125,6 +166,10 @@ static int run(int argc, char **argv)
         return cli_fail(&e);
     if (!how.dry_run)
         print_result(&c, &result, &common);
+    else if (common.json)
+        print_need_json(&result.need);
+    else
+        print_need(&result.need);
     return result.stopped ? 128 + (stopped ? stopped : SIGTERM) : 0;
 }
 
@@ -133,7 +178,11 @@ const cli_command cli_train = {
     "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
     "output folder gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every\n"
     "run.save_freq steps. SIGINT or SIGTERM ends the run after the step in hand, both files saved; --resume\n"
-    "goes on, to the same bits as if it had never stopped. All keys: train CONFIG.yaml --dry-run.\n\n"
+    "goes on, to the same bits as if it had never stopped. \n\n"
+    "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and the\n"
+    "floating-point operations of the matrix products. It allocates no model, so that it also tells of runs\n"
+    "that this machine cannot hold, and data or vocabularies that are not there are a warning. A run that\n"
+    "needs more memory than there is does not start, unless run.memory_check is false.\n\n"
     "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one of\n"
     "8 does. Threads are divided among them. If one fails, is killed or stands still, all end (docs/ranks.md)."
 };

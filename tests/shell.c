@@ -34,6 +34,8 @@ static void become(const char *path, const char *const *words, const int fds[2],
     dup2(fds[1], STDERR_FILENO);
     if (o->file_bytes)
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){ (rlim_t)o->file_bytes, (rlim_t)o->file_bytes });
+    if (o->address_bytes)
+        setrlimit(RLIMIT_AS, &(struct rlimit){ (rlim_t)o->address_bytes, (rlim_t)o->address_bytes });
     unsetenv("OPENBLAS_CORETYPE");                         /* a warning of its own */
     setenv("OMP_NUM_THREADS", "2", 1);
     signal(SIGINT, SIG_DFL);

@@ -220,9 +220,10 @@ START_TEST(a_dry_run_prints_a_configuration_and_writes_nothing)
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("dry"));
     said s = BLIP2("train", IN_FOLDER("stage2.yaml"), "--dry-run", out);
     ck_assert_msg(s.code == 0, "%s", s.err);
-    ck_assert(!there("dry") && strstr(s.err, "opt_model") && strstr(s.err, "frozen"));
-    write_text(IN_FOLDER("again.yaml"), s.out);
+    ck_assert(!there("dry") && strstr(s.out, "# opt_model ") && strstr(s.out, "# memory at the peak: "));
+    write_text(IN_FOLDER("again.yaml"), s.out);            /* what it needs stands in comments */
     said again = BLIP2("train", IN_FOLDER("again.yaml"), "--dry-run");
+    *strstr(s.out, "# memory") = *strstr(again.out, "# memory") = 0;       /* what is free changes */
     ck_assert_str_eq(s.out, again.out);
     shell_free(s);
     shell_free(again);

@@ -11,6 +11,7 @@
 
 static error e;
 static char heard[8192];
+static const eval_report_base *base;
 
 static void listen(void *context, const char *what)
 {
@@ -142,7 +143,7 @@ static bool has(const char *name, const char *what)
 static bool make(const char *run, const char *out)
 {
     *heard = 0;
-    return eval_report(IN_FOLDER(run), NULL, 0, IN_FOLDER(out), listen, NULL, &e);
+    return eval_report(IN_FOLDER(run), NULL, 0, IN_FOLDER(out), base, listen, NULL, &e);
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------- */
@@ -196,6 +197,33 @@ START_TEST(nothing_from_a_file_leaves_its_place)
     read_html("r.html", &h);
     ck_assert(has("r.html", "&lt;script&gt;alert(1)") && has("r.html", "&lt;script&gt;alert(2)"));
     ck_assert(has("r.html", "picture not found"));
+}
+END_TEST
+
+START_TEST(settings_that_differ_from_a_base_are_shown)
+{
+    html h;
+    ck_assert(!mkdir(IN_FOLDER("run"), 0700));
+    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n");
+    put("run/config.yaml", "run:\n  task: stage1   # what\n  init_lr: 0.001   # peak\n  output_dir: \"a # b\"   # where\n"
+        "model:\n  freeze: []\n  vit:\n    width: 128   # of a token\n    depth: 4\n  prompt: \"\"\n");
+    base = &(eval_report_base){ "other<b>.yaml", "run:\n  task: stage1\n  init_lr: 0.002\n  output_dir: \"a # c\"\n"
+        "  gone: 1\nmodel:\n  freeze: []\n  vit:\n    width: 64\n    depth: 4\n  prompt: \"\"\n" };
+    ck_assert_msg(make("run", "r.html"), "%s", e.text);
+    read_html("r.html", &h);
+    static const char *const rows[] = { "Against other&lt;b&gt;.yaml",
+        "<td>run.init_lr</td><td>0.002</td><td>0.001</td>",
+        "<td>run.output_dir</td><td>&quot;a # c&quot;</td><td>&quot;a # b&quot;</td>",
+        "<td>model.vit.width</td><td>64</td><td>128</td>", "<td>run.gone</td><td>1</td><td>not set</td>" };
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(has("r.html", rows[i]), "%s", rows[i]);
+    ck_assert(!has("r.html", "<td>run.task") && !has("r.html", "<td>model.vit.depth") && !has("r.html", "nothing differs"));
+    put("run/config.yaml", base->config);
+    ck_assert(make("run", "r.html") && has("r.html", "nothing differs"));
+    put("run/config.yaml", "a: 1\n   b\n:\n#\n  c:\nd: \"\\\n        e: 2\n");  /* no configuration of ours */
+    ck_assert(make("run", "r.html"));
+    read_html("r.html", &h);
+    base = NULL;
 }
 END_TEST
 
@@ -266,6 +294,7 @@ Suite *suite_report(void)
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, a_whole_run_is_one_well_formed_file);
     tcase_add_test(c, nothing_from_a_file_leaves_its_place);
+    tcase_add_test(c, settings_that_differ_from_a_base_are_shown);
     tcase_add_test(c, numbers_that_are_none_leave_gaps);
     tcase_add_test(c, what_is_missing_is_told);
     tcase_add_test(c, a_long_log_makes_no_long_file);

@@ -76,6 +76,11 @@ static bool make_slots(ahead *a)
     return ok;
 }
 
+double ahead_bytes(long batch, long bytes)
+{
+    return (double)SLOTS * (double)batch * ((double)bytes + sizeof(drawn));
+}
+
 ahead *ahead_start(ahead_maker maker, long batch, long first, int workers, ahead_plan plan, void *context,
                    error *e)
 {

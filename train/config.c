@@ -100,6 +100,7 @@ static const config_key run_keys[] = {
     { "cache_dtype", CONFIG_CHOICE, FIELD(cache_dtype), 0, 0, "f16 bf16 f32", "its numbers" },
     INT("cache_seed", cache_seed, -1, 9e15,
         "that views in it are drawn by, where runs of several seeds share it; -1: run.seed"),
+    BOOL("memory_check", memory_check, "a run that needs more memory than there is does not start"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };
 
@@ -117,7 +118,7 @@ train_config train_config_default(void)
         .min_lr = 1e-5, .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100,
         .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
         .loss_weights = { 1, 1, 1 }, .caption_share = 0.3, .questions = 4, .context_weight = 0.1,
-        .log_freq = 50,
+        .log_freq = 50, .memory_check = true,
         .data = { .train_list = "train.jsonl", .text_list = "text.txt", .min_scale = 0.5, .max_scale = 1,
                   .flip = 0.5, .magnitude = 5 },
     };

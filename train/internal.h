@@ -88,6 +88,7 @@ typedef struct ahead_maker {           /* of a sample's bytes */
 } ahead_maker;
 ahead *ahead_start(ahead_maker maker, long batch, long first, int workers, ahead_plan plan, void *context,
                    error *e);
+double ahead_bytes(long batch, long bytes);        /* that ahead_start allocates for samples of so many */
 const uint8_t *ahead_take(ahead *a, long number, error *e);        /* (batch,bytes), until the next one */
 void ahead_stop(ahead *a);
 
@@ -119,12 +120,14 @@ typedef struct feed {
     long *first_text, *first_question, *first_asked;       /* (n) the sequence of each record's first; of a
                                                               document's, (n + 1), where a piece is two */
     long each;                                     /* sequences a piece: 1, for an encoder-decoder 2 */
+    bool undecoded;                                /* a dry run: pictures are listed, not looked at */
 } feed;
 /* Broken pictures are left out; *bad says which, or nothing. */
 bool feed_pictures(feed *f, const train_config *c, error *bad, error *e);
 bool feed_identities(feed *f, train_identity by, error *e);
 bool feed_texts(feed *f, const train_config *c, const tokenizer *bert, const tokenizer *llm, error *e);
 bool feed_documents(feed *f, const train_config *c, const tokenizer *words, error *e);
+bool feed_stand_in(feed *f, const train_config *c, long n, error *e);      /* n samples that are not there */
 long feed_sided(const feed *f);        /* captions that tell left from right, of pictures that are mirrored */
 void feed_free(feed *f);
 tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples);  /* (B,3,S,S) */
@@ -163,6 +166,7 @@ typedef struct run {
     long epoch, saved;                             /* saved: the step of the newest checkpoint */
     int loaded;                                    /* which of the checkpoints the run went on from */
     double data_seconds;
+    bool stand_in;                                 /* the data is not there; see feed_stand_in */
 } run;
 extern const char *const train_tasks[];
 static inline long samples_a_step(const run *r)
@@ -174,7 +178,11 @@ static inline long place_of(const run *r, long part)
 {
     return (part * ag_world(r->ranks) + ag_rank(r->ranks)) * r->c->batch;
 }
-bool run_open(run *r, train_config *c, bool resume, error *e);         /* fills sizes into c */
+/* Data first, then what it takes, then the model. run_open_data fills sizes into c; dry: what is not there is
+ * told and something stands in for it. empty: for a tape that measures. */
+bool run_open_data(run *r, train_config *c, bool dry, error *e);
+bool run_open_model(run *r, bool empty, error *e);
+bool run_start_model(run *r, bool resume, error *e);       /* from a checkpoint or from pretrained files */
 void run_close(run *r);
 bool run_start_ahead(run *r, error *e);             /* threads that make pictures, if any must be made */
 /* What of a cache can be known before the model is there: features.broken, if the file lists these pictures.
@@ -198,6 +206,10 @@ bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; 
 bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */
 bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found damaged goes */
 bool set_checkpoint_aside(const run *r, error *e);
+tensor *run_forward(void *r, tape *t, int part, train_losses *l);      /* the loss of one part of the step in hand */
+/* decoded: the pictures are in memory. The sampler's memory of what it drew changes, what it draws does not. */
+bool run_measure(run *r, bool decoded, train_need *n, error *e);
+bool run_fits(const run *r, const train_need *n, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -2,6 +2,7 @@
 #include "train/internal.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* "FILE:prefix" in two; prefix "" means all that both hold. */
 static void split_source(const char *item, char file[CONFIG_TEXT_SIZE], char prefix[CONFIG_TEXT_SIZE])
@@ -67,6 +68,24 @@ static bool open_bert(run *r, train_config *c, error *e)
     return true;
 }
 
+/* A table may have more rows than its tokenizer has tokens (OPT 50,272 and 50,265, T5 32,128 and 32,100): a
+ * pretrained file's must find room.                                                                        */
+static long rows_of_table(const train_config *c, const char *table, long tokens)
+{
+    for (int i = 0; i < c->pretrained.count; i++) {
+        char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE], dataset[NN_NAME];
+        h5_shape shape;
+        error told_later;
+        split_source(c->pretrained.item[i], file, prefix);
+        h5 *f = nn_has_prefix(table, prefix) ? h5_open(file, &told_later) : NULL;
+        nn_dataset(table, dataset);
+        if (f && h5_find(f, dataset, &shape, &told_later) && shape.ndim == 2 && shape.dim[0] > tokens)
+            tokens = shape.dim[0];
+        h5_close(f);
+    }
+    return tokens;
+}
+
 static bool opt_ids(const tokenizer *words, blip2_opt_config *o, error *e)
 {
     token_list line = { 0 };
@@ -91,8 +110,12 @@ static bool t5_ids(const tokenizer *words, blip2_t5_config *o, error *e)
 static bool open_llm(run *r, train_config *c, error *e)
 {
     blip2_config *m = &c->model;
-    return one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e)
-           && (m->llm == BLIP2_LLM_T5 ? t5_ids(r->llm, &m->t5, e) : opt_ids(r->llm, &m->opt, e));
+    if (!one_tokenizer(c, c->llm_tokenizer, "llm", &r->llm, e)
+        || !(m->llm == BLIP2_LLM_T5 ? t5_ids(r->llm, &m->t5, e) : opt_ids(r->llm, &m->opt, e)))
+        return false;
+    m->opt.vocab = rows_of_table(c, "opt_model.model.decoder.embed_tokens.weight", m->opt.vocab);
+    m->t5.vocab = rows_of_table(c, "t5_model.shared.weight", m->t5.vocab);
+    return true;
 }
 
 /* The vocabularies decide sizes and special ids of the architecture. */
@@ -143,7 +166,7 @@ static void tell_data(const run *r, const error *bad)
 {
     const train_data *sets;
     train_sets(r->c, &sets);
-    if (r->feed.bad)
+    if (*bad->text)
         run_warn(r, "%s", bad->text);
     for (int k = 0; r->c->sets.count && k < r->feed.set_count; k++)
         run_say(r, "data set %-16s %9ld samples, ratio %g", r->c->sets.name[k], r->feed.sets[k].n,
@@ -176,7 +199,65 @@ bool run_start_ahead(run *r, error *e)
     return f->ahead != NULL;
 }
 
-static bool open_data(run *r, error *e)
+/* ---- what is not there, for a dry run ------------------------------------------------------------------ */
+static bool lacks(const char *path)
+{
+    return *path && access(path, F_OK);
+}
+
+static bool lacks_words(const train_config *c)
+{
+    bool missing = lacks(c->bert_tokenizer) || lacks(c->llm_tokenizer) || lacks(c->bert);
+    for (int i = 0; i < c->pretrained.count; i++) {
+        char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE];
+        split_source(c->pretrained.item[i], file, prefix);
+        missing |= lacks(file);
+    }
+    return missing;
+}
+
+static bool lacks_list(const train_config *c, error *e)
+{
+    const train_data *sets;
+    int count = train_sets(c, &sets);
+    for (int k = 0; k < count; k++) {
+        char *path = mem_text("%s/%s", sets[k].root, c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
+        bool missing = path && lacks(path);
+        if (missing)
+            error_set(e, "%s: is not there", QUOTE(path));
+        mem_free(path);
+        if (missing)
+            return true;
+    }
+    return false;
+}
+
+/* Vocabularies; a dry run goes on with the sizes of the configuration. */
+static bool open_words(run *r, train_config *c, bool dry, error *e)
+{
+    if (open_tokenizers(r, c, e))
+        return true;
+    if (!dry || !lacks_words(c))
+        return false;
+    run_warn(r, "%s; the sizes in the configuration and texts of full length stand in for vocabularies", e->text);
+    return r->stand_in = true;
+}
+
+static bool open_stand_in(run *r, bool listed, error *e)
+{
+    const train_config *c = r->c;
+    error why;
+    long n = samples_a_step(r);
+    if (listed && c->task != TRAIN_LM) {                   /* how many there are can be known */
+        if (!feed_pictures(&r->feed, c, &why, e))
+            return false;
+        n = r->feed.n;
+    }
+    r->stand_in = true;
+    return feed_stand_in(&r->feed, c, n, e) && open_order(r, e);
+}
+
+static bool open_data(run *r, bool dry, error *e)
 {
     const train_config *c = r->c;
     feed *f = &r->feed;
@@ -184,6 +265,12 @@ static bool open_data(run *r, error *e)
     if (c->sets.count && *c->data.root)
         return error_usage(e, "datasets.root: expected nothing beside data sets that have names (%s): put it "
                            "into a section of its own", c->sets.name[0]);
+    if (dry && lacks_list(c, &bad)) {
+        run_warn(r, "%s; texts of full length stand in for it", bad.text);
+        return open_stand_in(r, false, e);
+    }
+    if (r->stand_in)
+        return open_stand_in(r, true, e);
     bool ok = c->task == TRAIN_LM ? feed_documents(f, c, r->llm, e)
             : feed_pictures(f, c, &bad, e) && feed_identities(f, (train_identity)c->identity, e)
               && feed_texts(f, c, r->bert, r->llm, e);
@@ -273,27 +360,28 @@ static void init_model(void *context)
     }
 }
 
-static bool open_model(run *r, error *e)
+bool run_open_data(run *r, train_config *c, bool dry, error *e)
+{
+    train_choose_parts(c);
+    r->c = c;
+    r->feed.undecoded = dry;
+    return check_parts(c, e) && open_words(r, c, dry, e) && check_parts(c, e) && open_data(r, dry, e);
+}
+
+bool run_open_model(run *r, bool empty, error *e)
 {
     const train_config *c = r->c;
     error why;
-    if (!(r->store = nn_store_new((uint64_t)c->seed)) || !(r->t = ag_tape_new()))
+    if (!(r->store = nn_store_new((uint64_t)c->seed)) || (!r->t && !(r->t = ag_tape_new())))
         return error_set(e, "out of memory");
+    r->store->measures = empty;
     if (!ag_try(r->t, init_model, r, &why))
         return error_usage(e, "model: %s", why.text);
     for (int i = 0; i < c->freeze.count; i++)
         if (!nn_freeze(r->store, c->freeze.item[i]))
             return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
                                QUOTE(c->freeze.item[i]));
-    return nn_build(r->store, true, e);
-}
-
-bool run_open(run *r, train_config *c, bool resume, error *e)
-{
-    train_choose_parts(c);
-    r->c = c;
-    if (!check_parts(c, e) || !open_tokenizers(r, c, e) || !check_parts(c, e) || !open_data(r, e)
-        || !open_model(r, e))
+    if (!nn_build(r->store, true, e))
         return false;
     if (!r->store->trainable)
         return error_usage(e, "model.freeze: nothing is left to train");
@@ -302,11 +390,16 @@ bool run_open(run *r, train_config *c, bool resume, error *e)
     r->stepper = (train_stepper){ .store = r->store, .t = r->t, .ranks = r->ranks, .clip = c->max_grad_norm,
                                   .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
                                   .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
+    return true;
+}
+
+bool run_start_model(run *r, bool resume, error *e)
+{
     bool found = false;
     if (resume && !load_checkpoint(r, &found, e))
         return false;
     if (resume && !found)
-        run_warn(r, "%s: no checkpoint in it; starts from the beginning", QUOTE(c->output_dir));
+        run_warn(r, "%s: no checkpoint in it; starts from the beginning", QUOTE(r->c->output_dir));
     return found || load_pretrained(r, e);
 }
 

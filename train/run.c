@@ -83,7 +83,7 @@ static void say_start(const run *r, const train_losses *l)
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
-static tensor *forward(void *ctx, tape *t, int part, train_losses *l)
+tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
 {
     static tensor *(*const tasks[])(run *, tape *, train_losses *) = {
         task_stage1, task_stage2, task_vit, task_lm };
@@ -123,7 +123,7 @@ typedef struct attempt { run *r; train_losses losses; error *e; bool ok; } attem
 static void step(void *context)
 {
     attempt *a = context;
-    a->ok = train_step(&a->r->stepper, forward, a->r, &a->losses, a->e);
+    a->ok = train_step(&a->r->stepper, run_forward, a->r, &a->losses, a->e);
 }
 
 /* The samples of the step in hand, behind what went wrong in it. */
@@ -271,16 +271,26 @@ static bool run_one(const ag_ranks *ranks, const train_config *given, const trai
     train_config c = *given;
     run r = { .ranks = ranks, .watch = ag_rank(ranks) == 0 ? o->watch : NULL };
     double from = clock_seconds();
-    bool ok = run_open(&r, &c, o->resume, e);
-    if (ok)
-        say_parts(&r);
+    train_need need;
+    bool dry = o->dry_run && !o->resume;
+    bool ok = run_open_data(&r, &c, dry, e);
+    if (ok && (o->dry_run || c.memory_check)) {
+        ok = run_measure(&r, !dry, &need, e) && (o->dry_run || run_fits(&r, &need, e));
+        if (ok && leads(&r))
+            result->need = need;
+    }
+    if (!dry) {
+        ok = ok && run_open_model(&r, false, e) && run_start_model(&r, o->resume, e);
+        if (ok)
+            say_parts(&r);
+    }
     if (ok && r.stepper.step)
         run_say(&r, "goes on after step %ld", r.stepper.step);
     ok = ok && (o->dry_run || work(&r, o, e));
     bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
     if (leads(&r))
         *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, clock_seconds() - from,
-                                  stopped };
+                                  stopped, result->need };
     run_close(&r);
     return ok;
 }

@@ -77,6 +77,8 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
         }
     }
     nn_finish_grad(s->store);
+    if (ag_spent(0))                                       /* only measured: there are no gradients */
+        return ++s->step;
     if (!ranks_sum(s->ranks, s->store->grads, s->store->trainable, e))
         return false;
     losses->grad_norm = train_grad_norm(s->store);

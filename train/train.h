@@ -75,7 +75,7 @@ typedef struct train_config {
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
     blip2_stage1_weights loss_weights;
-    bool families, first_caption;
+    bool families, first_caption, memory_check;
 } train_config;
 enum { TRAIN_TABLES = 6 };
 train_config train_config_default(void);
@@ -100,12 +100,30 @@ typedef struct train_watch {
 } train_watch;
 typedef struct train_options {
     bool resume;                       /* go on from the newest whole checkpoint, to the same bits */
-    bool dry_run;                      /* open everything, train nothing, write nothing */
+    bool dry_run;                      /* says what the run needs; trains nothing, writes nothing, allocates no model.
+                                          Data that is not there is a warning. With resume: all is opened */
     const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
     long ranks;                        /* processes that share each step's batch; 0, 1: this one alone */
     const train_watch *watch;          /* NULL: nobody */
 } train_options;
-typedef struct train_result { long steps, peak_bytes, bad_samples; double seconds; bool stopped; } train_result;
+/* What a run needs, counted before its model is there (need.c). Bytes of one rank, but for the last line of them. */
+enum { TRAIN_PARTS = 24 };
+typedef struct train_need {
+    struct train_need_part { char name[64]; long trained, frozen; } part[TRAIN_PARTS];
+    int count;
+    long trained, frozen, steps, samples;          /* parameters; steps in all; samples a step */
+    double parameters, gradients, moments, activations, pool, pictures, texts, program;
+    double bytes, available;                       /* the peak, and what there is, of all ranks together */
+    const char *limit;                             /* what limits it */
+    double flops;                                  /* a step's matrix products, of all ranks; 2 a multiply-add */
+    bool stand_in;                                 /* the data was not there: texts of full length */
+} train_need;
+typedef struct train_result {
+    long steps, peak_bytes, bad_samples;
+    double seconds;
+    bool stopped;
+    train_need need;
+} train_result;
 /* Each of N ranks takes run.batch_size_train samples of a step, as in LAVIS: N ranks of batch b see the same
  * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
  *
