@@ -94,9 +94,11 @@ eval_config eval_config_default(void);
 config_table eval_config_table(eval_config *c);    /* for config_read: sections model, datasets, run */
 char *eval_run(const eval_config *c, error *e);    /* figures as JSON, mem_free them; NULL: failed */
 
-/* ---- report: one HTML file about a run, with results of further folders; tell hears what is left out ---- */
+/* ---- report: one HTML file about a run, with results of further folders; tell hears what is left out ----
+ * base: a configuration to compare the run's with: its name, and what config_print makes of it; or NULL. */
+typedef struct eval_report_base { const char *name, *config; } eval_report_base;
 typedef void (*eval_report_listener)(void *context, const char *left_out);
-bool eval_report(const char *run, const char *const *more, int n, const char *out, eval_report_listener tell,
-                 void *context, error *e);
+bool eval_report(const char *run, const char *const *more, int n, const char *out,
+                 const eval_report_base *base, eval_report_listener tell, void *context, error *e);
 #pragma GCC visibility pop
 #endif

@@ -169,6 +169,7 @@ static void put_tail(report *r)
     put_commands(r);
     put_settings(r);
     if (r->config) {
+        report_difference(r);
         file_print(r->to, "<details><summary>config.yaml: every setting of the training run</summary>\n<pre>");
         report_text(r, r->config);
         file_print(r->to, "</pre></details>\n");
@@ -218,13 +219,14 @@ static void close_report(report *r)
     mem_free(r);
 }
 
-bool eval_report(const char *run, const char *const *more, int n, const char *out, eval_report_listener tell,
-                 void *context, error *e)
+bool eval_report(const char *run, const char *const *more, int n, const char *out,
+                 const eval_report_base *base, eval_report_listener tell, void *context, error *e)
 {
     report *r = mem_new(sizeof *r);
     if (!r)
         return error_set(e, "out of memory");
-    *r = (report){ .run = run, .tell = tell, .context = context };
+    *r = (report){ .run = run, .tell = tell, .context = context, .base = base ? base->name : NULL,
+                   .base_text = base ? base->config : NULL };
     gather(r, more, n);
     bool ok = r->has_log || r->count
         || error_set(e, "%s: no run in it; expected a log.jsonl, which train writes, or a metrics.json, which "

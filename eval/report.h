@@ -13,6 +13,7 @@ typedef struct report {
     file_out *to;
     const char *run;
     char *config;                      /* config.yaml, NULL: not there */
+    const char *base, *base_text;      /* a configuration to compare with, its name and config_print's text; or NULL */
     bool has_log, has_model;
     report_results results[REPORT_MOST];
     int count, ids;                    /* ids given out so far: each is used once */
@@ -40,4 +41,5 @@ void report_answers(report *r);
 void report_samples(report *r);                                            /* report_samples.c */
 void report_retrieval(report *r);
 void report_attention(report *r);                                          /* report_attend.c */
+void report_difference(report *r);                                         /* report_difference.c */
 #endif
