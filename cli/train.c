@@ -74,8 +74,8 @@ static void print_need(const train_need *n)
     for (int i = 0; i < n->count; i++)
         printf("# %-18s %14ld %14ld\n", n->part[i].name, n->part[i].trained, n->part[i].frozen);
     printf("# %-18s %14ld %14ld\n#\n", "all", n->trained, n->frozen);
-    printf("# memory at the peak: %.3f GiB; there are %.3f GiB %s%s\n", n->bytes / GiB, n->available / GiB, n->limit,
-           n->bytes <= n->available ? "" : ": the run would not start");
+    printf("# memory at the peak: %.3f GiB; there are %.3f GiB %s%s\n", n->bytes / GiB,
+           n->available / GiB, n->limit, n->bytes <= n->available ? "" : ": the run would not start");
     printf("#   parameters %.3f, gradients %.3f, moments %.3f, activations %.3f, pool of gradients %.3f,\n"
            "#   pictures %.3f, texts %.3f, program and lists %.3f\n", n->parameters / GiB, n->gradients / GiB,
            n->moments / GiB, n->activations / GiB, n->pool / GiB, n->pictures / GiB, n->texts / GiB,
@@ -143,7 +143,8 @@ static int run(int argc, char **argv)
         { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from the newest whole checkpoint in output_dir" },
         { "ranks", "N", CLI_INT, &how.ranks, 1, RANKS_MOST,
           "processes that share each step, each with batch_size_train samples; the threads are divided" },
-        { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0, "show configuration, parameters, memory and FLOPs; train nothing" },
+        { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0,
+          "show configuration, parameters, memory and FLOPs; train nothing" },
     };
     int code;
     if (!cli_parse(&argc, argv, options, 3, &common, &code))

@@ -95,5 +95,7 @@ void report_difference(report *r)
             put_row(r, there.key, there.value, "not set");
             rows++;
         }
-    file_print(r->to, rows ? "</table></div>\n" : "<tr><td>nothing differs</td><td></td><td></td></tr>\n</table></div>\n");
+    if (!rows)
+        file_print(r->to, "<tr><td>nothing differs</td><td></td><td></td></tr>\n");
+    file_print(r->to, "</table></div>\n");
 }

@@ -237,7 +237,8 @@ START_TEST(the_peak_of_a_t5_and_of_parts_of_a_batch_is_predicted)
 {
     train_config c = larger(TRAIN_STAGE2);
     c.model.llm = BLIP2_LLM_T5;
-    c.model.t5 = (blip2_t5_config){ .vocab = 300, .eos = 1, .width = 64, .layers = 3, .decoder_layers = 3, .heads = 4, .head_width = 16,
+    c.model.t5 = (blip2_t5_config){ .vocab = 300, .eos = 1, .width = 64, .layers = 3,
+        .decoder_layers = 3, .heads = 4, .head_width = 16,
         .hidden = 128, .buckets = 32, .max_distance = 128, .dropout = 0.1, .eps = 1e-6, .init_factor = 1 };
     c.freeze.count = 0;
     within_a_tenth(&c, "t5");
@@ -340,7 +341,8 @@ END_TEST
 Suite *suite_need(void)
 {
     Suite *s = suite_create("need");
-    TCase *a = tcase_create("tape"), *b = tcase_create("machine"), *c = tcase_create("runs"), *d = tcase_create("paper");
+    TCase *a = tcase_create("tape"), *b = tcase_create("machine");
+    TCase *c = tcase_create("runs"), *d = tcase_create("paper");
     tcase_add_test(a, a_tape_that_measures_holds_what_one_that_computes_holds);
     tcase_add_test(a, matrix_products_are_counted);
     tcase_add_test(a, what_is_only_measured_takes_no_memory);
