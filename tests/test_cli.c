@@ -295,7 +295,7 @@ START_TEST(a_picture_that_is_wrong_is_refused_and_the_others_get_their_captions)
     }
     said s = BLIP2("caption", "--json", MODEL, IN_FOLDER("cut.png"), PICTURE, "--beams", "1");
     json_t *line = json_loads(s.out, 0, NULL);
-    ck_assert(s.code == 1 && strstr(s.err, "blip2: error: ") == s.err && json_is_object(line));
+    ck_assert_msg(s.code == 1 && strstr(s.err, "blip2: error: ") == s.err && json_is_object(line), "%s%s", s.out, s.err);
     json_decref(line);
     shell_free(s);
     FAILS(1, "a\\x0ab: cannot be opened", "caption", MODEL, "a\nb");       /* still one line */
