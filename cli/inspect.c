@@ -1,10 +1,64 @@
 /* inspect.c - `blip2 inspect MODEL.h5`: what a model file holds. */
 #include "cli/commands.h"
-#include "blip2/blip2.h"
+#include "eval/eval.h"
 #include <stdio.h>
 #include <string.h>
 
+/* ---- parts ----------------------------------------------------------------------------------------- */
+static const char *const parts[] = { "visual_encoder", "ln_vision", "query_tokens", "Qformer", "vision_proj",
+                                     "text_proj", "itm_head", "temp", "opt_proj", "opt_model", "t5_proj",
+                                     "t5_model" };
+enum { PARTS = sizeof parts / sizeof *parts };
 
+static long count_of(const blip2_model *m, const char *part)
+{
+    long n = 0;
+    for (long i = 0; i < m->store->count; i++) {
+        const nn_entry *p = &m->store->entries[i];
+        n += p->alias_of || !nn_has_prefix(p->name, part) ? 0 : p->value->size;
+    }
+    return n;
+}
+
+/* What a whole BLIP-2 has and this file has not; each is missed by some command. */
+static int lacking(const blip2_model *m, const tokenizer *bert, const tokenizer *llm, const char *to[8])
+{
+    const blip2_config *c = &m->config;
+    int n = 0;
+    if (c->vision.kind == BLIP2_VIT_NONE)
+        to[n++] = "vision tower";
+    if (!c->qformer.queries)
+        to[n++] = blip2_is_bert(c) ? "queries and cross-attention (a plain BERT)" : "Q-Former";
+    if (c->qformer.queries && !c->stage1)
+        to[n++] = "heads of stage 1 (match, embed, search)";
+    if (c->llm == BLIP2_LLM_NONE)
+        to[n++] = "language model (answer)";
+    if ((c->qformer.queries || blip2_is_bert(c)) && c->qformer.text && !bert)
+        to[n++] = "tokenizer of the Q-Former";
+    if (c->llm != BLIP2_LLM_NONE && !llm)
+        to[n++] = "tokenizer of the language model";
+    return n;
+}
+
+static void print_parts(const blip2_model *m, const char *const *lack, int n, bool json)
+{
+    printf(json ? ",\"parts\":{" : "\n");
+    for (int i = 0, met = 0; i < PARTS; i++) {
+        long count = count_of(m, parts[i]);
+        if (count && json)
+            printf("%s\"%s\":%ld", met++ ? "," : "", parts[i], count);
+        else if (count)
+            printf("  %-16s %12ld\n", parts[i], count);
+    }
+    if (json)
+        printf("},\"missing\":[");
+    for (int i = 0; i < n; i++)
+        printf(json ? "%s\"%s\"" : "%snot in it: %s\n", json && i ? "," : "", lack[i]);
+    if (json)
+        printf("]");
+}
+
+/* ---- parameters ------------------------------------------------------------------------------------ */
 static void print_table(const blip2_model *m)
 {
     const blip2_llm llm = blip2_llm_of(&m->config);
@@ -42,6 +96,14 @@ static int run(int argc, char **argv)
     char *source = f ? h5_text(f, "", "source", &e) : NULL;
     if (f)
         h5_close(f);
+    tokenizer *bert = NULL, *llm = NULL;
+    const char *lack[8];
+    if (!eval_tokenizers(argv[1], &bert, &llm, &e)) {
+        mem_free(source);
+        blip2_close(&m);
+        return cli_fail(&e);
+    }
+    int lacks = lacking(&m, bert, llm, lack);
     config_table table = blip2_config_table("", &m.config);
     char *config = config_print(&table, 1, false);
     if (common.json) {
@@ -49,13 +111,18 @@ static int run(int argc, char **argv)
         cli_json_text(argv[1]);
         printf(",\"source\":");
         cli_json_text(source ? source : "");
-        printf(",\"sealed\":%s,\"parameters\":%ld,\"tensors\":%ld}\n", sealed ? "true" : "false",
+        printf(",\"sealed\":%s,\"parameters\":%ld,\"tensors\":%ld", sealed ? "true" : "false",
                m.store->frozen, m.store->count);
+        print_parts(&m, lack, lacks, true);
+        puts("}");
     } else {
         printf("%s: %s; %s\n\n%s\n", argv[1], source ? source : "unknown source",
                sealed ? "digests hold" : "no digests", config ? config : "");
         print_table(&m);
+        print_parts(&m, lack, lacks, false);
     }
+    tokenizer_free(bert);
+    tokenizer_free(llm);
     mem_free(source);
     mem_free(config);
     blip2_close(&m);
@@ -64,5 +131,6 @@ static int run(int argc, char **argv)
 
 const cli_command cli_inspect = {
     "inspect", "MODEL.h5", "show architecture, parameters and counts of a model file", run,
-    "Every parameter is read and its digest checked; what is missing, misshapen or unexpected is listed."
+    "Every parameter is read and its digest checked; what is missing, misshapen or unexpected is listed.\n"
+    "Then the parameters of each part, and what a whole BLIP-2 has and this file has not."
 };

@@ -106,15 +106,15 @@ static json_t *opt_json(const blip2_opt_config *o)
 static json_t *t5_json(const blip2_t5_config *t)
 {
     return json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:b}",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:b}",
         "model_type", "t5", "vocab_size", (json_int_t)t->vocab, "d_model", (json_int_t)t->width, "num_layers",
         (json_int_t)t->layers, "num_decoder_layers", (json_int_t)t->decoder_layers, "num_heads",
         (json_int_t)t->heads, "d_kv", (json_int_t)t->head_width, "d_ff", (json_int_t)t->hidden,
         "relative_attention_num_buckets", (json_int_t)t->buckets, "relative_attention_max_distance",
         (json_int_t)t->max_distance, "layer_norm_epsilon", t->eps, "feed_forward_proj", "gated-gelu",
         "dense_act_fn", t->gelu == BLIP2_GELU_ERF ? "gelu" : "gelu_new", "tie_word_embeddings", (int)t->tied,
-        "scale_decoder_outputs", (int)t->tied, "decoder_start_token_id", (json_int_t)t->start, "eos_token_id",
-        (json_int_t)t->eos, "pad_token_id", (json_int_t)t->pad, "is_encoder_decoder", 1);
+        "scale_decoder_outputs", (int)t->tied, "decoder_start_token_id", (json_int_t)t->start, "bos_token_id",
+        (json_int_t)t->eos, "eos_token_id", (json_int_t)t->eos, "pad_token_id", (json_int_t)t->pad, "is_encoder_decoder", 1);
 }
 
 static json_t *llm_json(const blip2_config *c)

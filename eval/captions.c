@@ -97,6 +97,8 @@ static bool write_some(eval_session *s, const eval_config *c, const eval_data *d
         prompts[i] = s->model.config.prompt;
     bool ok = features ? eval_write(s, features, n, prompts, NULL, &c->generate, texts, e)
                        : error_set(e, "out of memory for the features of %ld pictures", n);
+    if (ok)
+        eval_plain(texts, n);
     mem_free(features);
     return ok;
 }

@@ -42,6 +42,9 @@ eval_words eval_words_of(const record_list *l);
 int eval_pairs(const eval_words *v, const char *text, int pairs[EVAL_PAIRS]);
 bool eval_names_objects(const eval_words *v, const record *r, const char *text);       /* all, and no other */
 
+/* ---- session.c ------------------------------------------------------------------------------------- */
+void eval_plain(eval_text *texts, long n);         /* bytes of 0 in texts that go into files become "\0" */
+
 /* ---- pairing.c: what belongs together ---------------------------------------------------------------- */
 typedef struct eval_candidate { const char *text; long picture, at, id; } eval_candidate;
 typedef struct eval_pairing {               /* pictures, and texts (m) with the picture they are of */

@@ -1,5 +1,5 @@
 /* session.c - a model file opened for use: pictures in, words out (eval.h). */
-#include "eval/eval.h"
+#include "eval/internal.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -223,6 +223,13 @@ static char *stripped(const char *text, long bytes)
         *at++ = *text ? *text : (char)0x80;
     }
     return to;
+}
+
+void eval_plain(eval_text *texts, long n)
+{
+    for (long i = 0; i < n; i++)
+        for (char *p = texts[i].text; (p = strstr(p, "\xc0\x80")); )
+            memcpy(p, "\\0", 2);
 }
 
 /* What was written, without the mark of its end and the white space around it; ids (n). */

@@ -55,6 +55,8 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const
         blip2_generate o = c->generate;
         o.max_length = c->answer_length;
         ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
+        if (ok)
+            eval_plain(to, n);
     }
     for (long i = 0; i < n; i++)
         mem_free((char *)prompts[i]);

@@ -264,6 +264,41 @@ START_TEST(a_lavis_checkpoint_writes_what_its_folder_writes)
 }
 END_TEST
 
+/* ---- out again ------------------------------------------------------------------------------------- */
+static void same_to_the_bit(const char *a, const char *b)
+{
+    blip2_model x, y;
+    bool sealed;
+    ck_assert_msg(blip2_open(&x, a, &sealed, &e) && blip2_open(&y, b, &sealed, &e), "%s", e.text);
+    ck_assert_int_eq(x.store->count, y.store->count);
+    for (long i = 0; i < x.store->count; i++) {
+        const tensor *p = x.store->entries[i].value, *q = nn_find(y.store, x.store->entries[i].name);
+        ck_assert_msg(q && p->size == q->size && !memcmp(p->data, q->data, (size_t)p->size * sizeof(real)), "%s",
+                      x.store->entries[i].name);
+    }
+    config_table of_x = blip2_config_table("", &x.config), of_y = blip2_config_table("", &y.config);
+    char *c = config_print(&of_x, 1, false), *d = config_print(&of_y, 1, false);
+    ck_assert_str_eq(c, d);
+    mem_free(c);
+    mem_free(d);
+    blip2_close(&x);
+    blip2_close(&y);
+}
+
+START_TEST(what_is_exported_is_the_same_model)
+{
+    char model[300];
+    if (!model_at(_i, model))
+        return;
+    WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("m.h5"), "--quiet");
+    for (int hf = 0; hf < 2; hf++) {
+        WORKS("export", IN_FOLDER("m.h5"), "-o", IN_FOLDER("out"), "--format", hf ? "hf" : "lavis", "--quiet");
+        WORKS("convert", IN_FOLDER("out"), "-o", IN_FOLDER("b.h5"), "--quiet");
+        same_to_the_bit(IN_FOLDER("m.h5"), IN_FOLDER("b.h5"));
+    }
+}
+END_TEST
+
 /* ---- matching -------------------------------------------------------------------------------------- */
 /* values (rows,columns) of expected.h5 under the group of this build */
 static real *golden(const char *model, const char *name, long rows, long columns)
@@ -365,6 +400,7 @@ Suite *suite_published(void)
     tcase_add_loop_test(c, captions_are_those_of_transformers, 0, MODELS);
     tcase_add_loop_test(c, a_question_in_its_frame_is_the_prompt_of_that_text, 0, MODELS);
     tcase_add_loop_test(c, a_lavis_checkpoint_writes_what_its_folder_writes, 0, MODELS);
+    tcase_add_loop_test(c, what_is_exported_is_the_same_model, 0, MODELS);
     tcase_add_loop_test(c, matches_are_those_of_transformers, 0, MODELS);
     tcase_add_test(c, lists_and_conversations);
     suite_add_tcase(s, c);
