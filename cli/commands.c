@@ -11,6 +11,7 @@ const cli_command *const cli_commands[] = {
     &cli_train,
     &cli_evaluate,
     &cli_report,
+    &cli_doctor,
     &cli_score,
     &cli_convert,
     &cli_export,

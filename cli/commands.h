@@ -10,5 +10,5 @@ extern const cli_command cli_match, cli_preprocess;
 extern const cli_command cli_explain_masks, cli_attention;
 extern const cli_command cli_trace, cli_graph, cli_explain_tape;
 extern const cli_command cli_dataset_import, cli_dataset_fetch;
-extern const cli_command cli_report;
+extern const cli_command cli_report, cli_doctor;
 #endif

@@ -58,22 +58,47 @@ static void draw(progress *p, const train_line *s, const char *numbers, const ch
     fprintf(stderr, "\r%s\033[K%s", line, p->bar ? "" : "\n");
 }
 
+/* What was measured of datasets.val, on a line of its own. */
+static void put_watched(progress *p, const train_line *s)
+{
+    end_bar(p);
+    fprintf(stderr, "Val: step %ld/%ld", s->step, s->steps);
+    for (int i = 0; i < s->watched->count; i++)
+        fprintf(stderr, "  %s: %.4f", s->watched->name[i], s->watched->value[i]);
+    fprintf(stderr, "  time: %.4f%s\n", s->watch_seconds, s->best ? "  (best so far)" : "");
+}
+
+/* A line in a pipe, in the form of LAVIS's log (lavis/common/logger.py). */
+static void put_line(const train_line *s, double left)
+{
+    int wide = snprintf(NULL, 0, "%ld", s->per_epoch);
+    long eta = (long)fmin(fmax(left, 0), 3599999);
+    fprintf(stderr, "Train: data epoch: [%ld]  [%*ld/%ld]  eta: %ld:%02ld:%02ld  lr: %.6f", s->epoch, wide,
+            s->in_epoch, s->per_epoch, eta / 3600, eta / 60 % 60, eta % 60, s->lr);
+    for (int i = 0; i < s->losses->count; i++)
+        fprintf(stderr, "  %s: %.4f", s->losses->name[i], s->losses->value[i]);
+    fprintf(stderr, "  time: %.4f  data: %.4f  max mem: %.0f\n", s->step_seconds + s->data_seconds,
+            s->data_seconds, (double)mem_peak_bytes() / (1 << 20));
+}
+
 static void step(void *context, const train_line *s)
 {
     progress *p = context;
-    if (p->quiet || !(s->shown || p->terminal))
+    if (p->quiet || !(s->shown || s->looked || p->terminal))
         return;
     char numbers[320] = "", left[32];
     for (int i = 0, used = 0; i < s->losses->count && used < 280; i++)
         used += snprintf(numbers + used, sizeof numbers - (size_t)used, "  %s %.4g", s->losses->name[i],
                          s->losses->value[i]);
     double gone = clock_seconds() - p->started;
-    clock_text(gone / (double)(s->step - s->first) * (double)(s->steps - s->step), left);
+    double rest = gone / (double)(s->step - s->first) * (double)(s->steps - s->step);
+    clock_text(rest, left);
     if (p->terminal)
         draw(p, s, numbers, left);
-    else
-        fprintf(stderr, "%s: step %ld/%ld%s  lr %.3g  %s left\n", s->task, s->step, s->steps, numbers, s->lr,
-                left);
+    else if (s->shown)
+        put_line(s, rest);
+    if (s->looked)
+        put_watched(p, s);
 }
 
 train_watch progress_watch(progress *p, bool quiet)

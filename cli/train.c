@@ -27,21 +27,34 @@ static void watch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+static void print_json(const train_config *c, const train_result *r, double mib)
+{
+    char *path = mem_text("%s/model.h5", c->output_dir);
+    printf("{\"model\":");
+    cli_json_text(path ? path : "model.h5");
+    printf(",\"steps\":%ld,\"stopped\":%s,\"early\":%s", r->steps, r->stopped ? "true" : "false",
+           r->early ? "true" : "false");
+    if (r->best_step)
+        printf(",\"best_by\":\"%s\",\"best\":%.9g,\"best_step\":%ld", train_best_names[c->best_by], r->best,
+               r->best_step);
+    printf(",\"bad_samples\":%ld,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n", r->bad_samples, r->seconds, mib);
+    mem_free(path);
+}
+
 static void print_result(const train_config *c, const train_result *r, const cli_common *common)
 {
     double mib = (double)r->peak_bytes / (1 << 20);
-    if (common->json) {
-        char *path = mem_text("%s/model.h5", c->output_dir);
-        printf("{\"model\":");
-        cli_json_text(path ? path : "model.h5");
-        printf(",\"steps\":%ld,\"stopped\":%s,\"bad_samples\":%ld,\"seconds\":%.2f,\"peak_rss_mb\":%.0f}\n",
-               r->steps, r->stopped ? "true" : "false", r->bad_samples, r->seconds, mib);
-        mem_free(path);
-    } else if (!common->quiet) {
+    if (common->json)
+        print_json(c, r, mib);
+    else if (!common->quiet) {
         if (r->bad_samples)
             printf("%ld broken pictures left out\n", r->bad_samples);
+        if (r->best_step)
+            printf("%s/model_best.h5: %s %.4f at step %ld\n", c->output_dir, train_best_names[c->best_by],
+                   r->best, r->best_step);
         printf("%s/model.h5: %ld steps in %.1f s, at most %.0f MiB%s\n", c->output_dir, r->steps, r->seconds,
-               mib, r->stopped ? "; stopped, --resume goes on" : "");
+               mib, r->stopped ? "; stopped, --resume goes on"
+               : r->early ? "; ended early, by run.patience" : "");
     }
 }
 
@@ -177,9 +190,13 @@ static int run(int argc, char **argv)
 const cli_command cli_train = {
     "train", "CONFIG.yaml [key=value...]", "train a model as a configuration says", run,
     "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
-    "output folder gets model.h5, log.jsonl (a line a step), config.yaml, and checkpoint.h5 every\n"
-    "run.save_freq steps. SIGINT or SIGTERM ends the run after the step in hand, both files saved; --resume\n"
-    "goes on, to the same bits as if it had never stopped. \n\n"
+    "run begins with a table: each module, the file that its weights come from or how they start, frozen or\n"
+    "trained, parameters, bytes; and after the first step with its losses beside those of a model that knows\n"
+    "nothing. The output folder gets model.h5, modules.txt (that table), config.yaml, log.jsonl and metrics.csv\n"
+    "(a line a step), TensorBoard's events.out.tfevents.blip2, and checkpoint.h5 every run.save_freq steps.\n"
+    "datasets.val is measured every run.valid_freq steps; the best goes into model_best.h5, and run.patience\n"
+    "ends a run that gets no better. SIGINT or SIGTERM ends the run after the step in hand, model and checkpoint\n"
+    "saved; --resume goes on, to the same bits as if it had never stopped.\n\n"
     "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and the\n"
     "floating-point operations of the matrix products. It allocates no model, so that it also tells of runs\n"
     "that this machine cannot hold, and data or vocabularies that are not there are a warning. A run that\n"

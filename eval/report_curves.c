@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SERIES = 24, POINTS = 500, WIDTH = 360, HEIGHT = 190, LEFT = 46, RIGHT = 8, TOP = 12, BOTTOM = 26 };
+enum { SERIES = 48, POINTS = 500, WIDTH = 360, HEIGHT = 190, LEFT = 46, RIGHT = 8, TOP = 12, BOTTOM = 26 };
 static const long LOG_BYTES = 1L << 32;
 
 typedef struct series { char name[64]; double *y; } series;        /* (n) NaN where a step has none */
@@ -142,16 +142,16 @@ static void put_axes(report *r, const range *x, const range *y)
     }
 }
 
-/* A line through n points; a point without a number breaks it. */
+/* A line through n points; a point without a number breaks it, unless few of them have one. */
 static void put_line(report *r, const char *kind, const range *x, const range *y, const double *at,
-                     const double *value, long n)
+                     const double *value, long n, bool few)
 {
     bool pen = false;
     file_print(r->to, "<path class=\"%s\" d=\"", kind);
     for (long i = 0; i < n; i++) {
         if (isfinite(value[i]))
             file_print(r->to, "%c%.1f %.1f", pen ? 'L' : 'M', across(x, at[i]), down(y, value[i]));
-        pen = isfinite(value[i]);
+        pen = isfinite(value[i]) || (pen && few);
     }
     file_print(r->to, "\"/>\n");
 }
@@ -181,14 +181,14 @@ static void thin(const run_log *l, const double *y, long window, drawn *d)
     }
 }
 
-enum { RATE = 7, COSTS = 100 };
+enum { RATE = 8, COSTS = 100 };
 /* What a reader looks for first: losses and the like, the learning rate, and from COSTS on time and memory. */
 static int place_of(const char *name)
 {
-    static const char *const first[] = { "loss", "itc", "itm", "itg", "accuracy", "query_cosine", "grad_norm",
-                                         "lr" };
+    static const char *const first[] = { "loss", "loss_itc", "loss_itm", "loss_lm", "itm_acc", "accuracy",
+                                         "query_cosine", "grad_norm", "lr" };
     static const char *const last[] = { "data_ms", "step_ms", "samples_per_s", "rss_mb" };
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i <= RATE; i++)
         if (!strcmp(name, first[i]))
             return i;
     for (int i = 0; i < 4; i++)
@@ -200,6 +200,7 @@ static int place_of(const char *name)
 static void put_chart(report *r, const run_log *l, const series *s, long window, drawn *d)
 {
     const int place = place_of(s->name);
+    const bool few = !strncmp(s->name, "val_", 4);         /* measured every now and then */
     double low = place >= COSTS ? 0 : INFINITY, high = -INFINITY, first = NAN, last = NAN;
     thin(l, s->y, place == RATE ? 1 : window, d);
     for (long k = 0; k < d->n; k++)
@@ -222,8 +223,8 @@ static void put_chart(report *r, const run_log *l, const series *s, long window,
     report_text(r, s->name);
     file_print(r->to, " against step\">\n");
     put_axes(r, &x, &y);
-    put_line(r, "raw", &x, &y, d->at, d->raw, d->n);
-    put_line(r, "smooth", &x, &y, d->at, d->smooth, d->n);
+    put_line(r, "raw", &x, &y, d->at, d->raw, d->n, few);
+    put_line(r, "smooth", &x, &y, d->at, d->smooth, d->n, few);
     file_print(r->to, "</svg></figure>\n");
 }
 

@@ -30,7 +30,9 @@ typedef struct nn_entry {
     bool frozen;
     real *m, *v;
     const char *alias_of;              /* a second name: whose value this is; else NULL */
+    int source;                        /* nn_store.sources of the file it was read from; 0: as it started */
 } nn_entry;
+enum { NN_SOURCES = 40 };
 typedef struct nn_store {
     uint64_t seed;
     nn_entry *entries; long count, room;
@@ -41,6 +43,7 @@ typedef struct nn_store {
     bool measures;                     /* set before nn_build: it allocates no numbers, and data and gradients lie
                                           in one window of addresses that nobody may touch; for a tape that measures */
     long window;                       /* its bytes */
+    char *sources[NN_SOURCES]; int source_count;           /* files that values came from, counted from 1 */
     tape *names;                       /* arena of tensors and names */
 } nn_store;
 enum { NN_NAME = 256 };
@@ -59,6 +62,8 @@ tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const
 void nn_alias(nn_scope s, const char *name, tensor *of);               /* a second name of a tied parameter */
 long nn_freeze(nn_store *s, const char *prefix);   /* whole parts of names ("opt_model"), before nn_build; how
                                                       many parameters it met */
+/* A number for entries whose values come from this file; loading from HDF5 sets it by itself. */
+int nn_source(nn_store *s, const char *path);
 bool nn_build(nn_store *s, bool training, error *e);       /* false: memory is out, says how much */
 double nn_bytes(const nn_store *s, bool training); /* that nn_build allocates; counted there */
 tensor *nn_find(const nn_store *s, const char *name);      /* NULL: not there; aliases are found too */

@@ -94,6 +94,8 @@ void nn_store_free(nn_store *s)
     real *arrays[] = { s->values, s->grads, s->m, s->v, s->frozen_values };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         mem_free(arrays[i]);
+    for (int i = 0; i < s->source_count; i++)
+        mem_free(s->sources[i]);
     mem_free(s->entries);
     ag_tape_free(s->names);
     mem_free(s);
@@ -260,6 +262,21 @@ bool nn_build(nn_store *s, bool training, error *e)
         fill(p);
     }
     return s->built = true;
+}
+
+/* Without memory for the path it stays NULL: from some file is all that is known. Past the last place, too. */
+int nn_source(nn_store *s, const char *path)
+{
+    for (int i = 0; i < s->source_count; i++)
+        if (s->sources[i] && !strcmp(s->sources[i], path))
+            return i + 1;
+    if (s->source_count == NN_SOURCES) {
+        mem_free(s->sources[NN_SOURCES - 1]);
+        s->sources[NN_SOURCES - 1] = NULL;
+        return NN_SOURCES;
+    }
+    s->sources[s->source_count++] = mem_text("%s", path);
+    return s->source_count;
 }
 
 /* ---- gradients ----------------------------------------------------------------------------------------- */

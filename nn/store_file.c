@@ -151,11 +151,14 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
 {
     if (!look(s, f, prefix, others, fit, ctx, e))
         return false;
+    int source = nn_source(s, h5_path(f));
     for (long i = 0; i < s->count; i++) {
-        const nn_entry *p = &s->entries[i];
-        if (nn_has_prefix(p->name, prefix)
-            && !(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
+        nn_entry *p = &s->entries[i];
+        if (!nn_has_prefix(p->name, prefix))
+            continue;
+        if (!(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
             return false;
+        p->source = source;
     }
     return true;
 }
@@ -165,13 +168,15 @@ bool nn_load_common(nn_store *s, h5 *f, nn_fit fit, void *ctx, error *e)
     char name[NN_NAME];
     error one;
     long met = 0;
+    int source = nn_source(s, h5_path(f));
     e->lines = 0;
     for (long i = 0; i < s->count; i++) {
-        const nn_entry *p = &s->entries[i];
+        nn_entry *p = &s->entries[i];
         nn_dataset(p->name, name);
         if (p->alias_of || h5_has(f, name) != H5_DATASET)
             continue;
         met++;
+        p->source = source;
         if (!read_one(f, p, fit, ctx, &one))
             error_line(e, "%s", one.text);
     }

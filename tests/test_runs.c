@@ -132,8 +132,8 @@ static void must_fail(const train_config *c, bool resume, error_kind kind, const
 
 /* ---- what a run leaves behind ------------------------------------------------------------------------ */
 static const char *const names[] = { "stage1", "stage2", "vit", "lm" };
-static const char *const losses[][6] = {
-    { "loss", "itc", "itm", "itg", "query_cosine" }, { "loss", "query_cosine" }, { "loss", "accuracy" },
+static const char *const losses[][8] = {
+    { "loss", "loss_itc", "loss_itm", "loss_lm", "itm_acc", "temp", "query_cosine" }, { "loss", "query_cosine" }, { "loss", "accuracy" },
         { "loss" } };
 
 static const char *file_of(char to[512], train_task task, const char *file)
@@ -209,8 +209,8 @@ START_TEST(first_losses_are_told_beside_those_of_a_model_that_knows_nothing)
     ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079)"));
     c = world_config(TRAIN_STAGE1);
     must(&c, false);
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079), itm 0."));
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 2 = 0.693), itg "));
+    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079), loss_itm 0."));
+    ck_assert_ptr_nonnull(strstr(seen.notes, "at 1 in 3), loss_lm "));
     c = world_config(TRAIN_LM);
     must(&c, false);
     double loss;
@@ -233,9 +233,9 @@ START_TEST(losses_that_are_left_out_are_not_in_the_log)
     char *log = load(file_of(path, TRAIN_STAGE1, "log.jsonl"), &n);
     double loss = 0, itc = 0, itm = 0;
     const char *at = strstr(log, "\"loss\":");
-    ck_assert(at && sscanf(at, "\"loss\":%lf,\"itc\":%lf,\"itm\":%lf", &loss, &itc, &itm) == 3);
+    ck_assert(at && sscanf(at, "\"loss\":%lf,\"loss_itc\":%lf,\"loss_itm\":%lf", &loss, &itc, &itm) == 3);
     ck_assert_double_eq_tol(loss, itc + 2 * itm, 1e-5);
-    ck_assert(!strstr(log, "itg"));
+    ck_assert(!strstr(log, "loss_lm"));
     mem_free(log);
 }
 END_TEST

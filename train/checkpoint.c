@@ -1,7 +1,8 @@
 /* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the
  * run depends on: every parameter (those of the contrastive heads too), AdamW's moments under optimizer/,
  * and the steps done under state/. The order of the samples and every random number are functions of seed
- * and step, so a run that goes on from it ends with the same bits as one that was never stopped.
+ * and step, so a run that goes on from it ends with the same bits as one that was never stopped. model_best.h5
+ * and checkpoint_best.h5 are the same two of the step at which datasets.val looked best.
  *
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
  * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.  */
@@ -75,6 +76,7 @@ static void write_state(const run *r, h5_out *f)
             h5_write(f, name, H5_REALS, x->ndim, x->dim, x->data);
     }
     nn_save_moments(r->store, f);
+    validation_write(r, f);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------- */
@@ -105,12 +107,20 @@ static char *path_of(const run *r, const char *name)
     return mem_text("%s/%s", r->c->output_dir, name);
 }
 
-bool save_model(run *r, error *e)
+static bool save_as(run *r, const char *name, bool state, error *e)
 {
-    char *path = path_of(r, "model.h5");
-    bool ok = path ? save(r, path, false, e) : error_set(e, "out of memory");
+    char *path = path_of(r, name);
+    bool ok = path ? save(r, path, state, e) : error_set(e, "out of memory");
     mem_free(path);
     return ok;
+}
+
+bool save_model(run *r, error *e) { return save_as(r, "model.h5", false, e); }
+
+bool save_best(run *r, error *e)
+{
+    return save_as(r, "model_best.h5", false, e)
+           && (!r->c->save_freq || save_as(r, "checkpoint_best.h5", true, e));
 }
 
 /* ---- the three names --------------------------------------------------------------------------------- */
@@ -207,7 +217,7 @@ static bool load(run *r, const char *path, error *e)
         return false;
     long step = 0;
     bool ok = same_run(r, f, e) && read_number(f, "state/step", &step, e) && blip2_load(&r->model, f, "", e)
-              && nn_load_moments(r->store, f, e);
+              && nn_load_moments(r->store, f, e) && validation_read(r, f, e);
     h5_close(f);
     if (ok && (step < 1 || step > UINT32_MAX))
         ok = error_set(e, "%s: state/step: expected a number of steps, found %ld", QUOTE(path), step);

@@ -34,6 +34,8 @@ static const config_key data_keys[] = {
     DATA("root", CONFIG_TEXT, root, 0, 0, NULL, "folder of the data set"),
     DATA("images", CONFIG_TEXT, images, 0, 0, NULL, "folder that pictures' paths start from; empty: root"),
     DATA("train", CONFIG_TEXT, train_list, 0, 0, NULL, "its list of pictures, one JSON object a line"),
+    DATA("val", CONFIG_TEXT, val_list, 0, 0, NULL,
+         "a list like train, or for task lm documents, to be measured on the way; empty: none"),
     DATA("text", CONFIG_TEXT, text_list, 0, 0, NULL,
          "its documents for task lm, one a line, pieces parted by tabs"),
     DATA("max_samples", CONFIG_INT, max_samples, 0, 1e12, NULL, "only so many; 0: all"),
@@ -101,6 +103,12 @@ static const config_key run_keys[] = {
     INT("cache_seed", cache_seed, -1, 9e15,
         "that views in it are drawn by, where runs of several seeds share it; -1: run.seed"),
     BOOL("memory_check", memory_check, "a run that needs more memory than there is does not start"),
+    INT("valid_freq", valid_freq, 0, 1e9, "steps between two looks at datasets.val; 0: an epoch"),
+    INT("val_samples", val_samples, 0, 1e9, "samples of each datasets.val that are looked at; 0: all"),
+    { "best_by", CONFIG_CHOICE, FIELD(best_by), 0, 0,
+      "val_loss val_loss_itc val_loss_itm val_loss_lm val_itm_acc val_accuracy",
+      "what model_best.h5 is the best by" },
+    INT("patience", patience, 0, 1e9, "looks without a better one that end the run; 0: never"),
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };
 

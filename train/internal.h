@@ -6,9 +6,24 @@
 #include "data/data.h"
 #include <stdio.h>
 
-/* ---- log.c: log.jsonl, one object a step ------------------------------------------------------------- */
-bool log_open(file_log *l, const char *folder, long keep, error *e);   /* keep: lines up to that step stay */
-bool log_write(file_log *l, const train_line *line, error *e);
+/* ---- log.c: log.jsonl, metrics.csv and events.out.tfevents.blip2, a line of each a step ---------------- */
+enum { LOG_FILES = 3, LOG_FIELDS = 64 };
+typedef struct log_field {
+    char name[48], tag[56];                        /* "val_loss", "val/loss"; tag "": not in events */
+    double value;
+    bool whole, timing, absent;                    /* absent: not measured at this step */
+} log_field;
+typedef struct run_log { file_log file[LOG_FILES]; char *titles; } run_log;
+#define LOG_CLOSED ((run_log){ .file = { { .fd = -1 }, { .fd = -1 }, { .fd = -1 } } })
+bool log_open(run_log *l, const char *folder, long keep, error *e);    /* keep: what is of later steps goes */
+bool log_write(run_log *l, const train_line *line, error *e);
+void log_close(run_log *l);
+
+/* ---- events.c: TensorBoard's form --------------------------------------------------------------------- */
+bool events_start(file_log *l, error *e);
+bool events_write(file_log *l, long step, const log_field *fields, int count, error *e);
+long events_up_to(const void *file, long bytes, long keep);   /* bytes of whole events up to a step */
+uint32_t events_crc(const void *data, long bytes);            /* CRC-32C */
 
 /* ---- sampler.c: the samples of all data sets, one after another, are numbered from 0 ------------------ */
 typedef struct drawn { long sample, visit; } drawn;        /* visit: how often its data set was gone through */
@@ -147,6 +162,25 @@ exchange exchange_document(const sequences *s, long first, long end, uint64_t ke
 void exchange_batch(const sequences *s, tape *t, const blip2_config *m, long B, const exchange *x,
                     blip2_stage2_in *in);
 
+/* ---- validate.c: datasets.val, measured on the way ----------------------------------------------------- */
+typedef struct validation {
+    bool on;
+    train_config config;                           /* of the run, with the lists of datasets.val */
+    feed feed;
+    long parts;                                    /* batches a look, each of config.batch samples a rank */
+    train_losses now;                              /* of the last look */
+    double best;                                   /* of the looks so far, run.best_by; NAN: none */
+    long best_step, waited;                        /* waited: looks since then */
+    double seconds;                                /* that the last look took */
+} validation;
+
+/* What doctor.c changes in a part of a batch, and what it wants to see of it. */
+typedef struct probe {
+    long shift;                                    /* sample b gets the picture of sample b + shift */
+    bool blind;                                    /* stage 2: no picture */
+    blip2_stage2_out two;
+} probe;
+
 /* ---- open.c, checkpoint.c, run.c --------------------------------------------------------------------- */
 typedef struct run {
     const train_config *c;
@@ -165,6 +199,9 @@ typedef struct run {
     long part;                                     /* its number in the run */
     long epoch, saved;                             /* saved: the step of the newest checkpoint */
     int loaded;                                    /* which of the checkpoints the run went on from */
+    validation *val;
+    bool use;                                      /* nothing is trained: all is frozen, without moments */
+    probe *probe;                                  /* or NULL */
     double data_seconds;
     bool stand_in;                                 /* the data is not there; see feed_stand_in */
 } run;
@@ -202,6 +239,7 @@ bool features_show(void *feed, drawn d, uint8_t *to, error *e);    /* a row, for
 tensor *features_take(const feed *f, tape *t, long batch, long B); /* (B,N,E) */
 void features_free(feature_cache *f);
 bool save_model(run *r, error *e);           /* output_dir/model.h5 */
+bool save_best(run *r, error *e);                  /* model_best.h5; checkpoint_best.h5 if save_freq is set */
 bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; the one before is kept */
 bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */
 bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found damaged goes */
@@ -213,11 +251,25 @@ bool run_fits(const run *r, const train_need *n, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+bool validation_open(run *r, error *e);            /* off where there is no datasets.val */
+void validation_close(validation *v);
+/* The configuration with the lists of datasets.val in the place of those to train on; how many there are. */
+int watched_config(const train_config *c, train_config *to);
+bool validation_due(const run *r);
+/* Measures and judges: *best, is it the best so far? */
+bool validation_look(run *r, bool *best, error *e);
+bool validation_ends(const run *r);                /* run.patience is at its end */
+void validation_write(const run *r, h5_out *f);    /* what a run that goes on must know */
+bool validation_read(run *r, h5 *f, error *e);
+
+/* ---- start.c: what stands at the beginning ------------------------------------------------------------- */
+void say_modules(const run *r);
+bool save_modules(const run *r, error *e);         /* output_dir/modules.txt */
+void say_first(const run *r, const train_losses *l);       /* losses of step 1 beside what they are to be */
+
 /* ---- tasks.c ----------------------------------------------------------------------------------------- */
-tensor *task_stage1(run *r, tape *t, train_losses *l);
-tensor *task_stage2(run *r, tape *t, train_losses *l);
-tensor *task_vit(run *r, tape *t, train_losses *l);
-tensor *task_lm(run *r, tape *t, train_losses *l);
+/* The loss () of the samples in hand, and what goes into the log. */
+tensor *task_forward(run *r, tape *t, train_losses *l);
 /* What a model that knows nothing gets; NAN: no rule. */
 double task_start(const run *r, const char *loss, char why[32]);
 #endif

@@ -381,9 +381,11 @@ bool run_open_model(run *r, bool empty, error *e)
         if (!nn_freeze(r->store, c->freeze.item[i]))
             return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
                                QUOTE(c->freeze.item[i]));
-    if (!nn_build(r->store, true, e))
+    if (r->use)
+        nn_freeze(r->store, "");
+    if (!nn_build(r->store, !r->use, e))
         return false;
-    if (!r->store->trainable)
+    if (!r->use && !r->store->trainable)
         return error_usage(e, "model.freeze: nothing is left to train");
     if (!features_check(r, e))
         return false;
@@ -407,6 +409,7 @@ void run_close(run *r)
 {
     sampler_free(&r->sampler);
     feed_free(&r->feed);
+    validation_close(r->val);
     tokenizer_free(r->bert);
     tokenizer_free(r->llm);
     nn_store_free(r->store);

@@ -37,56 +37,9 @@ void run_warn(const run *r, const char *format, ...)
     va_end(args);
 }
 
-/* What is trained, as a table. */
-static void say_parts(const run *r)
-{
-    static const char *const parts[] = { "visual_encoder", "ln_vision", "query_tokens", "Qformer",
-                                         "vision_proj",
-                                         "text_proj", "itm_head", "temp", "opt_proj", "opt_model",
-                                         "t5_proj", "t5_model", "contrastive" };
-    run_say(r, "%-16s %12s", "part", "parameters");
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
-        long all = 0, frozen = 0;
-        for (long i = 0; i < r->store->count; i++) {
-            const nn_entry *p = &r->store->entries[i];
-            if (!p->alias_of && nn_has_prefix(p->name, parts[k])) {
-                all += p->value->size;
-                frozen += p->frozen ? p->value->size : 0;
-            }
-        }
-        if (all)
-            run_say(r, "%-16s %12ld  %s", parts[k], all,
-                    !frozen ? "trained" : frozen == all ? "frozen" : "partly frozen");
-    }
-    char ranks[40] = "";
-    if (r->ranks)
-        snprintf(ranks, sizeof ranks, "%d ranks of ", r->ranks->world);
-    run_say(r, "%-16s %12ld  trained, %ld frozen; %ld samples, %ld steps, seed %ld, %s, %s%d threads", "all",
-            r->store->trainable, r->store->frozen, r->feed.n, r->steps, r->c->seed, ag_blas(), ranks,
-            ag_threads_now());
-}
-
-/* The losses of the first step beside those of a model that knows nothing: far above is a mistake somewhere.
- */
-static void say_start(const run *r, const train_losses *l)
-{
-    char line[512] = "", why[32];
-    size_t used = 0;
-    for (int i = 0; i < l->count; i++) {
-        double start = task_start(r, l->name[i], why);
-        if (isfinite(start) && used < sizeof line)
-            used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %.3f (%s = %.3f)",
-                                     used ? ", " : "", l->name[i], l->value[i], why, start);
-    }
-    if (used)
-        run_say(r, "first losses, in brackets those of a model that knows nothing: %s", line);
-}
-
 /* ---- one step ---------------------------------------------------------------------------------------- */
 tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
 {
-    static tensor *(*const tasks[])(run *, tape *, train_losses *) = {
-        task_stage1, task_stage2, task_vit, task_lm };
     run *r = ctx;
     const train_config *c = r->c;
     long *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
@@ -105,7 +58,7 @@ tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
     ag_random random = ag_random_now(t);
     random.sample = rows;                  /* dropout follows the sample, wherever in a batch it stands */
     ag_seed(t, random);
-    return tasks[c->task](r, t, l);
+    return task_forward(r, t, l);
 }
 
 static double rate_of(const run *r)
@@ -175,7 +128,7 @@ static bool checkpoint(run *r, error *e)
 }
 
 /* The step's line in the log and on the screen. */
-static bool tell_step(run *r, file_log *log, train_line *line, error *e)
+static bool tell_step(run *r, run_log *log, train_line *line, error *e)
 {
     long done = line->step;
     line->shown = done % r->c->log_freq == 0 || done == 1 || done == r->steps;
@@ -186,36 +139,59 @@ static bool tell_step(run *r, file_log *log, train_line *line, error *e)
         r->watch->step(r->watch->context, line);
     ranks_outside(r->ranks, false);
     if (done == 1)
-        say_start(r, line->losses);
+        say_first(r, line->losses);
     return true;
 }
 
-static bool loop(run *r, file_log *log, const volatile int *stop, error *e)
+/* datasets.val, where it is time; the best so far is kept. */
+static bool look(run *r, train_line *line, error *e)
+{
+    validation *v = r->val;
+    if (!v || !v->on)
+        return true;
+    if (!v->now.count)                                     /* titles are written with the first step */
+        v->now = *line->losses;
+    line->watched = &v->now;
+    if (!(line->looked = validation_due(r)))
+        return true;
+    if (!validation_look(r, &line->best, e))
+        return false;
+    line->watch_seconds = v->seconds;
+    return !line->best || save(r, save_best, e);
+}
+
+/* One step of the loop, and what comes behind it. */
+static bool one_step(run *r, run_log *log, long first, error *e)
 {
     const train_config *c = r->c;
+    attempt a = { .r = r, .e = e };
+    double from = clock_seconds();
+    r->data_seconds = 0;
+    r->stepper.adamw.lr = rate_of(r);
+    if (!ag_try(r->t, step, &a, e))
+        return false;
+    if (!a.ok)
+        return give_up(r, e);
+    long done = r->stepper.step, per_epoch = r->sampler.per_epoch / samples_a_step(r);
+    train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
+                        .epoch = r->epoch, .in_epoch = (done - 1) % per_epoch, .per_epoch = per_epoch,
+                        .samples = samples_a_step(r), .bad_samples = r->feed.bad,
+                        .losses = &a.losses, .lr = r->stepper.adamw.lr, .data_seconds = r->data_seconds };
+    line.step_seconds = clock_seconds() - from - r->data_seconds;
+    return look(r, &line, e) && (!leads(r) || tell_step(r, log, &line, e))
+           && (!c->save_freq || done % c->save_freq != 0 || checkpoint(r, e));
+}
+
+static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
+{
     long first = r->stepper.step;
-    while (r->stepper.step < r->steps) {
-        attempt a = { .r = r, .e = e };
+    while (r->stepper.step < r->steps && !validation_ends(r)) {
         bool halt;
         if (!asked_to_stop(r, stop, &halt, e))
             return false;
         if (halt)
             break;
-        double from = clock_seconds();
-        r->data_seconds = 0;
-        r->stepper.adamw.lr = rate_of(r);
-        if (!ag_try(r->t, step, &a, e))
-            return false;
-        if (!a.ok)
-            return give_up(r, e);
-        long done = r->stepper.step;
-        train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
-                            .epoch = r->epoch, .samples = samples_a_step(r), .bad_samples = r->feed.bad,
-                            .losses = &a.losses, .lr = r->stepper.adamw.lr, .data_seconds = r->data_seconds };
-        line.step_seconds = clock_seconds() - from - r->data_seconds;
-        if (leads(r) && !tell_step(r, log, &line, e))
-            return false;
-        if (c->save_freq && done % c->save_freq == 0 && !checkpoint(r, e))
+        if (!one_step(r, log, first, e))
             return false;
     }
     return true;
@@ -238,26 +214,26 @@ static bool save_config(const train_config *c, error *e)
     return ok;
 }
 
-static bool prepare(run *r, bool resume, file_log *log, error *e)
+static bool prepare(run *r, bool resume, run_log *log, error *e)
 {
     if (!file_make_folders(r->c->output_dir, e))
         return false;
     file_sweep(r->c->output_dir);                          /* what killed runs left half-written */
     return (resume ? tidy_checkpoints(r, e) : set_checkpoint_aside(r, e)) && save_config(r->c, e)
-           && log_open(log, r->c->output_dir, r->stepper.step, e);
+           && (r->stepper.step || save_modules(r, e)) && log_open(log, r->c->output_dir, r->stepper.step, e);
 }
 
 /* The output folder, the loop, the model. */
 static bool work(run *r, const train_options *o, error *e)
 {
-    file_log log = { .fd = -1 };
+    run_log log = LOG_CLOSED;
     long first = r->stepper.step;
     long nothing = 0;                              /* rank 0 renames files when all have read them */
     bool ok = ranks_largest(r->ranks, &nothing, e)
               && (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
               && features_open(r, o->stop, e) && run_start_ahead(r, e) && loop(r, &log, o->stop, e);
-    file_log_close(&log);
-    bool stopped = r->stepper.step < r->steps;
+    log_close(&log);
+    bool stopped = r->stepper.step < r->steps && !validation_ends(r);
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
     bool again = stopped && r->saved != r->stepper.step;
@@ -280,17 +256,19 @@ static bool run_one(const ag_ranks *ranks, const train_config *given, const trai
             result->need = need;
     }
     if (!dry) {
-        ok = ok && run_open_model(&r, false, e) && run_start_model(&r, o->resume, e);
+        ok = ok && validation_open(&r, e) && run_open_model(&r, false, e)
+             && run_start_model(&r, o->resume, e);
         if (ok)
-            say_parts(&r);
+            say_modules(&r);
     }
     if (ok && r.stepper.step)
         run_say(&r, "goes on after step %ld", r.stepper.step);
     ok = ok && (o->dry_run || work(&r, o, e));
-    bool stopped = ok && !o->dry_run && r.stepper.step < r.steps;
+    bool ended = ok && !o->dry_run && r.stepper.step < r.steps, early = ended && validation_ends(&r);
     if (leads(&r))
-        *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, clock_seconds() - from,
-                                  stopped, result->need };
+        *result = (train_result){ r.stepper.step, mem_peak_bytes(), r.feed.bad, r.val ? r.val->best_step : 0,
+                                  clock_seconds() - from, r.val ? r.val->best : 0, ended && !early, early,
+                                  result->need };
     run_close(&r);
     return ok;
 }

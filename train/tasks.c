@@ -27,6 +27,15 @@ static blip2_text words_of(const run *r, tape *t, const sequences *s, const long
     return sequences_batch(s, t, r->c->batch, 1, rows, m->max_text, m->text_pad, NULL);
 }
 
+/* (B,N,E): row b becomes row b + shift of x. */
+static tensor *rotated(tape *t, tensor *x, long shift)
+{
+    int *from = ag_alloc(t, x->dim[0] * (long)sizeof *from);
+    for (long b = 0; b < x->dim[0]; b++)
+        from[b] = (int)((b + shift) % x->dim[0]);
+    return ag_gather(t, x, from, x->dim[0]);
+}
+
 /* (B,N,E) of the vision tower, computed or read; a frozen one leaves nothing behind but its result. */
 static tensor *features_of(run *r, tape *t, long B)
 {
@@ -42,11 +51,26 @@ static tensor *features_of(run *r, tape *t, long B)
     tensor *y = blip2_vision_features(&r->model, t, x);
     if (!y->needs_grad)
         y = ag_rewind_keep(t, mark, y);
+    if (r->probe && r->probe->shift)
+        y = rotated(t, y, r->probe->shift);
     r->data_seconds -= clock_seconds() - from;             /* the tower is work, not data */
     return y;
 }
 
-tensor *task_stage1(run *r, tape *t, train_losses *l)
+/* The share of ITM's rows, a third of which belong together, that the head tells rightly. */
+static double matched_right(tape *t, const blip2_stage1_out *out)
+{
+    ag_mark mark = ag_here(t);
+    long rows = out->itm_logits->dim[0], right = 0;
+    real *x = ag_alloc_real(t, 2 * rows);
+    ag_read(out->itm_logits, x);
+    for (long i = 0; i < rows; i++)
+        right += (x[2*i + 1] > x[2*i]) == (out->itm_labels[i] == 1);
+    ag_rewind(t, mark);
+    return (double)right / (double)rows;
+}
+
+static tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
@@ -58,11 +82,14 @@ tensor *task_stage1(run *r, tape *t, train_losses *l)
     blip2_stage1(&r->model, t, &in, &out);
     train_loss(l, "loss", ag_value(out.loss));
     if (out.itc)
-        train_loss(l, "itc", ag_value(out.itc));
+        train_loss(l, "loss_itc", ag_value(out.itc));
     if (out.itm)
-        train_loss(l, "itm", ag_value(out.itm));
+        train_loss(l, "loss_itm", ag_value(out.itm));
     if (out.itg)
-        train_loss(l, "itg", ag_value(out.itg));
+        train_loss(l, "loss_lm", ag_value(out.itg));
+    if (out.itm)
+        train_loss(l, "itm_acc", matched_right(t, &out));
+    train_loss(l, "temp", ag_value(r->model.temp));
     train_loss(l, "query_cosine", out.query_cosine);
     return out.loss;
 }
@@ -108,7 +135,7 @@ static void exchanges_of(const run *r, tape *t, const long *rows, blip2_stage2_i
     exchange_batch(&f->texts, t, &r->c->model, B, x, in);
 }
 
-tensor *task_stage2(run *r, tape *t, train_losses *l)
+static tensor *task_stage2(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     const train_config *c = r->c;
@@ -128,7 +155,11 @@ tensor *task_stage2(run *r, tape *t, train_losses *l)
         in.question = words_of(r, t, &r->feed.asked, asked);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
+    if (r->probe && r->probe->blind)
+        in.features = NULL;
     blip2_stage2(&r->model, t, &in, false, &out);
+    if (r->probe)
+        r->probe->two = out;
     train_loss(l, "loss", ag_value(out.loss));
     train_loss(l, "query_cosine", out.query_cosine);
     return out.loss;
@@ -146,7 +177,7 @@ static const long *alike(tape *t, blip2_text text)
     return same;
 }
 
-tensor *task_vit(run *r, tape *t, train_losses *l)
+static tensor *task_vit(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds(), right;
     long B = r->c->batch;
@@ -163,7 +194,7 @@ tensor *task_vit(run *r, tape *t, train_losses *l)
     return loss;
 }
 
-tensor *task_lm(run *r, tape *t, train_losses *l)
+static tensor *task_lm(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     const blip2_llm llm = blip2_llm_of(&r->c->model);
@@ -186,19 +217,26 @@ tensor *task_lm(run *r, tape *t, train_losses *l)
     return out.loss;
 }
 
+tensor *task_forward(run *r, tape *t, train_losses *l)
+{
+    static tensor *(*const tasks[])(run *, tape *, train_losses *) = {
+        task_stage1, task_stage2, task_vit, task_lm };
+    return tasks[r->c->task](r, t, l);
+}
+
 /* ---- what a model that knows nothing gets: all answers equally likely -------------------------------- */
 double task_start(const run *r, const char *loss, char why[32])
 {
     const train_config *c = r->c;
     bool all = !strcmp(loss, "loss");
     long n = 0;
-    if (!strcmp(loss, "itc") || (all && c->task == TRAIN_VIT))
+    if (!strcmp(loss, "loss_itc") || (all && c->task == TRAIN_VIT))
         n = c->batch * ag_world(r->ranks);
-    else if (!strcmp(loss, "itm"))
+    else if (!strcmp(loss, "loss_itm"))
         n = 2;
-    else if (!strcmp(loss, "itg"))
+    else if (!strcmp(loss, "loss_lm"))
         n = c->model.qformer.vocab;
-    else if (all && c->task == TRAIN_LM)
+    else if (all && (c->task == TRAIN_LM || c->task == TRAIN_STAGE2))
         n = blip2_llm_of(&c->model).vocab;
     snprintf(why, 32, "ln %ld", n);
     return n ? log((double)n) : NAN;

@@ -24,7 +24,7 @@ typedef struct train_schedule {
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
 
 /* ---- one optimiser step ------------------------------------------------------------------------------ */
-enum { TRAIN_LOSSES = 8 };
+enum { TRAIN_LOSSES = 16 };
 typedef struct train_losses {
     int count;
     const char *name[TRAIN_LOSSES];
@@ -53,6 +53,7 @@ typedef enum { TRAIN_VIEW_WHOLE, TRAIN_VIEW_CROP, TRAIN_VIEW_RANDOM } train_view
 typedef struct train_data {            /* one data set */
     char root[CONFIG_TEXT_SIZE], images[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE];
     char text_list[CONFIG_TEXT_SIZE];
+    char val_list[CONFIG_TEXT_SIZE];
     long max_samples, image_size;      /* image_size: as LAVIS's files say it; 0, or the model's */
     int view;
     double ratio, min_scale, max_scale, flip, magnitude;
@@ -67,11 +68,11 @@ typedef struct train_config {
     char output_dir[CONFIG_TEXT_SIZE], feature_cache[CONFIG_TEXT_SIZE];
     long cache_views, cache_seed;
     int cache_dtype;                   /* f16 bf16 f32 */
-    int task, schedule, by_step, identity, on_bad_sample;
+    int task, schedule, by_step, identity, on_bad_sample, best_by;
     long memory_mb, num_workers;
     double max_bad_fraction;
     long seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
-        save_freq;
+        save_freq, valid_freq, val_samples, patience;
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
     blip2_stage1_weights loss_weights;
@@ -88,8 +89,10 @@ typedef struct train_line {            /* one step */
     const char *task;
     long step, steps, first, epoch, samples;       /* step counts from 1; first: done before this process */
     long bad_samples;                              /* broken pictures that are left out */
-    const train_losses *losses;
-    double lr, data_seconds, step_seconds;
+    long in_epoch, per_epoch;                      /* of the steps of an epoch, in_epoch from 0 */
+    const train_losses *losses, *watched;          /* watched: of datasets.val, where there is one, or NULL */
+    bool looked, best;                             /* watched was measured now, and is the best so far */
+    double lr, data_seconds, step_seconds, watch_seconds;
     bool shown;                                    /* log_freq says that a person is to see it */
 } train_line;
 typedef struct train_watch {
@@ -119,17 +122,37 @@ typedef struct train_need {
     bool stand_in;                                 /* the data was not there: texts of full length */
 } train_need;
 typedef struct train_result {
-    long steps, peak_bytes, bad_samples;
-    double seconds;
-    bool stopped;
+    long steps, peak_bytes, bad_samples, best_step;        /* best_step 0: nothing was measured on the way */
+    double seconds, best;
+    bool stopped, early;                                   /* early: run.patience ended it */
     train_need need;
 } train_result;
+extern const char *const train_best_names[];               /* by run.best_by; ends with NULL */
 /* Each of N ranks takes run.batch_size_train samples of a step, as in LAVIS: N ranks of batch b see the same
  * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
  *
- * Trains to the end and writes output_dir/{config.yaml,log.jsonl,model.h5}, and checkpoint.h5 every
- * save_freq steps. A run that is stopped saves both; one that meets a number that is not finite saves the
- * checkpoint before it.                                                                                    */
+ * Trains to the end and writes output_dir/{config.yaml,modules.txt,log.jsonl,metrics.csv,model.h5} and
+ * TensorBoard's events, checkpoint.h5 every save_freq steps, and with datasets.val model_best.h5. A run that
+ * is stopped saves model and checkpoint; one that meets a number that is not finite saves the checkpoint
+ * before it.                                                                                               */
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
+
+/* ---- doctor: is a model of stage 1 or 2 one of those that trained badly? ------------------------------ */
+typedef enum { TRAIN_FINE, TRAIN_DOUBTFUL, TRAIN_ILL } train_verdict;
+typedef struct train_finding {
+    char name[32], what[160], threshold[80];
+    double figure, low, high;          /* and its 95 % interval over batches; NAN: none */
+    train_verdict verdict;
+    const char *advice;                /* for one that is not fine */
+} train_finding;
+enum { TRAIN_FINDINGS = 16 };
+typedef struct train_diagnosis {
+    int task, count;
+    long batches, batch;
+    train_finding finding[TRAIN_FINDINGS];
+} train_diagnosis;
+/* Looks at datasets.val, or else at what was trained on: at most `samples` of each list. */
+bool train_doctor(const train_config *c, const char *model, long samples, const train_watch *watch,
+                  train_diagnosis *d, error *e);
 #pragma GCC visibility pop
 #endif
