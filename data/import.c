@@ -18,7 +18,7 @@ static bool ends_in(const char *path, const char *ending)
 static bool is_archive(const char *path)
 {
     return ends_in(path, ".tar") || ends_in(path, ".tar.gz") || ends_in(path, ".tgz") || ends_in(path, ".tar.zst")
-           || ends_in(path, ".tar.xz") || ends_in(path, ".zip");
+           || ends_in(path, ".tar.xz") || ends_in(path, ".tar.bz2") || ends_in(path, ".zip");
 }
 
 /* "val:PATH" -> PATH, and the split. */

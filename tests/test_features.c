@@ -189,7 +189,7 @@ START_TEST(a_view_comes_back_after_as_many_visits_as_there_are_views)
     double one[64];
     keep(one);
     must(&b);
-    ck_assert(fabs(one[0] - losses[0]) == 0 && one[13] != losses[13]);
+    ck_assert(fabs(one[0] - losses[0]) < 1e-5 && fabs(one[13] - losses[13]) > 1e-4);
 }
 END_TEST
 
