@@ -34,9 +34,9 @@ for target in "$@"; do
     log=build/fuzz/$target.log
     if ! BLIP2_FUZZ=$target bin/fuzz -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -max_len=65536 \
         -artifact_prefix="build/fuzz/$target-" "$kept" >"$log" 2>&1; then
-        grep -m 3 'ERROR\|runtime error\|SUMMARY' "$log" || tail -n 5 "$log"
+        grep -a -m 3 'ERROR\|runtime error\|SUMMARY' "$log" || tail -n 5 "$log"
         echo "$target: a fault; its input stands in build/fuzz, the report in $log"
         exit 1
     fi
-    echo "$target: $(grep '^Done' "$log" | tail -n 1), no fault"
+    echo "$target: $(grep -a '^Done' "$log" | tail -n 1), no fault"
 done
