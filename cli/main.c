@@ -51,7 +51,7 @@ static int version(void)
 
 static int unknown(const char *word)
 {
-    static const char *const later[] = { "ablate", "doctor" };
+    static const char *const later[] = { "ablate" };
     const char *names[64];
     int n = 0;
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
