@@ -86,6 +86,14 @@ test: all bin/test bin/test-f64      ## every test, in float and in double; ends
 test-kill: bin/blip2 bin/test-kill   ## training killed at random moments goes on to the same bytes: KILLS=200 SEED=1
 	@bin/test-kill $(or $(KILLS),20) $(SEED)
 
+test-full: bin/blip2 bin/full-model  ## published sizes, random numbers: convert, inspect, caption; 20 GB of disk: FULL="opt-2.7b flan-t5-xl"
+	@OUT=$(OUT) sh tools/test_full.sh $(FULL)
+
+bin/full-model: $(call B,32)/tools/full_model.o $(call objects,32,$(FOLDERS))
+	@mkdir -p bin
+	@echo "  LINK  $@"
+	@$(CC) $(CFLAGS) $(filter %.o,$^) -o $@ $(LIBS)
+
 golden: bin/golden bin/golden-f64    ## compare with reference values: make golden DIR=path
 	@bin/golden-f64 $(DIR)
 	@bin/golden $(DIR)

@@ -15,9 +15,20 @@ typedef struct tape tape;
 typedef struct ag_node ag_node;
 typedef struct ag_probe ag_probe;
 
+/* A matrix that learns nothing, kept in 16 or 8 bits. Only linear, embedding, patch_embed and linear_cross_entropy
+ * take one, as their weight: a tensor whose numbers are `frozen` in place of `data`. */
+typedef enum { AG_REAL, AG_F16, AG_BF16, AG_INT8 } ag_dtype;
+typedef struct ag_frozen {
+    ag_dtype type;
+    long N, K;                     /* axis 0 of the tensor, and the others together */
+    const void *data;              /* (N,K) */
+    const float *scale;            /* (N) AG_INT8: what row n is multiplied by; else NULL */
+} ag_frozen;
+
 enum { AG_MAX_DIM = 4 };
 struct tensor {
-    real *data;                    /* row-major, contiguous */
+    real *data;                    /* row-major, contiguous; NULL: frozen */
+    const ag_frozen *frozen;       /* NULL: data */
     real *grad;                    /* the gradient's buffer, NULL before the first contribution */
     long dim[AG_MAX_DIM], size;
     int ndim;
@@ -58,6 +69,10 @@ tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);
 bool ag_record_on(tape *t, bool on);               /* off: a frozen part; returns what it was */
 bool ag_training(tape *t, bool on);                /* off: dropout does nothing; returns what it was */
 bool ag_is_training(const tape *t);
+/* AG_BF16: products with weights round both factors to bfloat16, where nothing is recorded; AG_REAL: they do not.
+ * Returns what it was. */
+ag_dtype ag_compute(tape *t, ag_dtype numbers);
+ag_dtype ag_computes(const tape *t);
 ag_random ag_seed(tape *t, ag_random random);      /* returns what it was */
 ag_random ag_random_now(const tape *t);
 long ag_bytes(const tape *t);                      /* arena and gradient pool, as held from the system */
@@ -87,6 +102,14 @@ tensor *ag_scalar(tape *t, double value);          /* shape (): ndim 0, size 1 *
 const int *ag_ids(tape *t, const int *ids, long n);
 void ag_read(const tensor *x, real *to);           /* data out; outside kernels nobody looks at ->data */
 real ag_value(const tensor *x);                    /* of a tensor of one element */
+
+const char *ag_dtype_name(ag_dtype type);          /* "bf16" */
+long ag_frozen_bytes(ag_dtype type, long N, long K);       /* numbers, to a multiple of 64, and behind them scales */
+/* (N,K) numbers into data and, AG_INT8, scale (N); the first element that the type cannot hold (too large, not
+ * finite), or -1 */
+long ag_quantize(ag_dtype type, long N, long K, const real *x, void *data, float *scale);
+void ag_frozen_read(const ag_frozen *w, long row, long from, long n, real *to);    /* columns from .. of one row */
+tensor *ag_frozen_new(tape *t, ag_dtype type, int ndim, const long *dim, const real *values);
 
 void ag_backward(tape *t, tensor *loss);  /* loss has one element; its gradient is 1 */
 void ag_backward_from(tape *t, int n, tensor *const *roots, const real *const *cotangents);
@@ -260,6 +283,7 @@ tensor *ag_input_apart(ag_probe *p, const char *name, int ndim, const long *dim,
 tensor *ag_input_positive(ag_probe *p, const char *name, int ndim, const long *dim);   /* in [0.5,2] */
 long ag_pick(ag_probe *p, long n);                 /* a random number below n */
 const int *ag_pick_ids(ag_probe *p, long count, long n);
+tensor *ag_pick_frozen(ag_probe *p, ag_dtype type, int ndim, const long *dim);     /* a weight in low precision */
 ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk);         /* mixed, one row all off, one all on */
 
 typedef struct ag_check {

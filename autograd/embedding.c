@@ -48,6 +48,6 @@ tensor *ag_embedding(tape *t, tensor *table, const int *ids, int ndim, const lon
     tensor *y = ag_new(t, ndim + 1, y_dim);
     struct saved *s = ag_alloc(t, sizeof *s);
     s->ids = ag_ids(t, ids, n);
-    AG_CALL(t, gather_rows)(n, D, table->data, ids, y->data);
+    ag_weight_rows(t, n, table, ids, y->data);
     return AG_RECORD(t, &ag_op_embedding, y, s, table);
 }

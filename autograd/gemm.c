@@ -2,8 +2,11 @@
  *
  * Behind it stands OpenBLAS, called for one tile of C at a time by one thread. The tiles depend on M, N, K
  * alone and K is never cut, so every element of C has one owner and the same bits for any number of threads;
- * OpenBLAS's own threading does not promise that (7 of 8 shapes differ between 1 and 2 threads). */
-#include "autograd/autograd.h"
+ * OpenBLAS's own threading does not promise that (7 of 8 shapes differ between 1 and 2 threads).
+ *
+ * A few rows times a transposed matrix, what decoding does, are few_rows.c's where the CPU has vectors for it: OpenBLAS
+ * packs the matrix at each call, which costs more than such a product. */
+#include "autograd/internal.h"
 #include <cblas.h>
 #include <omp.h>
 #include <stdio.h>
@@ -16,6 +19,8 @@
 #define GEMM cblas_dgemm
 #define GEMV cblas_dgemv
 #endif
+
+enum { FEW_WORTH = 1 << 14 };          /* numbers of B from which few_rows.c pays */
 
 typedef struct product {
     bool ta, tb;
@@ -53,7 +58,7 @@ static void tile(const product *p, long tm, long tn, long i)
     long M = p->M - m < tm ? p->M - m : tm, N = p->N - n < tn ? p->N - n : tn;
     const real *A = p->A + (p->ta ? m : m * p->lda), *B = p->B + (p->tb ? n * p->ldb : n);
     real *C = p->C + m * p->ldc + n;
-    if (M == 1 && p->K > 0 && !p->ta)  /* one row: packing B for a product would cost more than it */
+    if (M == 1 && p->K > 0 && !p->ta)                      /* one row: packing B would cost more than the product */
         GEMV(CblasRowMajor, p->tb ? CblasNoTrans : CblasTrans, (int)(p->tb ? N : p->K),
              (int)(p->tb ? p->K : N), (real)p->alpha, B, (int)p->ldb, A, 1, (real)p->beta, C, 1);
     else
@@ -65,6 +70,11 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
 {
     if (M <= 0 || N <= 0 || ag_spent(2.0 * (double)M * (double)N * (double)K))
         return;
+    if (!ta && tb && M <= FEW_MOST && alpha == 1 && ldb == K && N * K >= FEW_WORTH && few_best()) {
+        const ag_frozen w = { AG_REAL, N, K, B, NULL };
+        few_rows_by(few_best(), &w, false, M, A, lda, NULL, (real)beta, C, ldc);
+        return;
+    }
     const product p = { ta, tb, M, N, K, lda, ldb, ldc, alpha, beta, A, B, C };
     double work = 2.0 * (double)M * (double)N * (double)K;
     long tm = edge(M, 256), tn = edge(N, 384), tiles;

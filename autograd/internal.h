@@ -72,6 +72,51 @@ double *ag_ce_shares(tape *t, long R, const ag_ce *o);                          
 void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
 void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
 
+/* frozen.c: products with a weight, ordinary or kept in low precision. recorded: the result is part of what is
+ * learned, so ag_compute does not apply. */
+void ag_weight_product(tape *t, bool recorded, long R, const real *x, const tensor *w, real beta, real *y); /* x W' */
+void ag_weight_back(tape *t, long R, const real *dy, const tensor *w, real beta, real *dx);                 /* dy W */
+void ag_weight_rows(tape *t, long n, const tensor *w, const int *rows, real *y);
+void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x, real *scratch, real beta, real *y);
+void frozen_back_cpu(const ag_frozen *w, long R, const real *dy, real *scratch, real beta, real *dx);
+long frozen_width(ag_dtype type);                  /* bytes of a number */
+void frozen_widen(ag_dtype type, const void *row, long from, long n, real *to);         /* without scale */
+void frozen_round(long n, const real *x, real *y);                                      /* to bfloat16 and back */
+
+/* few_rows.c: the same for up to FEW_MOST rows of x. A path is a set of vector instructions; NULL: plain C. */
+enum { FEW_MOST = 16, FEW_BAND = 32 };
+typedef enum { FEW_F32, FEW_F32_ROUNDED, FEW_F16, FEW_F16_ROUNDED, FEW_BF16, FEW_INT8, FEW_KINDS } few_kind;
+typedef struct few {
+    ag_dtype type;
+    few_kind kind;
+    bool rounded;
+    long M, N, K, stride, ldx, ld_given;           /* stride: bytes of a row of W */
+    const void *w;
+    const real *given;                             /* x (M,K); */
+    const float *x;                                /* as the vectors take it */
+} few;
+typedef struct few_path {
+    const char *name;
+    long step;                                     /* columns at a time */
+    void (*band)(const few *f, long row, long n, float *sum);  /* whole steps of n <= FEW_BAND rows: sum (M,FEW_BAND) */
+} few_path;
+#if REAL == 32 && defined __x86_64__
+extern const few_path few_avx2, few_avx512;
+#endif
+const few_path *few_best(void);                    /* what this CPU has */
+/* scratch (M,K) */
+void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx, real *scratch,
+                 real beta, real *y, long ldy);
+
+/* bf16_tile.c: x rounded to bfloat16 times W in bfloat16, pairs at a time. sum (M,n) = x (M,K) w' of n rows of w. */
+typedef void (*bf16_tile)(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
+bool bf16_tile_here(void);                         /* has the CPU the instruction? */
+void bf16_tile_plain(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
+void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
+long bf16_scratch(const ag_frozen *w, long R);     /* bytes */
+void bf16_product_by(bf16_tile tile, const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y);
+void bf16_product_cpu(const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y);
+
 /* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands
  * at (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends. */
 enum { AG_DRAWN = 256 };               /* most columns in one call */

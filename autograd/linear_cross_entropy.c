@@ -26,14 +26,14 @@ static ag_ce_rows rows_from(const ag_ce_rows *all, long first, long count)
 }
 
 /* Packs `count` rows from `first` into s->x and puts their logits into s->z. */
-static void logits(tape *t, struct saved *s, const tensor *x, const tensor *weight, const tensor *bias,
-                   long first, long count)
+static void logits(tape *t, struct saved *s, tensor *x, tensor *weight, tensor *bias, long first, long count)
 {
     long V = weight->dim[0], D = weight->dim[1];
+    tensor *in[] = { x, weight, bias };
     AG_CALL(t, gather_rows)(count, D, x->data, s->row + first, s->x);
     if (bias)
         AG_CALL(t, copy_runs)(count, V, bias->data, 0, 0, s->z, V);
-    ag_gemm(false, true, count, V, D, 1, s->x, D, weight->data, D, bias ? 1 : 0, s->z, V);
+    ag_weight_product(t, ag_wants(t, 3, in), count, s->x, weight, bias ? 1 : 0, s->z);
     s->ready = first;
 }
 
@@ -71,7 +71,7 @@ static void backward(const ag_node *n)
         if (db)
             AG_CALL(t, sum_axis)(1, count, V, 1, s->z, 1, db);
         if (dx) {
-            ag_gemm(false, false, count, D, V, 1, s->z, V, weight->data, D, 0, s->x, D);
+            ag_weight_back(t, count, s->z, weight, 0, s->x);
             AG_CALL(t, unpack)(count, D, s->x, s->row + first, dx);
         }
     }
@@ -89,11 +89,14 @@ static tensor *example(ag_probe *p, int variant)
         { 5, 6, 2, 2, 0, BIAS | PER_ROW },            { 3, 2, 9, 100, 0.2, WEIGHT },
         { 50, 40, 900, 20, 0.1, BIAS | IGNORE },      { 150, 70, 130, 0, 0, BIAS | IGNORE | WEIGHT },
         { 0, 3, 4, 0, 0, BIAS | PER_ROW },            { 9, 3, 4, 2, 0.3, BIAS | IGNORE | WEIGHT },
+        { 4, 3, 7, 1, 0.1, BIAS },                    { 6, 4, 9, 0, 0, IGNORE },           /* W in low precision */
+        { 30, 9, 40, 20, 0.1, IGNORE | PER_ROW },
     };
     int with = cases[variant].with;
     long R = cases[variant].R, D = cases[variant].D, V = cases[variant].V;
     tensor *x = variant % 2 ? ag_input(p, "x", DIMS(R, D)) : ag_input(p, "x", DIMS(1, R, D));
-    tensor *weight = ag_input(p, "weight", DIMS(V, D));
+    ag_dtype low = (ag_dtype)(AG_F16 + variant - 14);
+    tensor *weight = variant < 14 ? ag_input(p, "weight", DIMS(V, D)) : ag_pick_frozen(p, low, DIMS(V, D));
     tensor *bias = with & BIAS ? ag_input(p, "bias", DIMS(V)) : NULL;
     int *ids = ag_alloc(ag_probe_tape(p), R * (long)sizeof *ids);
     real *weights = ag_alloc_real(ag_probe_tape(p), R);
@@ -107,7 +110,7 @@ static tensor *example(ag_probe *p, int variant)
     return ag_linear_cross_entropy(ag_probe_tape(p), x, weight, bias, &o);
 }
 
-const ag_op ag_op_linear_cross_entropy = { "linear_cross_entropy", backward, example, .variants = 14 };
+const ag_op ag_op_linear_cross_entropy = { "linear_cross_entropy", backward, example, .variants = 17 };
 
 /* The rows that count, packed: their places in x, ids and shares. */
 static struct saved *pack(tape *t, const ag_ce *o, long R, long V, long D)

@@ -59,7 +59,7 @@ static void backward(const ag_node *n)
     if (db)
         AG_CALL(t, sum_axis)(1, s.N, s.D, 1, dy, 1, db);
     if (dpictures) {
-        ag_gemm(false, false, s.N, s.K, s.D, 1, dy, s.D, weight->data, s.K, 0, rows, s.K);
+        ag_weight_back(t, s.N, dy, weight, 0, rows);
         AG_CALL(t, patches_back)(s.B, s.C, s.S, s.p, rows, dpictures);
     }
     ag_rewind(t, mark);
@@ -73,15 +73,18 @@ static tensor *example(ag_probe *p, int variant)
         { 2, 4, 1, 5, 1, true },  { 1, 3, 2, 4, 6, false }, { 4, 3, 3, 2, 3, true },
         { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
         { 0, 3, 2, 2, 4, true },  { 2, 2, 3, 2, 3, true },
+        { 2, 3, 2, 2, 5, true },  { 1, 3, 5, 3, 7, false }, { 2, 3, 3, 2, 9, true },       /* W in low precision */
     };
     long S = cases[variant].G * cases[variant].patch, patch = cases[variant].patch, C = cases[variant].C;
     tensor *pictures = ag_input(p, "pictures", DIMS(cases[variant].B, C, S, S));
-    tensor *weight = ag_input(p, "weight", DIMS(cases[variant].D, C, patch, patch));
+    ag_dtype low = (ag_dtype)(AG_F16 + variant - 13);
+    tensor *weight = variant < 13 ? ag_input(p, "weight", DIMS(cases[variant].D, C, patch, patch))
+                                  : ag_pick_frozen(p, low, DIMS(cases[variant].D, C, patch, patch));
     tensor *bias = cases[variant].bias ? ag_input(p, "bias", DIMS(cases[variant].D)) : NULL;
     return ag_patch_embed(ag_probe_tape(p), pictures, weight, bias, patch);
 }
 
-const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 13 };
+const ag_op ag_op_patch_embed = { "patch_embed", backward, example, .variants = 16 };
 
 static bool fits(const tensor *pictures, const tensor *weight, const tensor *bias, long patch)
 {
@@ -96,13 +99,13 @@ tensor *ag_patch_embed(tape *t, tensor *pictures, tensor *weight, tensor *bias, 
         ag_fail("patch_embed", "pictures (B,C,S,S), S a multiple of %ld, weight (D,C,%ld,%ld) and bias (D); "
                 "got %s, %s and %s", patch, patch, patch, SHAPE(pictures), SHAPE(weight), SHAPE(bias));
     struct sizes s = sizes_of(pictures, weight);
-    tensor *y = ag_new(t, DIMS(s.B, s.G * s.G, s.D));
+    tensor *in[] = { pictures, weight, bias }, *y = ag_new(t, DIMS(s.B, s.G * s.G, s.D));
     ag_mark mark = ag_here(t);
     real *rows = ag_alloc_real(t, s.N * s.K);              /* (N,K) */
     AG_CALL(t, patches)(s.B, s.C, s.S, s.p, pictures->data, rows);
     if (bias)
         AG_CALL(t, copy_runs)(s.N, s.D, bias->data, 0, 0, y->data, s.D);
-    ag_gemm(false, true, s.N, s.D, s.K, 1, rows, s.K, weight->data, s.K, bias ? 1 : 0, y->data, s.D);
+    ag_weight_product(t, ag_wants(t, 3, in), s.N, rows, weight, bias ? 1 : 0, y->data);
     ag_rewind(t, mark);
-    return AG_RECORD(t, &ag_op_patch_embed, y, NULL, pictures, weight, bias);
+    return ag_record(t, &ag_op_patch_embed, y, NULL, 3, in);
 }

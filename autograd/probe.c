@@ -128,6 +128,17 @@ const int *ag_pick_ids(ag_probe *p, long count, long n)
     return ids;
 }
 
+tensor *ag_pick_frozen(ag_probe *p, ag_dtype type, int ndim, const long *dim)
+{
+    long n = 1;
+    for (int i = 0; i < ndim; i++)
+        n *= dim[i];
+    real *x = ag_alloc_real(p->t, n);
+    for (long i = 0; i < n; i++)
+        x[i] = (real)(float)ag_normal(ag_mix(p->key, 2), p->drawn++);
+    return ag_frozen_new(p->t, type, ndim, dim, x);
+}
+
 ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk)
 {
     ag_mask *m = ag_mask_new(p->t, B, Tq, Tk);

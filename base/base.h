@@ -115,6 +115,12 @@ double clock_seconds(void);                        /* monotonic */
 locale_t numbers_begin(void);
 void numbers_end(locale_t before);
 
+/* ---- numbers of 16 bits: IEEE binary16 and bfloat16; widening is exact, rounding is to nearest even -------- */
+void half_widen(long n, const uint16_t *x, real *y);
+void half_round(long n, const real *x, uint16_t *y);
+void brain_widen(long n, const uint16_t *x, real *y);
+void brain_round(long n, const real *x, uint16_t *y);
+
 /* ---- files ---------------------------------------------------------------------------------------------
  * Input: regular files only, so that a pipe or a device cannot hang the program. Output: whole or not at all.
  * It is written as NAME.tmp.PID beside its place, flushed and renamed; the first failure is remembered, what
@@ -157,12 +163,14 @@ long file_count(void);                             /* tests: such calls made so 
  * h5_sealed is false and the caller warns once. HDF5's parser is not safe against files made to harm. One
  * thread at a time uses a file. */
 enum { H5_DIMS = 8 };
-typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES } h5_type;  /* in memory: real, int, int64_t, uint8_t */
+typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES,  /* in memory: real, int, int64_t, uint8_t; as they stand in */
+               H5_HALVES, H5_BRAINS, H5_INT8S } h5_type;   /* the file: binary16 and bfloat16 in uint16_t, int8_t */
 typedef enum { H5_NOTHING, H5_GROUP, H5_DATASET, H5_OTHER } h5_kind;
 typedef struct h5_shape {
     int ndim, width;                   /* width: bytes of an element in the file */
     long dim[H5_DIMS], size;
     h5_type type;                      /* how it is best read */
+    h5_type stored;                    /* H5_HALVES, H5_BRAINS, H5_INT8S: can be read as it stands; else type */
 } h5_shape;
 
 typedef struct h5 h5;

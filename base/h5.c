@@ -20,7 +20,7 @@ struct h5 {
     bool sealed;
     char *path;
 };
-enum { NAME_LIMIT = 1024, BLOCK = 1 << 14, DEFLATE_RATIO = 1032 };
+enum { NAME_LIMIT = 1024, BLOCK = 1 << 14, PIECE = 1 << 18, DEFLATE_RATIO = 1032 };
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 static bool open_checked(h5 *f, const char *path, error *e)
@@ -158,6 +158,29 @@ static bool wrong(h5 *f, const char *name, error *e, const char *what)
     return error_set(e, "%s: %s: %s", QUOTE(f->path), QUOTE(name), what);
 }
 
+/* A float narrowed: bfloat16 keeps its 8 bits of exponent, binary16 has 5. */
+hid_t h5_float16(bool brain)
+{
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    size_t fraction = brain ? 7 : 10;
+    H5Tset_fields(type, 15, fraction, 15 - fraction, 0, fraction);
+    H5Tset_size(type, 2);
+    H5Tset_ebias(type, brain ? 127 : 15);
+    return type;
+}
+
+static h5_type stored_float(hid_t type)
+{
+    for (int brain = 0; brain < 2; brain++) {
+        hid_t ours = h5_float16(brain);
+        bool same = H5Tequal(type, ours) > 0;
+        H5Tclose(ours);
+        if (same)
+            return brain ? H5_BRAINS : H5_HALVES;
+    }
+    return H5_REALS;
+}
+
 static bool check_type(h5 *f, const char *name, array *a, error *e)
 {
     a->type = H5Dget_type(a->id);
@@ -166,6 +189,7 @@ static bool check_type(h5 *f, const char *name, array *a, error *e)
     a->shape.width = (int)width;
     if (class == H5T_FLOAT && (width == 2 || width == 4 || width == 8)) {
         a->shape.type = H5_REALS;
+        a->shape.stored = width == 2 ? stored_float(a->type) : H5_REALS;
         return true;
     }
     bool plain = class == H5T_INTEGER && (width == 1 || width == 2 || width == 4 || width == 8);
@@ -174,6 +198,7 @@ static bool check_type(h5 *f, const char *name, array *a, error *e)
         return wrong(f, name, e, "type; expected float, int or uint8, found another");
     bool wide = width == 8 || (positive && width == 4);
     a->shape.type = wide ? H5_LONGS : positive && width == 1 ? H5_BYTES : H5_INTS;
+    a->shape.stored = width == 1 && !positive ? H5_INT8S : a->shape.type;
     return true;
 }
 
@@ -274,10 +299,18 @@ bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e)
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
+/* Does the file hold what is asked for, byte for byte? */
+static bool as_it_stands(const array *a, h5_type as)
+{
+    bool floats = as == H5_REALS && a->shape.type == H5_REALS && a->shape.width == (int)sizeof(real);
+    hid_t ours = sizeof(real) == 4 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
+    return as == H5_HALVES || as == H5_BRAINS || as == H5_INT8S || (floats && H5Tequal(a->type, ours) > 0);
+}
+
 static hid_t memory_type(h5_type as)
 {
     return as == H5_REALS ? (sizeof(real) == 4 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE)
-        : as == H5_BYTES ? H5T_NATIVE_UINT8 : H5T_NATIVE_INT64;
+        : as == H5_BYTES ? H5T_NATIVE_UINT8 : as == H5_INT8S ? H5T_NATIVE_INT8 : H5T_NATIVE_INT64;
 }
 
 /* Narrows n elements of memory_type(as) to what the caller asked for: only int64 to int changes anything. */
@@ -302,6 +335,38 @@ static size_t memory_width(h5_type as)
     return as == H5_REALS ? sizeof(real) : as == H5_INTS ? sizeof(int) : as == H5_LONGS ? 8 : 1;
 }
 
+static bool unreadable(h5 *f, const char *name, error *e)
+{
+    return error_set(e, "%s: %s: cannot be read; %s", QUOTE(f->path), QUOTE(name), strerror(errno));
+}
+
+/* Straight into place, by pieces that a cache holds while they are digested. */
+static bool read_straight(h5 *f, const char *name, uint64_t at, uint64_t bytes, XXH3_state_t *digest, void *to,
+                          error *e)
+{
+    for (uint64_t done = 0; done < bytes; done += PIECE) {
+        long n = bytes - done < PIECE ? (long)(bytes - done) : PIECE;
+        if (!file_read_at(f->io.fd, (long)(at + done), (char *)to + done, n))
+            return unreadable(f, name, e);
+        XXH3_64bits_update(digest, (char *)to + done, (size_t)n);
+    }
+    return true;
+}
+
+/* n elements of the file's type in block, which has room for 8 bytes each, into what is wanted. */
+static bool convert(h5 *f, const char *name, const array *a, h5_type as, long n, char *block, void *to, error *e)
+{
+    if (as == H5_REALS && a->shape.stored == H5_HALVES)
+        half_widen(n, (const uint16_t *)(const void *)block, to);
+    else if (as == H5_REALS && a->shape.stored == H5_BRAINS)
+        brain_widen(n, (const uint16_t *)(const void *)block, to);
+    else if (H5Tconvert(a->type, memory_type(as), (size_t)n, block, NULL, H5P_DEFAULT) < 0)
+        return h5_failed(e, f->path, name, "cannot be converted");
+    else if (!put(as, n, block, to))
+        return wrong(f, name, e, "holds numbers that are no int");
+    return true;
+}
+
 /* Contiguous data: read here, digested as it stands in the file, then converted block by block. */
 static bool read_contiguous(h5 *f, const char *name, const array *a, h5_type as, void *to, error *e)
 {
@@ -314,15 +379,16 @@ static bool read_contiguous(h5 *f, const char *name, const array *a, h5_type as,
     XXH3_state_t digest;
     XXH3_64bits_reset(&digest);
     char block[BLOCK * 8] __attribute__((aligned(64)));
-    for (long i = 0; i < a->shape.size; i += BLOCK) {
+    bool straight = as_it_stands(a, as);
+    if (straight && !read_straight(f, name, at, bytes, &digest, to, e))
+        return false;
+    for (long i = 0; !straight && i < a->shape.size; i += BLOCK) {
         long n = a->shape.size - i < BLOCK ? a->shape.size - i : BLOCK, width = a->shape.width;
         if (!file_read_at(f->io.fd, (long)at + i * width, block, n * width))
-            return error_set(e, "%s: %s: cannot be read; %s", QUOTE(f->path), QUOTE(name), strerror(errno));
+            return unreadable(f, name, e);
         XXH3_64bits_update(&digest, block, (size_t)(n * width));
-        if (H5Tconvert(a->type, memory_type(as), (size_t)n, block, NULL, H5P_DEFAULT) < 0)
-            return h5_failed(e, f->path, name, "cannot be converted");
-        if (!put(as, n, block, (char *)to + (size_t)i * memory_width(as)))
-            return wrong(f, name, e, "holds numbers that are no int");
+        if (!convert(f, name, a, as, n, block, (char *)to + (size_t)i * memory_width(as), e))
+            return false;
     }
     if (span && XXH3_64bits_digest(&digest) != span->digest)
         return wrong(f, name, e, "damaged: its digest differs");
@@ -337,7 +403,8 @@ static bool read_chunked(h5 *f, const char *name, const array *a, h5_type as, vo
     void *all = as == H5_INTS ? mem_new((size_t)a->shape.size * 8) : to;
     if (!all)
         return wrong(f, name, e, "memory is out");
-    bool ok = H5Dread(a->id, memory_type(as), H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0;
+    bool small = as == H5_HALVES || as == H5_BRAINS;       /* their type is the file's own */
+    bool ok = H5Dread(a->id, small ? a->type : memory_type(as), H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0;
     if (!ok)
         h5_failed(e, f->path, name, "cannot be read");
     else if (as == H5_INTS && !put(as, a->shape.size, all, to))
@@ -366,9 +433,10 @@ static bool same_shape(h5 *f, const char *name, const h5_shape *found, int ndim,
                              shape_text(ndim, dim, a), shape_text(found->ndim, found->dim, b));
 }
 
-static bool same_type(h5 *f, const char *name, h5_type found, h5_type as, error *e)
+static bool same_type(h5 *f, const char *name, const h5_shape *shape, h5_type as, error *e)
 {
-    static const char *const names[] = { "float", "int", "int", "uint8" };
+    static const char *const names[] = { "float", "int", "int", "uint8", "float16", "bfloat16", "int8" };
+    h5_type found = as > H5_BYTES ? shape->stored : shape->type;
     bool ints = found != H5_REALS && (as == H5_INTS || as == H5_LONGS);
     return found == as || ints
         || error_set(e, "%s: %s: type; expected %s, found %s", QUOTE(f->path), QUOTE(name), names[as],
@@ -382,7 +450,7 @@ static bool read_or_look(h5 *f, const char *name, h5_type as, int ndim, const lo
     array a;
     bool ok = array_open(f, name, &a, e);
     if (ok) {
-        ok = same_type(f, name, a.shape.type, as, e) && same_shape(f, name, &a.shape, ndim, dim, e)
+        ok = same_type(f, name, &a.shape, as, e) && same_shape(f, name, &a.shape, ndim, dim, e)
             && (!to || !a.bytes || (a.contiguous ? read_contiguous : read_chunked)(f, name, &a, as, to, e));
         array_close(&a);
     }

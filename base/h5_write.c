@@ -162,12 +162,16 @@ static void write_locked(h5_out *f, const char *name, h5_type type, int ndim, co
         n *= dim[i];
     bool narrow = type == H5_REALS && sizeof(real) > sizeof(float) && fits_float(data, n);
     bool single = narrow || sizeof(real) == sizeof(float);
+    bool small = type == H5_HALVES || type == H5_BRAINS;
     hid_t stored = type == H5_INTS ? H5T_STD_I32LE : type == H5_LONGS ? H5T_STD_I64LE
-        : type == H5_BYTES ? H5T_STD_U8LE : single ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
+        : type == H5_BYTES ? H5T_STD_U8LE : type == H5_INT8S ? H5T_STD_I8LE
+        : small ? h5_float16(type == H5_BRAINS) : single ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
     if (!make_groups(f, name))
         return;
     haddr_t at = make_dataset(f, name, stored, ndim, dim);
     long width = (long)H5Tget_size(stored);
+    if (small)
+        H5Tclose(stored);
     if (n && at == HADDR_UNDEF) {
         fail(f, name, "the dataset cannot be made");
         return;

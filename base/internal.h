@@ -43,6 +43,7 @@ bool h5_seal_write(h5_seal *s, file_out *out);     /* false: memory is out */
 hid_t h5_handle(const h5 *f);
 int h5_descriptor(const h5 *f);
 bool h5_covers(const h5 *f, uint64_t at, uint64_t bytes);  /* in the file, and known to the seal as data */
+hid_t h5_float16(bool brain);                      /* H5Tclose it: IEEE binary16, or bfloat16 */
 h5_kind h5_look(h5 *f, const char *name);          /* H5_NOTHING unless every part is there by a hard link */
 
 hid_t h5_stored_type(int as);          /* of an h5_stored (h5_write.c); to be closed */

@@ -276,10 +276,15 @@ void generate_search(const decoder *d, tape *t, long B, const blip2_generate *gi
     logits = ag_rewind_keep(t, start, logits);
     search s = begin(d, t, B * share, logits->dim[1], &o, share);
     ag_mark before = ag_here(t);
+    double from = clock_seconds();
+    long steps = 0;
     while (!step(&s, t, logits) && s.length < s.limit) {
         ag_rewind(t, before);
         logits = d->next(d->context, t, s.parent, s.last); /* (B x beams,V) */
+        steps++;
     }
+    if (o.times)
+        *o.times = (blip2_times){ .rest = clock_seconds() - from, .steps = steps };
     finish(&s, out);
     ag_rewind(t, start);
 }

@@ -271,8 +271,10 @@ bool blip2_read_config(h5 *f, blip2_config *c, error *e);
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);
 /* what training starts from: all that both have; a BERT becomes a Q-Former (start.c) */
 bool blip2_load_start(blip2_model *m, h5 *f, error *e);
-/* a whole model, frozen, for use */
+/* a whole model, frozen, for use; what the file keeps in low precision stays so */
 bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e);
+/* the same; watch hears how much is read */
+bool blip2_open_told(blip2_model *m, const char *path, bool *sealed, const nn_watch *watch, error *e);
 void blip2_close(blip2_model *m);
 /* "bert": how many; -1: failed */
 int blip2_read_parts(h5 *f, const char *group, blip2_part to[BLIP2_PARTS], error *e);
@@ -378,6 +380,10 @@ typedef enum { BLIP2_LAVIS, BLIP2_HF } blip2_reference;
  * nothing better could come at any length ("never"). Hugging Face's rules only. */
 typedef enum { BLIP2_UNTIL_BEST, BLIP2_UNTIL_FULL, BLIP2_UNTIL_CERTAIN } blip2_until;
 /* max_length and min_length count the start or dummy token; with `given` min_length counts what was given too */
+typedef struct blip2_times {           /* seconds: up to the first logits; the steps behind it, and how many */
+    double first, rest;
+    long steps;
+} blip2_times;
 typedef struct blip2_generate {
     int beams, max_length, min_length, returns;            /* 5, 30, 1, 1; beams 1: greedy */
     int max_new_tokens;                                    /* instead of max_length; 0: max_length */
@@ -392,6 +398,7 @@ typedef struct blip2_generate {
     /* (B,given_count) ids that stand before the text for penalties (Hugging Face's OPT: image tokens, padding,
        prompt); then the dummy start does not count. NULL: none */
     const int *given; long given_count;
+    blip2_times *times;                                    /* where to put them, or NULL */
 } blip2_generate;
 /* What sampling draws from: softmax of logits (V) / temperature, cut to the top_k best and to the smallest set of the
  * best that holds top_p (Holtzman et al. 2020). p (V) */

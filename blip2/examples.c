@@ -207,16 +207,27 @@ static void make_with_llm(subject *s, nn_scope root, blip2_llm_kind llm)
     nn_freeze(root.store, blip2_llm_of(&s->config).parameters);
 }
 
+/* From variant 2 on the language model is frozen and kept in f16, bf16, int8: gradients pass through it. */
+static void keep_llm(const subject *s, nn_scope root, const char *parameters)
+{
+    if (s->variant < 2)
+        return;
+    nn_freeze(root.store, parameters);
+    nn_keep_as(root.store, parameters, (ag_dtype)(AG_F16 + s->variant - 2));
+}
+
 static void make_stage2(subject *s, nn_scope root)
 {
     s->config.qformer.text = false;
     make_with_llm(s, root, BLIP2_LLM_OPT);
+    keep_llm(s, root, "opt_model");
 }
 
 static void make_stage2_t5(subject *s, nn_scope root)
 {
     s->config.qformer.text = false;
     make_with_llm(s, root, BLIP2_LLM_T5);
+    keep_llm(s, root, "t5_model");
 }
 
 /* The question in the Q-Former too. */
@@ -231,7 +242,7 @@ static tensor *run_stage2(tape *t, void *subject_)
     static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .text = text(),
-        .prompt_tokens = s->variant, .loss_weight = s->variant ? weight : NULL }, false, &out);
+        .prompt_tokens = s->variant % 2, .loss_weight = s->variant % 2 ? weight : NULL }, false, &out);
     return out.loss;
 }
 
@@ -241,7 +252,7 @@ static tensor *run_stage2_t5(tape *t, void *subject_)
     static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .target = text(),
-        .loss_weight = s->variant ? weight : NULL, .text = s->variant ? text() : (blip2_text){ 0 } }, false,
+        .loss_weight = s->variant % 2 ? weight : NULL, .text = s->variant % 2 ? text() : (blip2_text){ 0 } }, false,
         &out);
     return out.loss;
 }
@@ -266,8 +277,8 @@ static const example examples[] = {
     { "vision", 3, make_vision, run_vision, 4, true },
     { "opt", 3, make_opt, run_opt, 1, true },
     { "t5", 3, make_t5, run_t5, 4, true },
-    { "stage2", 11, make_stage2, run_stage2, 2, true },
-    { "stage2_t5", 3, make_stage2_t5, run_stage2_t5, 2, true },
+    { "stage2", 11, make_stage2, run_stage2, 5, true },
+    { "stage2_t5", 3, make_stage2_t5, run_stage2_t5, 5, true },
     { "stage2_asked", 11, make_asked, run_asked, 2, false },
 };
 

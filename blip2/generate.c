@@ -48,6 +48,7 @@ static tensor *next(void *context, tape *t, const int *parent, const int *ids)
 static void write_texts(writer *w, tape *t, const blip2_generate *o, blip2_sequence *out)
 {
     bool recording = ag_record_on(t, false), training = ag_training(t, false);
+    double from = clock_seconds();
     generate_room(t, w->B, o, out);
     ag_mark here = ag_here(t);
     w->beams = o->sample ? o->returns : o->beams;
@@ -59,6 +60,8 @@ static void write_texts(writer *w, tape *t, const blip2_generate *o, blip2_seque
     if (w->begin)
         w->begin(w, t);
     generate_search(&(decoder){ w->start, w->eos, w, first, next }, t, w->B, o, out);
+    if (o->times)
+        o->times->first = clock_seconds() - from - o->times->rest;
     ag_rewind(t, here);
     ag_record_on(t, recording);
     ag_training(t, training);

@@ -159,7 +159,8 @@ static bool is_case(h5 *f)
     return yes;
 }
 
-static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *frozen, error *e)
+static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *frozen, const nn_watch *watch,
+                      error *e)
 {
     blip2_config c;
     bool training = !frozen[0] || *frozen[0];
@@ -174,18 +175,22 @@ static bool open_file(blip2_model *m, h5 *f, bool foreign, const char *const *fr
         return false;
     for (int i = 0; frozen[i]; i++)
         nn_freeze(m->store, frozen[i]);
+    if (!foreign)
+        nn_keep(m->store, f, "");
+    m->store->blank = true;
+    m->store->watch = watch ? *watch : (nn_watch){ 0 };
     return (foreign || nn_match(m->store, f, "", others, e)) && nn_build(m->store, training, e)
            && (foreign ? read_weights(m, f, e) : blip2_load(m, f, "", e));
 }
 
 static bool open_path(blip2_model *m, const char *path, bool strangers, const char *const *frozen,
-                      bool *sealed, error *e)
+                      const nn_watch *watch, bool *sealed, error *e)
 {
     *m = (blip2_model){ 0 };
     h5 *f = h5_open(path, e);
     if (!f)
         return false;
-    bool ok = open_file(m, f, strangers && is_case(f), frozen, e);
+    bool ok = open_file(m, f, strangers && is_case(f), frozen, watch, e);
     *sealed = h5_sealed(f);
     h5_close(f);
     if (!ok)
@@ -195,12 +200,17 @@ static bool open_path(blip2_model *m, const char *path, bool strangers, const ch
 
 bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e)
 {
-    return open_path(m, path, false, (const char *const[]){ "", NULL }, sealed, e);
+    return blip2_open_told(m, path, sealed, NULL, e);
+}
+
+bool blip2_open_told(blip2_model *m, const char *path, bool *sealed, const nn_watch *watch, error *e)
+{
+    return open_path(m, path, false, (const char *const[]){ "", NULL }, watch, sealed, e);
 }
 
 bool blip2_open_case(blip2_model *m, const char *path, const char *const *frozen, bool *sealed, error *e)
 {
-    return open_path(m, path, true, frozen, sealed, e);
+    return open_path(m, path, true, frozen, NULL, sealed, e);
 }
 
 void blip2_close(blip2_model *m)

@@ -89,8 +89,8 @@ void blip2_t5_init(blip2_t5 *m, nn_scope s, const blip2_t5_config *c)
     if (c->tied)
         nn_alias(head, "weight", m->tokens.weight);
     else                                           /* transformers starts it with 1: a first loss of L / 2 */
-        m->head = nn_parameter(head, "weight", NN_INIT_NORMAL(c->init_factor / sqrt((double)c->width)),
-                               DIMS(c->vocab, c->width));
+        m->head = nn_matrix(head, "weight", NN_INIT_NORMAL(c->init_factor / sqrt((double)c->width)),
+                            DIMS(c->vocab, c->width));
 }
 
 tensor *blip2_t5_embed(const blip2_t5 *m, tape *t, const int *ids, long B, long T)

@@ -57,7 +57,7 @@ static void block_init(blip2_vit_block *b, nn_scope s, const family *f, const bl
     nn_init in = truncated(c->init_std), out = truncated(c->init_std / sqrt(2 * ((double)index + 1)));
     *b = (blip2_vit_block){ 0 };
     nn_layer_norm_init(&b->norm1, nn_sub(s, "%s", f->norm1), E, eps_of(c));
-    b->qkv = nn_parameter(s, f->qkv_weight, in, DIMS(3 * E, E));
+    b->qkv = nn_matrix(s, f->qkv_weight, in, DIMS(3 * E, E));
     if (c->kind == BLIP2_VIT_CLIP)
         b->qkv_bias = nn_parameter(s, "attn.in_proj_bias", NN_INIT_ZERO, DIMS(3 * E));
     else {
@@ -85,8 +85,8 @@ void blip2_vit_init(blip2_vit *v, nn_scope s, const blip2_vit_config *c)
     v->class_token = nn_parameter(s, f->class_token, truncated(c->init_std), f->batch_axis ? 3 : 1,
                                   f->batch_axis ? batch : &c->width);
     positions_init(v, s, f);
-    v->patch_weight = nn_parameter(patch, "weight", truncated(c->init_std),
-                                   DIMS(c->width, 3, c->patch, c->patch));
+    v->patch_weight = nn_matrix(patch, "weight", truncated(c->init_std),
+                                DIMS(c->width, 3, c->patch, c->patch));
     if (c->kind == BLIP2_VIT_EVA)
         v->patch_bias = nn_parameter(patch, "bias", NN_INIT_ZERO, DIMS(c->width));
     if (f->pre)

@@ -109,20 +109,23 @@ static bool show(eval_session *s, const char *model, const char *image, const ch
 static int run(int argc, char **argv)
 {
     const char *text = NULL, *folder = NULL;
+    cli_use use = { 0 };
     cli_common common = { 0 };
     cli_option options[] = {
         { "text", "S", CLI_TEXT, &text, 0, 0, "a text that is read together with the picture" },
         { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the folder that gets the pictures; -o is the same" },
+        CLI_COMPUTE_OPTION(use),
     };
     int code;
-    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
     if (argc != 3 || !folder)
         return cli_usage("attention", "a model, a picture and a folder are needed: "
                          "attention MODEL.h5 IMG -o DIR");
     eval_session s;
     error e;
-    if (!cli_open_model(&s, argv[1], eval_can_attend, &e))
+    use.quiet = common.quiet;
+    if (!cli_open_model(&s, argv[1], eval_can_attend, &use, &e))
         return cli_fail(&e);
     bool ok = show(&s, argv[1], argv[2], text, folder, common.json, &e);
     eval_close(&s);

@@ -1,4 +1,4 @@
-/* bench.c - `blip2 bench stage1`: the training step of stage 1 at given sizes, timed. The step is
+/* bench.c - `blip2 bench`: which case; and `bench stage1`, the training step of stage 1 at given sizes, timed. The step is
  * train_step, which `train` itself calls; weights, features and captions are random from a fixed seed, and
  * no file is read.                                                                                         */
 #include "cli/bench.h"
@@ -126,12 +126,6 @@ static double machine_peak(void)
     return best;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static bool measure(const sizes *s, uint64_t seed, error *e)
 {
     bench b = { .s = s };
@@ -161,7 +155,7 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
             first = l;
     }
     if (ok) {
-        qsort(seconds, (size_t)s->repeats, sizeof *seconds, by_size);
+        qsort(seconds, (size_t)s->repeats, sizeof *seconds, bench_by_size);
         double middle = seconds[s->repeats / 2], peak = machine_peak(), rate = 1e-9 * work(s) / middle;
         printf("{\"case\":\"stage1\",\"batch\":%ld,\"text\":%ld,\"ragged\":\"%s\",\"hidden\":%ld,\"layers\":%"
                "ld,\"heads\":%ld,"
@@ -214,16 +208,16 @@ static int run(int argc, char **argv)
     };
     int code;
     error e;
-    if (argc > 1 && !strcmp(argv[1], "ops"))
-        return bench_ops(argc, argv);
+    static const struct { const char *name; int (*run)(int argc, char **argv); } cases[] = {
+        { "ops", bench_ops }, { "stage2", bench_stage2 }, { "vision", bench_vision }, { "generate", bench_generate },
+    };
+    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof *cases; i++)
+        if (!strcmp(argv[1], cases[i].name))
+            return cases[i].run(argc, argv);
     if (!cli_parse(&argc, argv, options, 13, &common, &code))
         return code;
     if (argc != 2 || strcmp(argv[1], "stage1"))
-        return cli_usage("bench", "%s",
-                         argc == 2 && (!strcmp(argv[1], "stage2") || !strcmp(argv[1], "vision")
-                                       || !strcmp(argv[1], "generate"))
-                             ? "not built in this version; expected stage1 or ops"
-                             : "expected: bench stage1 or bench ops [OP]");
+        return cli_usage("bench", "expected: bench stage1, stage2, vision, generate or ops [OP]");
     s.shortest = s.longest = s.text;
     char rest;
     if (s.ragged && (sscanf(s.ragged, "%ld-%ld%c", &s.shortest, &s.longest, &rest) != 2 || s.shortest < 3
@@ -236,12 +230,17 @@ static int run(int argc, char **argv)
     return measure(&s, (uint64_t)common.seed, &e) ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_bench = { "bench", "stage1 | ops [OP]", "time the training step at given sizes, or operations",
+const cli_command cli_bench = { "bench", "stage1 | stage2 | vision | generate | ops [OP]", "time training, towers, decoding or operations",
                                 run,
                                 "stage1 prints one JSON line: median and least seconds of a whole step (three "
                                 "losses, backward, AdamW), GFLOP/s of its matrix\n"
                                 "products and their share of what the machine can do, peak memory. Defaults: "
                                 "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
+                                "stage2, vision and generate take models of the published sizes, with random weights: "
+                                "--help after their names\nlists their options. stage2: a step through a frozen "
+                                "language model. vision: pictures through a tower.\ngenerate: seconds a token, the "
+                                "bytes of weights it needs, and which share of the bandwidth of reading memory,\n"
+                                "measured in the same run, that is.\n"
                                 "ops times every operation forward and backward at BERT-base's shapes, with its "
                                 "share of one large matrix\nproduct or of the bandwidth of a = b + s c, both "
                                 "measured in the same run (--repeats N, --list)." };

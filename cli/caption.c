@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+typedef struct clock { double load, picture; blip2_times text; } clock;        /* seconds */
+
 /* What is asked of every picture, and how it is printed. */
 typedef struct asking {
     eval_session *s;
@@ -20,9 +22,32 @@ typedef struct asking {
     long n;
     bool json, named, chat;            /* named: more than one text is printed */
     const cli_bar *bar;
+    clock *clock;
 } asking;
 
-static void print_text(const char *image, const char *question, const eval_text *t, bool json, bool named)
+/* Up to the first token: the Q-Former and all that is given to what writes. */
+static void print_times(const clock *c, bool json)
+{
+    double token = c->text.steps ? c->text.rest / (double)c->text.steps : 0;
+    if (json)
+        printf(",\"times\":{\"load\":%.3f,\"picture\":%.3f,\"prefill\":%.3f,\"token\":%.4f,\"tokens\":%ld}", c->load,
+               c->picture, c->text.first, token, c->text.steps);
+    else
+        fprintf(stderr, "model %.2f s, picture %.2f s, first token %.2f s, %ld more at %.3f s each\n", c->load,
+                c->picture, c->text.first, c->text.steps, token);
+}
+
+/* The picture's features, timed. */
+static real *features_of(const asking *a, const char *image, error *e)
+{
+    double from = clock_seconds();
+    real *features = cli_features(a->s, image, e);
+    a->clock->picture = clock_seconds() - from;
+    return features;
+}
+
+static void print_text(const char *image, const char *question, const eval_text *t, const clock *c, bool json,
+                       bool named)
 {
     if (json) {
         printf("{\"image\":");
@@ -36,7 +61,10 @@ static void print_text(const char *image, const char *question, const eval_text 
         printf(",\"ids\":[");
         for (long i = 0; i < t->length; i++)
             printf(i ? ",%d" : "%d", t->ids[i]);
-        printf("],\"score\":%.9g}\n", t->score);
+        printf("],\"score\":%.9g", t->score);
+        if (c)
+            print_times(c, true);
+        puts("}");
     } else if (named && question && image)
         printf("%s: %s  %s\n", image, question, t->text);
     else if (named)
@@ -55,7 +83,10 @@ static bool write_one(const asking *a, const real *features, const char *image, 
                               : error_set(e, "out of memory");
     cli_bar_clear(a->bar);
     for (int k = 0; ok && k < a->o->returns; k++)
-        print_text(a->json || a->bar->of > 1 || !question ? image : NULL, question, &texts[k], a->json, a->named);
+        print_text(a->json || a->bar->of > 1 || !question ? image : NULL, question, &texts[k],
+                   a->w->timed ? a->clock : NULL, a->json, a->named);
+    if (ok && a->w->timed && !a->json)
+        print_times(a->clock, false);
     if (ok && said)
         ok = (*said = mem_text("%s", texts[0].text)) || error_set(e, "out of memory");
     if (ok)
@@ -75,7 +106,7 @@ static char *frame_of(const asking *a, const char *question)
 /* All texts for one picture: a caption, or the answer to each question. */
 static bool write_about(const asking *a, const char *image, error *e)
 {
-    real *features = cli_features(a->s, image, e);
+    real *features = features_of(a, image, e);
     bool ok = features != NULL;
     for (long i = 0; ok && i < a->n; i++) {
         const char *question = a->questions ? a->questions[i] : NULL;
@@ -123,7 +154,7 @@ static bool turn(const asking *a, const real *features, const char *image, const
 /* Questions of the command line, or a line each on stdin. */
 static bool chat(const asking *a, const char *image, error *e)
 {
-    real *features = cli_features(a->s, image, e);
+    real *features = features_of(a, image, e);
     char *past = NULL, line[CONFIG_TEXT_SIZE];
     bool ok = features != NULL, asks = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
     for (long i = 0; ok && i < a->n; i++)
@@ -179,15 +210,20 @@ static int caption_run(int argc, char **argv)
     eval_session s;
     blip2_generate o;
     cli_names images = { 0 };
+    clock c = { .load = clock_seconds() };
     error e;
+    w.use.quiet = common.quiet;
     if (!cli_writing_rules(&w, &(blip2_config){ 0 }, false, common.seed, &o, &e)   /* before anything is opened */
-        || !take_images(&images, argc - 2, argv + 2, list, &e) || !cli_open_model(&s, argv[1], eval_can_caption, &e)) {
+        || !take_images(&images, argc - 2, argv + 2, list, &e)
+        || !cli_open_model(&s, argv[1], eval_can_caption, &w.use, &e)) {
         cli_names_free(&images);
         return cli_fail(&e);
     }
+    c.load = clock_seconds() - c.load;
+    o.times = &c.text;
     s.reference = o.reference;
     cli_bar bar = cli_bar_new(images.n, common.quiet);
-    int failed = write_all(&(asking){ &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar }, &images);
+    int failed = write_all(&(asking){ &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar, &c }, &images);
     eval_close(&s);
     cli_names_free(&images);
     return failed;
@@ -199,15 +235,19 @@ static int answer_with(const char *model, const asking *form, const cli_writing 
     eval_session s;
     blip2_generate o;
     asking a = *form;
+    clock c = { .load = clock_seconds() };
     error e;
     if (!cli_writing_rules(w, &(blip2_config){ 0 }, true, seed, &o, &e)
-        || !cli_open_model(&s, model, eval_can_answer, &e))
+        || !cli_open_model(&s, model, eval_can_answer, &w->use, &e))
         return cli_fail(&e);
     bool ok = cli_writing_rules(w, &s.model.config, true, seed, &o, &e);
+    c.load = clock_seconds() - c.load;
+    o.times = &c.text;
     s.reference = o.reference;
     a.s = &s;
     a.w = w;
     a.o = &o;
+    a.clock = &c;
     ok = ok && (!a.chat || chat(&a, images->at[0], &e));
     int failed = !ok ? cli_fail(&e) : a.chat ? 0 : write_all(&a, images);
     eval_close(&s);
@@ -230,6 +270,7 @@ static int answer_run(int argc, char **argv)
         "each question is asked behind the ones before and their answers; none given: lines of stdin" };
     if (!cli_parse(&argc, argv, options, CLI_WRITING_OPTIONS + 2, &common, &code))
         return code;
+    w.use.quiet = common.quiet;
     int first = list ? 2 : 3;
     if (argc < first + !talks || (talks && list))
         return cli_usage("answer", talks && list ? "--chat: expected one picture, found a list"
@@ -239,7 +280,7 @@ static int answer_run(int argc, char **argv)
     bool ok = take_images(&images, first - 2, argv + 2, list, &e);
     cli_bar bar = cli_bar_new(images.n, common.quiet);
     asking a = { NULL, NULL, NULL, (const char *const *)argv + first, argc - first, common.json,
-                 argc - first > 1 || images.n > 1, talks, &bar };
+                 argc - first > 1 || images.n > 1, talks, &bar, NULL };
     int failed = ok ? answer_with(argv[1], &a, &w, &images, common.seed) : cli_fail(&e);
     cli_names_free(&images);
     return failed;

@@ -14,25 +14,28 @@ static void show(void *context, long n) { cli_bar_show(context, n); }
 static int embed_run(int argc, char **argv)
 {
     const char *images = NULL, *texts = NULL, *out = NULL;
+    cli_use use = { 0 };
     cli_common common = { 0 };
     const cli_option options[] = {
         { "images", "LIST", CLI_TEXT, &images, 0, 0,
           "pictures: a folder, a .jsonl list, or a file with a path a line" },
         { "texts", "FILE", CLI_TEXT, &texts, 0, 0, "texts: a file with one a line" },
         { "out", "F.h5", CLI_TEXT, &out, 0, 0, "the index that is written; -o is the same" },
+        CLI_COMPUTE_OPTION(use),
     };
     int code;
     cli_names list = { 0 };
     eval_session s;
     error e;
-    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+    if (!cli_parse(&argc, argv, options, 4, &common, &code))
         return code;
     if (argc != 2 || !out || !images == !texts)
         return cli_usage("embed", "expected a model, --images LIST or --texts FILE, and -o F.h5");
     bool ok = images ? cli_names_pictures(&list, images, &e) : cli_names_lines(&list, texts, &e);
     if (ok && !list.n)
         ok = error_set(&e, "%s: nothing in it", QUOTE(images ? images : texts));
-    if (ok && (ok = cli_open_model(&s, argv[1], eval_can_retrieve, &e))) {
+    use.quiet = common.quiet;
+    if (ok && (ok = cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e))) {
         cli_bar bar = cli_bar_new(list.n, common.quiet);
         ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show, &bar,
                              &e);
@@ -70,22 +73,25 @@ static int search_run(int argc, char **argv)
 {
     const char *index = NULL;
     long top = 10, rerank = 0;
+    cli_use use = { 0 };
     cli_common common = { 0 };
     const cli_option options[] = {
         { "index", "F.h5", CLI_TEXT, &index, 0, 0, "what `blip2 embed` wrote with the same model" },
         { "top", "N", CLI_INT, &top, 1, 1e6, "how many are shown" },
         { "rerank", "K", CLI_INT, &rerank, 0, 1e6, "the K nearest are ranked again by the matching head" },
+        CLI_COMPUTE_OPTION(use),
     };
     int code;
     eval_session s;
     eval_index x;
     error e;
-    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+    if (!cli_parse(&argc, argv, options, 4, &common, &code))
         return code;
     if (argc != 3 || !index)
         return cli_usage("search", "expected a model, --index F.h5, and a text or a picture");
     bool shown = !access(argv[2], F_OK);
-    if (!cli_open_model(&s, argv[1], eval_can_retrieve, &e))
+    use.quiet = common.quiet;
+    if (!cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e))
         return cli_fail(&e);
     bool ok = eval_index_open(&x, index, &s.model.config, &e);
     eval_hit *hits = ok ? mem_new((size_t)(top < x.n ? top : x.n) * sizeof *hits) : NULL;

@@ -1,6 +1,6 @@
 /* inspect.c - `blip2 inspect MODEL.h5`: what a model file holds. */
 #include "cli/commands.h"
-#include "eval/eval.h"
+#include "cli/model.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -59,6 +59,21 @@ static void print_parts(const blip2_model *m, const char *const *lack, int n, bo
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------ */
+static long bytes_of(const nn_entry *p)
+{
+    const tensor *x = p->value;
+    return p->alias_of ? 0 : x->frozen ? ag_frozen_bytes(x->frozen->type, x->frozen->N, x->frozen->K)
+                                       : x->size * (long)sizeof(real);
+}
+
+static long bytes_of_all(const blip2_model *m)
+{
+    long sum = 0;
+    for (long i = 0; i < m->store->count; i++)
+        sum += bytes_of(&m->store->entries[i]);
+    return sum;
+}
+
 static void print_table(const blip2_model *m)
 {
     const blip2_llm llm = blip2_llm_of(&m->config);
@@ -70,13 +85,26 @@ static void print_table(const blip2_model *m)
         if (p->alias_of)
             printf("  %-74s = %s\n", p->name, p->alias_of);
         else
-            printf("  %-74s %-18s %10ld%s\n", p->name, SHAPE(p->value), p->value->size,
-                   tower ? "  tower" : "");
+            printf("  %-74s %-18s %10ld  %-4s%s\n", p->name, SHAPE(p->value), p->value->size,
+                   ag_dtype_name(p->kept), tower ? "  tower" : "");
         frozen_tower += !p->alias_of && tower ? p->value->size : 0;
     }
     long all = m->store->frozen;
     printf("\n%ld parameters, %.1f MiB in memory: %ld of the frozen towers, %ld that BLIP-2 trains\n", all,
-           (double)all * sizeof(real) / (1 << 20), frozen_tower, all - frozen_tower);
+           (double)bytes_of_all(m) / (1 << 20), frozen_tower, all - frozen_tower);
+}
+
+/* How many numbers of each type, and the bytes of all. */
+static void print_types(const blip2_model *m)
+{
+    long numbers[AG_INT8 + 1] = { 0 };
+    for (long i = 0; i < m->store->count; i++)
+        if (!m->store->entries[i].alias_of)
+            numbers[m->store->entries[i].kept] += m->store->entries[i].value->size;
+    for (int type = AG_REAL; type <= AG_INT8; type++)
+        if (numbers[type])
+            printf(",\"%s\":%ld", ag_dtype_name((ag_dtype)type), numbers[type]);
+    printf(",\"bytes\":%ld}\n", bytes_of_all(m));
 }
 
 static int run(int argc, char **argv)
@@ -90,7 +118,8 @@ static int run(int argc, char **argv)
     blip2_model m;
     bool sealed;
     error e;
-    if (!blip2_open(&m, argv[1], &sealed, &e))
+    const nn_watch watch = cli_loading(common.quiet);
+    if (!blip2_open_told(&m, argv[1], &sealed, &watch, &e))
         return cli_fail(&e);
     h5 *f = h5_open(argv[1], &e);
     char *source = f ? h5_text(f, "", "source", &e) : NULL;
@@ -114,7 +143,7 @@ static int run(int argc, char **argv)
         printf(",\"sealed\":%s,\"parameters\":%ld,\"tensors\":%ld", sealed ? "true" : "false",
                m.store->frozen, m.store->count);
         print_parts(&m, lack, lacks, true);
-        puts("}");
+        print_types(&m);
     } else {
         printf("%s: %s; %s\n\n%s\n", argv[1], source ? source : "unknown source",
                sealed ? "digests hold" : "no digests", config ? config : "");

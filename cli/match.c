@@ -45,15 +45,17 @@ static bool match(eval_session *s, const char *image, const char *const *texts, 
 static int run(int argc, char **argv)
 {
     const char *reference = "lavis", *list = NULL;
+    cli_use use = { 0 };
     cli_common common = { 0 };
     cli_option options[] = {
         { "reference", "lavis|hf", CLI_TEXT, &reference, 0, 0,
           "how a text is read: cleaned and cut (lavis, the default), as it stands (hf)" },
         { "images", "LIST", CLI_TEXT, &list, 0, 0,
           "pictures that are all compared: a folder, a .jsonl list, or a file with a path a line" },
+        CLI_COMPUTE_OPTION(use),
     };
     int code;
-    if (!cli_parse(&argc, argv, options, 2, &common, &code))
+    if (!cli_parse(&argc, argv, options, 3, &common, &code))
         return code;
     int first = list ? 2 : 3;
     if (argc < first + 1)
@@ -65,7 +67,8 @@ static int run(int argc, char **argv)
     error e;
     int failed = 0;
     bool ok = list ? cli_names_pictures(&images, list, &e) : cli_names_add(&images, argv[2], &e);
-    if (!ok || !cli_open_model(&s, argv[1], eval_can_retrieve, &e)) {
+    use.quiet = common.quiet;
+    if (!ok || !cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e)) {
         cli_names_free(&images);
         return cli_fail(&e);
     }

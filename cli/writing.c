@@ -19,8 +19,7 @@ cli_writing cli_writing_default(void)
                           .length_penalty = NAN,
                           .repetition_penalty = 1,
                           .reference = "lavis",
-                          .until = "best",
-                          .compute = "f32" };
+                          .until = "best" };
 }
 
 void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
@@ -45,8 +44,9 @@ void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
         { "sample", "KEY=X,...", CLI_TEXT, &w->sample, 0, 0,
           "draw instead: temperature=X, top_k=N, top_p=X; --seed makes it repeatable" },
         { "returns", "N", CLI_INT, &w->returns, 1, 64, "so many texts a picture, the best first" },
-        { "compute", "f32", CLI_TEXT, &w->compute, 0, 0,
-          "numbers that are computed with; this version: f32" },
+        CLI_COMPUTE_OPTION(w->use),
+        { "times", NULL, CLI_FLAG, &w->timed, 0, 0,
+          "say how long reading the model, the picture and each token took" },
     };
     memcpy(to, all, sizeof all);
 }
@@ -99,11 +99,9 @@ bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers
                        blip2_generate *o, error *e)
 {
     static const char *const references[] = { "lavis", "hf" }, *const untils[] = { "best", "full", "never" };
-    static const char *const computes[] = { "f32" };
-    int reference = 0, until = 0, compute;
+    int reference = 0, until = 0;
     if (!choose("--reference", w->reference, references, 2, &reference, e)
-        || !choose("--early-stopping", w->until, untils, 3, &until, e)
-        || !choose("--compute", w->compute, computes, 1, &compute, e))
+        || !choose("--early-stopping", w->until, untils, 3, &until, e))
         return false;
     bool hf = reference == 1;
     double penalty = hf || !answers ? 1 : c->llm == BLIP2_LLM_T5 ? -1 : 0;

@@ -14,6 +14,7 @@ typedef struct job {
     source source[SOURCES]; int count;
     blip2_model model;
     tokenizer *bert, *llm;
+    convert_dtype dtype;
     bool head_is_table;                /* T5: a head of its own with the numbers of the table */
     const convert_watch *watch;
     error *e;
@@ -438,6 +439,62 @@ static bool read_parameter(job *j, const nn_entry *p, real *to)
     return ok;
 }
 
+/* In which precision a parameter is written: matrices of the towers alone are ever low. */
+static ag_dtype precision(job *j, const nn_entry *p, found *f)
+{
+    static const ag_dtype types[] = { [CONVERT_F32] = AG_REAL, [CONVERT_F16] = AG_F16, [CONVERT_BF16] = AG_BF16,
+                                      [CONVERT_INT8] = AG_INT8 };
+    const blip2_llm llm = blip2_llm_of(&j->model.config);
+    bool has = look_up(j, p->name, f);
+    bool tower = nn_has_prefix(p->name, "visual_encoder") || (llm.parameters && nn_has_prefix(p->name, llm.parameters));
+    if (!has || !tower || !p->matrix)
+        return AG_REAL;
+    if (j->dtype == CONVERT_AS_IS)
+        return f->x->type == W_F16 ? AG_F16 : f->x->type == W_BF16 ? AG_BF16 : AG_REAL;
+    return types[j->dtype];
+}
+
+/* The source's own bits where it has the type, else rounded. */
+static bool write_low(job *j, h5_out *to, const nn_entry *p, const found *f, ag_dtype type)
+{
+    const tensor *x = p->value;
+    long N = x->dim[0], K = x->size / N, bad = -1;
+    bool same = f->of == 1 && f->x->type == (type == AG_F16 ? W_F16 : W_BF16) && type != AG_INT8;
+    char *data = mem_new((size_t)ag_frozen_bytes(type, N, K)), name[NN_NAME];
+    real *wide = same ? NULL : mem_new((size_t)(x->size + 1) * sizeof *wide);
+    float *scale = (float *)(void *)(data + ag_frozen_bytes(type, N, K) - N * (long)sizeof *scale);
+    bool ok = data && (same || wide);
+    if (!ok)
+        error_set(j->e, "%s: out of memory for %ld numbers", p->name, x->size);
+    ok = ok && (same ? weights_read_raw(f->s->w, f->x, data, j->e) : read_parameter(j, p, wide));
+    if (ok && !same && (bad = ag_quantize(type, N, K, wide, data, scale)) >= 0)
+        ok = error_set(j->e, "%s: %s: element %ld is %g; expected a finite number that %s can hold",
+                       QUOTE(f->s->path), QUOTE(f->x->name), bad, (double)wide[bad], ag_dtype_name(type));
+    nn_dataset(p->name, name);
+    if (ok)
+        nn_write_low(to, name, type, x->ndim, x->dim, data, scale);
+    mem_free(data);
+    mem_free(wide);
+    return ok;
+}
+
+static bool write_parameter(job *j, h5_out *f, const nn_entry *p)
+{
+    found where;
+    char name[NN_NAME];
+    ag_dtype type = precision(j, p, &where);
+    if (type != AG_REAL)
+        return write_low(j, f, p, &where, type);
+    real *x = mem_new((size_t)(p->value->size + 1) * sizeof *x);
+    bool ok = x ? read_parameter(j, p, x)
+                : error_set(j->e, "%s: out of memory for %ld numbers", p->name, p->value->size);
+    nn_dataset(p->name, name);
+    if (ok)
+        h5_write(f, name, H5_REALS, p->value->ndim, p->value->dim, x);
+    mem_free(x);
+    return ok;
+}
+
 static bool write_parameters(job *j, h5_out *f)
 {
     const nn_store *s = j->model.store;
@@ -448,16 +505,8 @@ static bool write_parameters(job *j, h5_out *f)
         if (p->alias_of) {
             nn_dataset(p->alias_of, of);
             h5_link(f, name, of);
-        } else {
-            real *x = mem_new((size_t)(p->value->size + 1) * sizeof *x);
-            bool ok = x ? read_parameter(j, p, x)
-                        : error_set(j->e, "%s: out of memory for %ld numbers", p->name, p->value->size);
-            if (ok)
-                h5_write(f, name, H5_REALS, p->value->ndim, p->value->dim, x);
-            mem_free(x);
-            if (!ok)
-                return false;
-        }
+        } else if (!write_parameter(j, f, p))
+            return false;
         if (j->watch && j->watch->progress)
             j->watch->progress(j->watch->context, i + 1, s->count);
     }
@@ -515,7 +564,13 @@ static bool prepare(job *j)
 
 bool convert_run(const char *const *sources, int n, const char *out, const convert_watch *watch, error *e)
 {
-    job j = { .watch = watch, .e = e };
+    return convert_run_as(sources, n, out, CONVERT_AS_IS, watch, e);
+}
+
+bool convert_run_as(const char *const *sources, int n, const char *out, convert_dtype dtype,
+                    const convert_watch *watch, error *e)
+{
+    job j = { .dtype = dtype, .watch = watch, .e = e };
     bool ok = (n >= 1 && n <= SOURCES)
               || error_usage(e, "convert: expected 1 to %d sources, found %d", SOURCES, n);
     for (; ok && j.count < n; j.count++)

@@ -182,27 +182,30 @@ static bool write_config(const job *j, const char *folder, long image_token)
 }
 
 /* ---- model.safetensors ----------------------------------------------------------------------------- */
-/* Width of its numbers in the model file. */
-static bool width_of(const job *j, const nn_entry *p, long *width)
+/* What its numbers become: as the model file has them, int8 widened. */
+typedef struct form { const char *name; long width; h5_type as; } form;
+
+static bool form_of(const job *j, const nn_entry *p, form *to)
 {
     char name[NN_NAME];
     h5_shape shape;
     nn_dataset(p->name, name);
     if (!h5_find(j->f, name, &shape, j->e))
         return false;
-    *width = shape.width > 4 ? 8 : 4;
+    *to = shape.stored == H5_HALVES ? (form){ "F16", 2, H5_HALVES } : shape.stored == H5_BRAINS ? (form){ "BF16", 2, H5_BRAINS }
+        : shape.width > 4 ? (form){ "F64", 8, H5_REALS } : (form){ "F32", 4, H5_REALS };
     return true;
 }
 
-/* {"NAME": {"dtype", "shape", "data_offsets"}, ...}; each piece's width into widths. */
-static char *header_text(const job *j, long *widths, const char *config)
+/* {"NAME": {"dtype", "shape", "data_offsets"}, ...}; each piece's form into forms. */
+static char *header_text(const job *j, form *forms, const char *config)
 {
     long at = 0;
     json_t *all = json_pack("{s:{s:s, s:s}}", "__metadata__", "format", "pt", "blip2.config", config);
     for (long i = 0; all && i < j->count; i++) {
         const piece *p = &j->pieces[i];
         const nn_entry *first = p->of[0] ? p->of[0] : p->of[2];
-        if (!width_of(j, first, &widths[i])) {
+        if (!form_of(j, first, &forms[i])) {
             json_decref(all);
             return NULL;
         }
@@ -210,9 +213,9 @@ static char *header_text(const job *j, long *widths, const char *config)
         for (int d = 0; d < first->value->ndim; d++)
             json_array_append_new(shape,
                                   json_integer((json_int_t)(first->value->dim[d] * (d ? 1 : p->count))));
-        long bytes = size_of(p) * widths[i];
+        long bytes = size_of(p) * forms[i].width;
         json_object_set_new(all, p->name,
-                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", widths[i] == 8 ? "F64" : "F32", "shape",
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", forms[i].name, "shape",
                                       shape, "data_offsets", (json_int_t)at, (json_int_t)(at + bytes)));
         at += bytes;
     }
@@ -224,17 +227,19 @@ static char *header_text(const job *j, long *widths, const char *config)
 }
 
 /* One parameter as the file holds it, or zeros where there is none (EVA's bias of k). */
-static bool write_entry(const job *j, file_out *f, const nn_entry *p, long size, long width)
+static bool write_entry(const job *j, file_out *f, const nn_entry *p, long size, form of)
 {
+    long width = of.width;
     real *x = mem_new((size_t)(size + 1) * sizeof *x);
     void *raw = mem_new((size_t)(size + 1) * (size_t)width);
     char name[NN_NAME];
     bool ok = (x && raw) || error_set(j->e, "export: out of memory for %ld numbers", size);
     if (ok && p) {
         nn_dataset(p->name, name);
-        ok = h5_read(j->f, name, H5_REALS, p->value->ndim, p->value->dim, x, j->e);
+        ok = width == 2 ? h5_read(j->f, name, of.as, p->value->ndim, p->value->dim, raw, j->e)
+                        : nn_read_reals(j->f, name, p->value->ndim, p->value->dim, x, j->e);
     }
-    for (long i = 0; ok && i < size; i++)
+    for (long i = 0; ok && width > 2 && i < size; i++)
         if (width == 8)
             ((double *)raw)[i] = (double)x[i];
         else
@@ -251,9 +256,9 @@ static bool write_tensors(const job *j, const char *folder)
     blip2_config copy = j->model.config;
     config_table table = blip2_config_table("", &copy);
     char *config = config_print(&table, 1, false), *path = mem_text("%s/model.safetensors", folder);
-    long *widths = mem_new((size_t)(j->count + 1) * sizeof *widths);
-    bool ok = (config && path && widths) || error_set(j->e, "export: out of memory");
-    char *header = ok ? header_text(j, widths, config) : NULL;
+    form *forms = mem_new((size_t)(j->count + 1) * sizeof *forms);
+    bool ok = (config && path && forms) || error_set(j->e, "export: out of memory");
+    char *header = ok ? header_text(j, forms, config) : NULL;
     file_out *f = header ? file_create(path, j->e) : NULL;
     ok = f != NULL;
     if (ok) {
@@ -268,12 +273,12 @@ static bool write_tensors(const job *j, const char *folder)
     for (long i = 0; ok && i < j->count; i++)
         for (int k = 0; ok && k < j->pieces[i].count; k++)
             ok = write_entry(j, f, j->pieces[i].of[k], size_of(&j->pieces[i]) / j->pieces[i].count,
-                             widths[i]);
+                             forms[i]);
     if (f && !ok)
         file_abandon(f);
     ok = ok && file_finish(f, j->e);
     free(header);
-    mem_free(widths);
+    mem_free(forms);
     mem_free(path);
     mem_free(config);
     return ok;

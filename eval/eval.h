@@ -16,6 +16,7 @@ typedef struct eval_session {
     token_batch lines;
 } eval_session;
 bool eval_open(eval_session *s, const char *path, error *e);
+bool eval_open_told(eval_session *s, const char *path, const nn_watch *watch, error *e);   /* how much is read */
 void eval_close(eval_session *s);
 bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
 bool eval_can_caption(const eval_session *s, const char *path, error *e);   /* stage 1: by its ITG head */

@@ -30,10 +30,12 @@ bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error 
     return !e->text[0];
 }
 
-bool eval_open(eval_session *s, const char *path, error *e)
+bool eval_open(eval_session *s, const char *path, error *e) { return eval_open_told(s, path, NULL, e); }
+
+bool eval_open_told(eval_session *s, const char *path, const nn_watch *watch, error *e)
 {
     *s = (eval_session){ 0 };
-    if (!blip2_open(&s->model, path, &s->sealed, e))
+    if (!blip2_open_told(&s->model, path, &s->sealed, watch, e))
         return false;
     bool ok = eval_tokenizers(path, &s->bert, &s->llm, e);
     if (ok && !(s->t = ag_tape_new()))

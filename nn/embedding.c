@@ -3,7 +3,7 @@
 
 void nn_embedding_init(nn_embedding *e, nn_scope s, long entries, long width, nn_init init)
 {
-    e->weight = nn_parameter(s, "weight", init, DIMS(entries, width));
+    e->weight = nn_matrix(s, "weight", init, DIMS(entries, width));
 }
 
 tensor *nn_embedding_forward(const nn_embedding *e, tape *t, const int *ids, int ndim, const long *dim)

@@ -28,17 +28,26 @@ typedef struct nn_entry {
     tensor *value;
     nn_init init; uint64_t key;        /* how it starts, and what its random numbers are keyed by */
     bool frozen;
+    bool matrix; ag_dtype kept;        /* may be kept in low precision while frozen; and in which it is */
     real *m, *v;
     const char *alias_of;              /* a second name: whose value this is; else NULL */
     int source;                        /* nn_store.sources of the file it was read from; 0: as it started */
 } nn_entry;
 enum { NN_SOURCES = 40 };
+typedef struct nn_watch {              /* bytes of a file that are read; progress NULL: nobody asks */
+    void *context;
+    void (*progress)(void *context, long done, long of);
+} nn_watch;
 typedef struct nn_store {
     uint64_t seed;
     nn_entry *entries; long count, room;
     real *values, *grads, *m, *v;      /* (trainable) each; m, v: AdamW's moments; NULL without training */
     real *frozen_values;
+    char *low;                         /* numbers of matrices that are kept in low precision */
+    bool blank;                        /* set before nn_build: all is read from a file next, so nothing is drawn */
+    nn_watch watch;
     long trainable, frozen;            /* elements */
+    bool laid_out;                     /* frozen counts what is kept in low precision too */
     bool built, out_of_memory;
     bool measures;                     /* set before nn_build: it allocates no numbers, and data and gradients lie
                                           in one window of addresses that nobody may touch; for a tape that measures */
@@ -59,11 +68,17 @@ void nn_store_free(nn_store *s);
 nn_scope nn_root(nn_store *s);
 nn_scope nn_sub(nn_scope s, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* adds .name */
 tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const long *dim);
+/* a weight of linear, embedding or patch_embed, all of which take it in low precision too */
+tensor *nn_matrix(nn_scope s, const char *name, nn_init init, int ndim, const long *dim);
 void nn_alias(nn_scope s, const char *name, tensor *of);               /* a second name of a tied parameter */
 long nn_freeze(nn_store *s, const char *prefix);   /* whole parts of names ("opt_model"), before nn_build; how
                                                       many parameters it met */
 /* A number for entries whose values come from this file; loading from HDF5 sets it by itself. */
 int nn_source(nn_store *s, const char *path);
+/* Frozen matrices stay in low precision: those that the file holds so, or all, under prefix; their data are then
+ * `frozen`. After nn_freeze, before nn_build; how many. */
+long nn_keep(nn_store *s, h5 *f, const char *prefix);
+long nn_keep_as(nn_store *s, const char *prefix, ag_dtype type);
 bool nn_build(nn_store *s, bool training, error *e);       /* false: memory is out, says how much */
 double nn_bytes(const nn_store *s, bool training); /* that nn_build allocates; counted there */
 tensor *nn_find(const nn_store *s, const char *name);      /* NULL: not there; aliases are found too */
@@ -86,6 +101,10 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
 bool nn_match(const nn_store *s, h5 *f, const char *prefix, const char *const *others, error *e);
 /* every parameter that both have, by name; at least one; fit may be NULL */
 bool nn_load_common(nn_store *s, h5 *f, nn_fit fit, void *ctx, error *e);
+/* a dataset of any precision as reals; int8 with its NAME.scale */
+bool nn_read_reals(h5 *f, const char *name, int ndim, const long *dim, real *to, error *e);
+void nn_write_low(h5_out *f, const char *name, ag_dtype type, int ndim, const long *dim, const void *data,
+                  const float *scale);
 bool nn_save_moments(const nn_store *s, h5_out *f);  /* optimizer/m/NAME, optimizer/v/NAME */
 bool nn_load_moments(nn_store *s, h5 *f, error *e);
 

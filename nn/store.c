@@ -4,7 +4,7 @@
  * starts are drawn by counter from a key made of the store's seed and the parameter's name, so a parameter
  * starts with the same values whatever else the model holds, in whatever order it was registered and on
  * however many threads.                                                                                    */
-#include "nn/nn.h"
+#include "nn/internal.h"
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -96,6 +96,7 @@ void nn_store_free(nn_store *s)
         mem_free(arrays[i]);
     for (int i = 0; i < s->source_count; i++)
         mem_free(s->sources[i]);
+    mem_free(s->low);
     mem_free(s->entries);
     ag_tape_free(s->names);
     mem_free(s);
@@ -196,9 +197,19 @@ static void fill(const nn_entry *e)
         x[i] = start_value(e, i);
 }
 
+/* Of matrices in low precision: their bytes in place of those that s->frozen counts them with. */
+static double low_all(const nn_store *s)
+{
+    double sum = 0;
+    for (long i = 0; i < s->count; i++)
+        if (s->entries[i].kept != AG_REAL && !s->entries[i].alias_of)
+            sum += (double)low_bytes(&s->entries[i]) - (s->laid_out ? (double)s->entries[i].value->size * sizeof(real) : 0);
+    return sum;
+}
+
 double nn_bytes(const nn_store *s, bool training)
 {
-    return ((training ? 4.0 : 1.0) * (double)s->trainable + (double)s->frozen) * (double)sizeof(real);
+    return ((training ? 4.0 : 1.0) * (double)s->trainable + (double)s->frozen) * (double)sizeof(real) + low_all(s);
 }
 
 /* Addresses for the largest parameter, in the place of all of them. */
@@ -211,38 +222,78 @@ static bool reserve(nn_store *s)
     return !s->window || (s->values = mem_reserve((size_t)s->window));
 }
 
-static bool allocate(nn_store *s, bool training)
+/* The same start, rounded a row at a time. */
+static bool fill_low(const nn_entry *p, error *e)
+{
+    const ag_frozen *w = p->value->frozen;
+    long bytes = w->K * (w->type == AG_INT8 ? 1 : 2);
+    real *row = mem_new((size_t)w->K * sizeof *row);
+    if (!row)
+        return error_set(e, "parameters: %s: memory is out", p->name);
+    for (long n = 0; n < w->N; n++) {
+        for (long k = 0; k < w->K; k++)
+            row[k] = start_value(p, n * w->K + k);
+        ag_quantize(w->type, 1, w->K, row, (char *)w->data + n * bytes, w->scale ? (float *)w->scale + n : NULL);
+    }
+    mem_free(row);
+    return true;
+}
+
+static bool allocate(nn_store *s, bool training, long low)
 {
     if (s->measures)
         return reserve(s);
     size_t trained = (size_t)s->trainable * sizeof(real), frozen = (size_t)s->frozen * sizeof(real);
     s->values = mem_new(trained);
     s->frozen_values = mem_new(frozen);
+    s->low = low ? mem_new((size_t)low) : NULL;
     if (training) {
         s->grads = mem_new(trained);
         s->m = mem_new(trained);
         s->v = mem_new(trained);
     }
-    return s->values && s->frozen_values && (!training || (s->grads && s->m && s->v));
+    return s->values && s->frozen_values && (!low || s->low) && (!training || (s->grads && s->m && s->v));
+}
+
+/* s->frozen counts ordinary ones alone until all is laid out; low: bytes of those in low precision, numbers of them. */
+static bool count_all(nn_store *s, long *low, long *numbers, error *e)
+{
+    s->trainable = s->frozen = *low = *numbers = 0;
+    for (long i = 0; i < s->count; i++) {
+        const nn_entry *p = &s->entries[i];
+        long *sum = p->kept != AG_REAL ? numbers : p->frozen ? &s->frozen : &s->trainable;
+        if (!p->alias_of && (*sum += p->value->size) > MOST)
+            return error_set(e, "parameters: %s: more numbers than can be counted; expected at most %ld",
+                             p->name, MOST);
+        *low += low_bytes(p);
+    }
+    return true;
 }
 
 bool nn_build(nn_store *s, bool training, error *e)
 {
-    s->trainable = s->frozen = 0;
-    for (long i = 0; i < s->count; i++) {
-        long *sum = s->entries[i].frozen ? &s->frozen : &s->trainable;
-        if (!s->entries[i].alias_of && (*sum += s->entries[i].value->size) > MOST)
-            return error_set(e, "parameters: %s: more numbers than can be counted; expected at most %ld",
-                             s->entries[i].name, MOST);
-    }
-    if (s->out_of_memory || !allocate(s, training))
+    long low, numbers;
+    if (!count_all(s, &low, &numbers, e))
+        return false;
+    bool ok = !s->out_of_memory && allocate(s, training, low);
+    s->frozen += numbers;
+    s->laid_out = true;
+    if (!ok)
         return error_set(e, "parameters: memory is out; expected %ld MiB for %ld trained and %ld frozen "
                          "numbers", (long)(nn_bytes(s, training) / (1 << 20)) + 1, s->trainable, s->frozen);
     long trained = 0, frozen = 0;
+    char *at_low = s->measures ? (char *)s->values : s->low;
     for (long i = 0; i < s->count; i++) {
         nn_entry *p = &s->entries[i];
         if (p->alias_of)
             continue;
+        if (p->kept != AG_REAL) {
+            low_place(s, p, at_low);
+            at_low += s->measures ? 0 : low_bytes(p);
+            if (!s->blank && !s->measures && !fill_low(p, e))
+                return false;
+            continue;
+        }
         tensor *x = p->value;
         if (s->measures) {
             x->data = s->values;
@@ -259,7 +310,8 @@ bool nn_build(nn_store *s, bool training, error *e)
             p->v = s->v + *at;
         }
         *at += x->size;
-        fill(p);
+        if (!s->blank)
+            fill(p);
     }
     return s->built = true;
 }

@@ -3,7 +3,7 @@
  * Loading looks at everything before it reads anything, so that all that is missing, misshapen or unknown is
  * said in one go. A tied parameter is one dataset with two names; where a file has two datasets, they must
  * hold the same. */
-#include "nn/nn.h"
+#include "nn/internal.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +30,9 @@ void nn_save(const nn_store *s, h5_out *f, const char *leave_out)
         if (p->alias_of) {
             nn_dataset(p->alias_of, of);
             h5_link(f, name, of);
-        } else
+        } else if (p->kept != AG_REAL)
+            low_save(p, f, name);
+        else
             h5_write(f, name, H5_REALS, p->value->ndim, p->value->dim, p->value->data);
     }
 }
@@ -50,7 +52,7 @@ static void find_unknown(const nn_store *s, h5 *f, const char *const *others, er
         char name[NN_NAME];
         snprintf(name, sizeof name, "%s", names[i]);
         exchange(name, '/', '.');
-        bool known = nn_find(s, name) && !strchr(names[i], '.');
+        bool known = (nn_find(s, name) && !strchr(names[i], '.')) || low_is_scale(s, f, names[i]);
         for (int k = 0; others && others[k]; k++)
             known |= nn_has_prefix(name, others[k]);
         if (!known)
@@ -82,7 +84,7 @@ static bool look(const nn_store *s, h5 *f, const char *prefix, const char *const
         met++;
         nn_dataset(p->name, name);
         tensor *x = p->value;
-        if (!h5_expect(f, name, H5_REALS, x->ndim, x->dim, &one) && !may_fit(f, name, fit, ctx, x, &shape))
+        if (!low_expect(p, f, name, &one) && !may_fit(f, name, fit, ctx, x, &shape))
             error_line(e, "%s", one.text);
     }
     if (!met)
@@ -110,9 +112,9 @@ static bool read_one(h5 *f, const nn_entry *p, nn_fit fit, void *ctx, error *e)
     char name[NN_NAME];
     h5_shape shape;
     nn_dataset(p->name, name);
-    if (h5_read(f, name, H5_REALS, x->ndim, x->dim, x->data, e))
+    if (low_read(p, f, name, e))
         return true;
-    if (!may_fit(f, name, fit, ctx, x, &shape))
+    if (p->kept != AG_REAL || !may_fit(f, name, fit, ctx, x, &shape))
         return false;
     real *data = mem_new((size_t)shape.size * sizeof *data);
     if (!data)
@@ -135,15 +137,29 @@ static bool same_numbers(h5 *f, const nn_entry *p, error *e)
     nn_dataset(p->alias_of, of);
     if (h5_has(f, name) == H5_NOTHING || h5_same(f, name, of))
         return true;
-    real *other = mem_new((size_t)x->size * sizeof *other);
-    if (!other)
+    long n = x->size;
+    real *other = mem_new((size_t)n * sizeof *other), *ours = x->frozen ? mem_new((size_t)n * sizeof *ours) : x->data;
+    if (!other || !ours) {
+        mem_free(other);
+        if (x->frozen)
+            mem_free(ours);
         return out_of_memory(f, name, e);
-    bool ok = h5_read(f, name, H5_REALS, x->ndim, x->dim, other, e);
-    if (ok && memcmp(other, x->data, (size_t)x->size * sizeof *other))
+    }
+    bool ok = nn_read_reals(f, name, x->ndim, x->dim, other, e);
+    if (x->frozen)
+        ag_read(x, ours);
+    if (ok && memcmp(other, ours, (size_t)n * sizeof *other))
         ok = error_set(e, "%s: %s: is tied to %s; expected the same numbers, found others",
                        QUOTE(h5_path(f)), QUOTE(name), QUOTE(of));
     mem_free(other);
+    if (x->frozen)
+        mem_free(ours);
     return ok;
+}
+
+static long bytes_of(const nn_entry *p)
+{
+    return p->alias_of ? 0 : p->kept != AG_REAL ? low_bytes(p) : p->value->size * (long)sizeof(real);
 }
 
 bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, nn_fit fit, void *ctx,
@@ -152,6 +168,9 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
     if (!look(s, f, prefix, others, fit, ctx, e))
         return false;
     int source = nn_source(s, h5_path(f));
+    long done = 0, all = 0;
+    for (long i = 0; i < s->count; i++)
+        all += nn_has_prefix(s->entries[i].name, prefix) ? bytes_of(&s->entries[i]) : 0;
     for (long i = 0; i < s->count; i++) {
         nn_entry *p = &s->entries[i];
         if (!nn_has_prefix(p->name, prefix))
@@ -159,6 +178,8 @@ bool nn_load(nn_store *s, h5 *f, const char *prefix, const char *const *others, 
         if (!(p->alias_of ? same_numbers(f, p, e) : read_one(f, p, fit, ctx, e)))
             return false;
         p->source = source;
+        if (s->watch.progress)
+            s->watch.progress(s->watch.context, done += bytes_of(p), all);
     }
     return true;
 }

@@ -148,7 +148,11 @@ START_TEST(what_is_not_built_says_so_and_is_absent_from_help)
         ck_assert_msg(!strstr(s.out, line), "%s is in help", later[i]);
     }
     shell_free(s);
-    FAILS(2, "not built in this version", "bench", "stage2");
+    FAILS(2, "expected --llm", "bench", "generate", "--llm", "opt");
+    FAILS(2, "expected --llm", "bench", "stage2", "--dtype", "f8");
+    FAILS(2, "expected --tower", "bench", "vision", "--tower", "vit");
+    FAILS(2, "--dtype: expected as-is", "convert", "x", "-o", "y.h5", "--dtype", "f8");
+    FAILS(2, "--compute: expected f32 or bf16", "match", "x.h5", "x.png", "x", "--compute", "f16");
 }
 END_TEST
 

@@ -6,7 +6,7 @@
 
 #define SUITES(X) \
     X(augment) X(features) X(resume) X(trace) X(windows) \
-    X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(precision) X(dropout) X(attention) \
+    X(low) X(base) X(h5) X(h5_foreign) X(config) X(tape) X(gemm) X(math) X(ops) X(precision) X(dropout) X(attention) \
     X(arithmetic) X(losses) X(text) X(vocabulary) X(unigram) X(lists) X(import) X(packages) X(pack) X(image) X(photo) \
     X(scenes) X(data) X(nn) X(qformer) \
     X(stage1) X(stage1_edges) X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) X(search) X(generate) \

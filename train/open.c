@@ -360,6 +360,22 @@ static void init_model(void *context)
     }
 }
 
+/* Frozen towers stay in the precision of the files that they come from. A file that cannot be opened is told of when it
+ * is read, or on --resume not needed: what the checkpoint holds in low precision is then widened. */
+static void keep_low(run *r)
+{
+    const train_config *c = r->c;
+    error later;
+    for (int i = 0; i < c->pretrained.count; i++) {
+        char file[CONFIG_TEXT_SIZE], prefix[CONFIG_TEXT_SIZE];
+        split_source(c->pretrained.item[i], file, prefix);
+        h5 *f = h5_open(file, &later);
+        if (f)
+            nn_keep(r->store, f, prefix);
+        h5_close(f);
+    }
+}
+
 bool run_open_data(run *r, train_config *c, bool dry, error *e)
 {
     train_choose_parts(c);
@@ -383,6 +399,7 @@ bool run_open_model(run *r, bool empty, error *e)
                                QUOTE(c->freeze.item[i]));
     if (r->use)
         nn_freeze(r->store, "");
+    keep_low(r);
     if (!nn_build(r->store, !r->use, e))
         return false;
     if (!r->use && !r->store->trainable)
