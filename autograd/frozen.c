@@ -174,13 +174,13 @@ static long blocks_scratch(const ag_frozen *m) { return ag_threads_now() * rows_
 /* A tape that only measures counts scratch and operations here, as ag_gemm counts its own. */
 static void rounded_product(tape *t, const ag_frozen *m, long R, const real *x, real beta, real *y)
 {
-    bool few = R <= FEW_MOST, tile = !few && bf16_tile_here();
+    bool small = R <= FEW_MOST, tile = !small && bf16_tile_here();
     real *near = ag_alloc_real(t, R * m->K);               /* (R,K) */
-    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, R)) : ag_alloc_real(t, few ? R * m->K : blocks_scratch(m));
+    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, R)) : ag_alloc_real(t, small ? R * m->K : blocks_scratch(m));
     if (ag_spent(2.0 * (double)R * (double)m->N * (double)m->K))
         return;
     frozen_round(R * m->K, x, near);
-    if (few)
+    if (small)
         few_rows_by(few_best(), m, true, R, near, m->K, scratch, beta, y, m->N);
     else if (tile)
         bf16_product_cpu(m, R, near, scratch, beta, y);
@@ -190,11 +190,11 @@ static void rounded_product(tape *t, const ag_frozen *m, long R, const real *x, 
 
 static void low_product(tape *t, const ag_frozen *m, long R, const real *x, real beta, real *y)
 {
-    bool few = R <= FEW_MOST;
-    real *scratch = ag_alloc_real(t, few ? R * m->K : blocks_scratch(m));
+    bool small = R <= FEW_MOST;
+    real *scratch = ag_alloc_real(t, small ? R * m->K : blocks_scratch(m));
     if (ag_spent(2.0 * (double)R * (double)m->N * (double)m->K))
         return;
-    if (few)
+    if (small)
         few_rows_by(few_best(), m, false, R, x, m->K, scratch, beta, y, m->N);
     else
         frozen_product_cpu(m, false, R, x, scratch, beta, y);
