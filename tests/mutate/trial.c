@@ -6,6 +6,7 @@
 #include "tests/mutate/mutate.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static int shell(const char *command, double cpu, double *took)
             for (int i = 0; i < 50; i++)
                 nap();
             kill(-pid, SIGKILL);
-            end = INT64_MAX;
+            end = INFINITY;
         }
         nap();
     }
