@@ -74,7 +74,10 @@ long mem_live(void);                               /* tests: how many of them ar
  * unknown key is an error that names the nearest known one; all problems of a file are reported together,
  * with line and column), take key=value from the command line, print the configuration in force, and explain
  * it. */
-typedef enum { CONFIG_BOOL, CONFIG_INT, CONFIG_REAL, CONFIG_TEXT, CONFIG_CHOICE, CONFIG_LIST } config_type;
+/* ELSEWHERE: a name that another program has; meeting it is an error whose text is the key's help. */
+typedef enum {
+    CONFIG_BOOL, CONFIG_INT, CONFIG_REAL, CONFIG_TEXT, CONFIG_CHOICE, CONFIG_LIST, CONFIG_ELSEWHERE
+} config_type;
 enum { CONFIG_TEXT_SIZE = 512, CONFIG_LIST_MOST = 16, CONFIG_NAME = 256 };
 typedef struct config_list { int count; char item[CONFIG_LIST_MOST][CONFIG_TEXT_SIZE]; } config_list;
 typedef struct config_key {

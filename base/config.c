@@ -128,6 +128,8 @@ static const char *suggest(const config_table *tables, int count, const char *pa
         dots += *p == '.';
     for (int i = 0; names && list && i < count; i++)
         for (int k = 0; k < tables[i].count && n < MOST; k++) {
+            if (tables[i].keys[k].type == CONFIG_ELSEWHERE)
+                continue;
             name_in(&tables[i], &tables[i].keys[k], path, names[n]);
             char *end = names[n];
             for (int d = 0; end && d <= dots; d++)
@@ -258,6 +260,9 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     const char *text = scalar ? (char *)event->data.scalar.value : "";
     if (k && !target) {
         problem(r, key_at, "%s: at most %d such sections are possible", path, CONFIG_NAMED_MOST);
+        skip(w, event);
+    } else if (k && k->type == CONFIG_ELSEWHERE) {
+        problem(r, key_at, "%s: %s", path, k->help);
         skip(w, event);
     } else if (!k && is_section(r->tables, r->count, path, event->type == YAML_MAPPING_START_EVENT)) {
         if (event->type == YAML_MAPPING_START_EVENT)
@@ -399,6 +404,8 @@ bool config_override(const char *assignment, const config_table *tables, int cou
     }
     if (!target)
         return error_usage(e, "%s: at most %d such sections are possible", path, CONFIG_NAMED_MOST);
+    if (k->type == CONFIG_ELSEWHERE)
+        return error_usage(e, "%s: %s", path, k->help);
     const char *text = equals + 1;
     if (k->type != CONFIG_LIST)
         return config_take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);

@@ -73,6 +73,7 @@ static void put_value(printer *p, const config_key *k, const void *v)
             c += strcspn(c, " ") + 1;
         put(p, "%.*s", (int)strcspn(c, " "), c);
         break;
+    case CONFIG_ELSEWHERE: break;                          /* never printed */
     case CONFIG_LIST:
         put(p, "[");
         for (int i = 0; i < ((const config_list *)v)->count; i++) {
@@ -115,6 +116,8 @@ char *config_print(const config_table *tables, int count, bool help)
         for (int section = 0; section < (own ? own->count : 1); section++)
             for (int k = 0; k < t->count; k++) {
                 const config_key *key = &t->keys[k];
+                if (key->type == CONFIG_ELSEWHERE)
+                    continue;
                 const char *to = own ? (char *)own->items + (size_t)section * own->size : t->to;
                 config_name(t, key, name);
                 if (own)

@@ -171,7 +171,7 @@ static long prompt_tokens(const reading *r)
 static void read_opt(reading *r, blip2_batch *b)
 {
     const blip2_opt_config *o = &r->c->opt;
-    long room = o->positions - r->c->qformer.queries;
+    long room = o->positions - blip2_prompts(r->c, NULL);
     if (is_there(r, "inputs/ids"))
         b->text = finished(r, r->pictures, o->vocab, room);
     else {
@@ -235,10 +235,10 @@ static bool has_parts(const reading *r, const char **what)
     const blip2_config *c = r->c;
     bool two = r->task == BLIP2_TASK_STAGE2;
     *what = r->task == BLIP2_TASK_VISION ? "a vision tower"
-          : two ? "the Q-Former and a language model" : "the Q-Former with the heads of stage 1";
+          : two ? "the Q-Former or another connector, and a language model" : "the Q-Former with the heads of stage 1";
     if (r->task == BLIP2_TASK_VISION)
         return c->vision.kind != BLIP2_VIT_NONE;
-    if (!c->qformer.queries)
+    if (!(two ? blip2_bridged(c) : c->qformer.queries > 0))
         return false;
     return two ? c->llm != BLIP2_LLM_NONE : c->stage1 && c->qformer.head;
 }

@@ -89,7 +89,7 @@ static tensor *cross_attention(const blip2_bert_layer *l, tape *t, tensor *queri
     return join(l, t, queries, y, &l->cross_norm, DROP_CROSS);
 }
 
-tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
+static tensor *forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
 {
     long rows = io->rows ? io->rows : x->ndim == 3 ? x->dim[1] : 0;
     if (io->queries < 0 || io->queries > rows || x->ndim != 3 || rows > x->dim[1])
@@ -113,4 +113,32 @@ tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, 
         ht = feed_forward(l, t, ht, &l->text_in, &l->text_out, &l->text_norm, DROP_TEXT);
     }
     return hq && ht ? ag_concat(t, 2, (tensor *[]){ hq, ht }, 1) : hq ? hq : ht;       /* (B,Q+T,D) */
+}
+
+/* ---- the layer as one node that runs again in backward ------------------------------------------------- */
+typedef struct again { const blip2_bert_layer *l; blip2_layer_io io; } again;
+
+static void run_again(tape *t, void *context, tensor *const *in, tensor **out)
+{
+    again *a = context;
+    blip2_layer_io io = a->io;
+    io.memory = (nn_kv){ in[1], in[2] };
+    io.past = (nn_kv){ in[3], in[4] };
+    out[0] = forward(a->l, t, in[0], &io);
+    if (io.present_wanted) {
+        out[1] = io.present.k;
+        out[2] = io.present.v;
+    }
+}
+
+tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
+{
+    if (!io->recompute || io->cache || io->self_probs || io->cross_probs)
+        return forward(l, t, x, io);
+    again *a = ag_alloc(t, sizeof *a);
+    *a = (again){ l, *io };
+    tensor *out[3] = { NULL }, *in[] = { x, io->memory.k, io->memory.v, io->past.k, io->past.v };
+    ag_checkpoint(t, run_again, a, 5, in, io->present_wanted ? 3 : 1, out);
+    io->present = (nn_kv){ out[1], out[2] };
+    return out[0];                                                         /* (B,Q+T,D) */
 }

@@ -44,6 +44,8 @@ typedef struct blip2_t5_config {
     long start, eos, pad;                                  /* 0, 1, 0; start: what the decoder begins with */
 } blip2_t5_config;
 typedef enum { BLIP2_LLM_NONE, BLIP2_LLM_OPT, BLIP2_LLM_T5 } blip2_llm_kind;
+/* What leads from image tokens to the language model (connector.c). */
+typedef enum { BLIP2_CONNECTOR_QFORMER, BLIP2_CONNECTOR_LINEAR, BLIP2_CONNECTOR_MLP } blip2_connector_kind;
 typedef struct blip2_config {
     blip2_vit_config vision;
     blip2_qformer_config qformer;                          /* queries 0: no Q-Former */
@@ -51,6 +53,7 @@ typedef struct blip2_config {
     long embed;                                            /* width of the contrastive features, 256 */
     double temperature, label_smoothing, ln_vision_eps;    /* 0.07, 0.1, 1e-5 */
     bool fixed_temperature;
+    blip2_connector_kind connector;                        /* another than the Q-Former: queries are 0 */
     blip2_llm_kind llm;
     blip2_opt_config opt;
     blip2_t5_config t5;
@@ -73,6 +76,10 @@ typedef struct blip2_llm {
     long start, eos, pad;              /* start: in front of every row (OPT), of what the decoder says (T5) */
 } blip2_llm;
 blip2_llm blip2_llm_of(const blip2_config *c);             /* name "none" and zeros where there is none */
+/* Does a picture reach anything: is there a Q-Former or another connector? */
+bool blip2_bridged(const blip2_config *c);
+/* Soft tokens that a picture is to the language model. features (B,N,E): N is theirs; NULL: the vision tower's. */
+long blip2_prompts(const blip2_config *c, const tensor *features);
 /* in its frame, question_prompt; mem_free it */
 char *blip2_question(const blip2_config *c, const char *question);
 /* what no range of a single key can say */
@@ -86,6 +93,8 @@ typedef struct blip2_vit_block {
 } blip2_vit_block;
 typedef struct blip2_vit {
     blip2_vit_config config;
+    bool recompute;                                        /* see blip2_recompute; here and below */
+    double drop_path;                                      /* of the last block's branches, while it is trained */
     tensor *patch_weight, *patch_bias, *class_token, *positions;
     nn_layer_norm pre;                                     /* CLIP only */
     blip2_vit_block *blocks;
@@ -120,6 +129,8 @@ typedef struct blip2_layer_io {        /* options and side results of one layer 
     ag_cache *cache;                   /* generation */
     nn_kv present;                     /* out: this pass's keys and values (B,S,D) */
     tensor **self_probs, **cross_probs;    /* NULL, or where to put them */
+    /* nothing inside is kept, backward runs the layer again; then present is filled if it is wanted */
+    bool recompute, present_wanted;
 } blip2_layer_io;
 void blip2_bert_layer_init(blip2_bert_layer *l, nn_scope s, const blip2_qformer_config *c, long index);
 /* (B,S,D) -> same */
@@ -127,6 +138,7 @@ tensor *blip2_bert_layer_forward(const blip2_bert_layer *l, tape *t, tensor *x, 
 
 typedef struct blip2_qformer {
     blip2_qformer_config config;
+    bool recompute;
     nn_embedding words, positions, types; nn_layer_norm norm;
     blip2_bert_layer *layers;
     nn_linear transform; nn_layer_norm transform_norm; tensor *head_bias;      /* cls.predictions */
@@ -173,6 +185,7 @@ typedef struct blip2_opt_layer {
 } blip2_opt_layer;
 typedef struct blip2_opt {
     blip2_opt_config config;
+    bool recompute;
     nn_embedding tokens, positions; nn_layer_norm norm;    /* norm: without post_norm */
     nn_linear project_in, project_out;                     /* (L,embed), (embed,L), where they differ */
     blip2_opt_layer *layers;
@@ -203,6 +216,7 @@ typedef struct blip2_t5_stack {
 } blip2_t5_stack;
 typedef struct blip2_t5 {
     blip2_t5_config config;
+    bool recompute;
     nn_embedding tokens;
     blip2_t5_stack encoder, decoder;
     tensor *head;                                          /* (V,L); tied: tokens.weight */
@@ -242,6 +256,7 @@ blip2_text blip2_gather_text(tape *t, const ag_ranks *ranks, blip2_text text);
 const long *blip2_gather_ids(tape *t, const ag_ranks *ranks, const long *ids, long n);
 
 /* ---- the model -------------------------------------------------------------------------------------- */
+typedef struct blip2_connector { nn_linear first, second; } blip2_connector;    /* second: of mlp */
 typedef struct blip2_model {
     blip2_config config;
     nn_store *store;
@@ -249,10 +264,15 @@ typedef struct blip2_model {
     tensor *query_tokens, *temp;                           /* (1,Q,D), () */
     blip2_qformer qformer;
     nn_linear vision_proj, text_proj, itm_head;
-    nn_linear llm_proj; blip2_opt opt; blip2_t5 t5;        /* opt_proj or t5_proj; one of the two */
+    nn_linear llm_proj; blip2_connector connector;         /* opt_proj or t5_proj; or, without a Q-Former */
+    blip2_opt opt; blip2_t5 t5;                            /* one of the two */
 } blip2_model;
 /* registers; then nn_freeze, nn_build */
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);
+/* Which parts keep nothing of what their layers compute, so that backward runs each again: memory for time, the
+ * same bits (LAVIS: use_grad_checkpoint, of the tower alone). */
+typedef enum { BLIP2_RECOMPUTE_NONE, BLIP2_RECOMPUTE_VISION, BLIP2_RECOMPUTE_ALL } blip2_recompute_what;
+void blip2_recompute(blip2_model *m, blip2_recompute_what what);
 /* (B,3,S,S) -> (B,N,E), tower only */
 tensor *blip2_vision_features(const blip2_model *m, tape *t, tensor *pictures);
 
@@ -300,6 +320,27 @@ tensor *blip2_contrastive_loss(const blip2_contrastive *c, const blip2_vit *visi
                                   right: batch accuracy, or NULL */
                                blip2_text text, const long *same, const ag_ranks *ranks, double *right);
 
+/* ---- one batch in parts, exactly (large_batch.c) -----------------------------------------------------
+ * All pairs of an optimiser step, C = parts x world x B, in the order of part, rank, pair. */
+typedef struct blip2_large {
+    long parts, B, count;              /* of this rank; pairs of a part on a rank; C */
+    int rank, world;
+    tensor *features;                  /* (C,N,E) of the vision tower; a trained one wants their gradient */
+    tensor *images, *texts;            /* (C,Q,embed), (C,embed) normalised: what ITC compares with */
+    blip2_text words;                  /* (C,T) */
+    const long *image_id;              /* (C) or NULL */
+    double targets;                    /* tokens that ITG predicts in all of it */
+} blip2_large;
+/* text (parts B,T), image_id (parts B) or NULL: of this rank's parts, one after another. Rooms are made, and
+ * blip2_large_show fills them part by part: features (B,N,E), under the random numbers that the part will be
+ * trained with. blip2_large_back, behind the last part: gradients of the features go into the tower. */
+blip2_large blip2_large_new(const blip2_model *m, tape *t, const ag_ranks *ranks, long parts, blip2_text text,
+                            const long *image_id, long N, bool tower_trained);
+void blip2_large_show(const blip2_model *m, tape *t, const ag_ranks *ranks, const blip2_large *l, long part,
+                      tensor *features);
+void blip2_large_back(const blip2_model *m, tape *t, const ag_ranks *ranks, const blip2_large *l, long part,
+                      tensor *pictures);
+
 /* ---- stage 1: ITC + ITM + ITG (paper, section 3.2; lavis blip2_qformer) ----------------------------- */
 /* loss = itc ITC + itm ITM + itg ITG; a loss of factor 0 is not computed */
 typedef struct blip2_stage1_weights { double itc, itm, itg; } blip2_stage1_weights;
@@ -307,6 +348,10 @@ typedef struct blip2_stage1_in {
     const blip2_stage1_weights *weights;                   /* NULL: 1, 1, 1, the paper's */
     tensor *features;                  /* (B,N,E) of the vision tower, before ln_vision */
     blip2_text text;                   /* [CLS] ... [SEP] */
+    /* the batch that this is a part of: features, text and image_id are its own, and not given here. The mean of
+       the parts' losses, over ranks too, is the loss of the undivided batch. NULL: a batch of its own */
+    const blip2_large *large;
+    long part;
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
     /* (B) given, or NULL: drawn from the softmax of similarities */
     const int *negative_image, *negative_text;
@@ -361,7 +406,7 @@ typedef struct blip2_stage2_in {
     const ag_ranks *ranks;             /* the loss is the mean over the tokens of all of them; NULL */
 } blip2_stage2_in;
 typedef struct blip2_stage2_out {
-    /* (), (B,Q,D), (B,Q,L), (B,Q+T,L), (B,Q+T,V) or, T5, (B,To,V) if keep */
+    /* (), (B,Q,D) (NULL without a Q-Former), (B,Q,L), (B,Q+T,L), (B,Q+T,V) or, T5, (B,To,V) if keep */
     tensor *loss, *query_output, *projected, *embeddings, *logits;
     tensor *image;
     tensor *asked;                                         /* (B,Q+Tq,D) queries and question, if keep */

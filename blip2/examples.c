@@ -128,11 +128,17 @@ static void make_stage1(subject *s, nn_scope root)
     blip2_model_init(&s->m, root.store, &s->config);
 }
 
+/* With a tower that is trained: its features of pictures. */
+static tensor *features(tape *t, const subject *s)
+{
+    return s->pictures ? blip2_vision_features(&s->m, t, s->pictures) : s->image;
+}
+
 static blip2_stage1_out stage1(tape *t, const subject *s)
 {
     static const int images[B] = { 2, 0, 3, 1 }, texts[B] = { 1, 3, 0, 0 };
     blip2_stage1_out out;
-    blip2_stage1(&s->m, t, &(blip2_stage1_in){ .features = s->image, .text = text(),
+    blip2_stage1(&s->m, t, &(blip2_stage1_in){ .features = features(t, s), .text = text(),
         .image_id = s->variant ? image_id : NULL, .negative_image = images, .negative_text = texts,
         .image_candidates = s->image_candidates, .text_candidates = s->text_candidates }, &out);
     return out;
@@ -144,11 +150,24 @@ static tensor *run_itg(tape *t, void *s) { return stage1(t, s).itg; }
 static tensor *run_stage1(tape *t, void *s) { return stage1(t, s).loss; }
 
 /* ---- towers, language model, stage 2 ------------------------------------------------------------------------ */
-static void make_vision(subject *s, nn_scope root)
+static void set_tower(subject *s)
 {
     s->config.vision = (blip2_vit_config){ .kind = s->variant % 2 ? BLIP2_VIT_EVA : BLIP2_VIT_CLIP,
         .image_size = 6, .patch = 2, .width = D, .depth = 1 + s->variant / 2, .heads = 3, .hidden = 20,
         .init_std = 0.3, .position_std = 0.3 };
+}
+
+static void make_stage1_tower(subject *s, nn_scope root)
+{
+    set_tower(s);
+    s->pictures = input(root, "pictures", DIMS(B, 3, 6, 6));
+    blip2_model_init(&s->m, root.store, &s->config);
+    s->m.vision.drop_path = 0.3;
+}
+
+static void make_vision(subject *s, nn_scope root)
+{
+    set_tower(s);
     s->config.qformer.queries = 0;
     s->pictures = input(root, "pictures", DIMS(2, 3, 6, 6));
     blip2_model_init(&s->m, root.store, &s->config);
@@ -202,7 +221,8 @@ static void make_with_llm(subject *s, nn_scope root, blip2_llm_kind llm)
 {
     s->config.llm = llm;
     s->config.stage1 = s->config.qformer.head = false;
-    s->image = input(root, "features", DIMS(B, N, E));
+    if (!s->pictures)
+        s->image = input(root, "features", DIMS(B, N, E));
     blip2_model_init(&s->m, root.store, &s->config);
     nn_freeze(root.store, blip2_llm_of(&s->config).parameters);
 }
@@ -214,6 +234,25 @@ static void keep_llm(const subject *s, nn_scope root, const char *parameters)
         return;
     nn_freeze(root.store, parameters);
     nn_keep_as(root.store, parameters, (ag_dtype)(AG_F16 + s->variant - 2));
+}
+
+/* A trained tower of both families; variants 0, 1: with OPT, 2, 3: with T5. */
+static void make_stage2_tower(subject *s, nn_scope root)
+{
+    set_tower(s);
+    s->config.qformer.text = false;
+    s->pictures = input(root, "pictures", DIMS(B, 3, 6, 6));
+    make_with_llm(s, root, s->variant < 2 ? BLIP2_LLM_OPT : BLIP2_LLM_T5);
+    s->m.vision.drop_path = 0.3;
+}
+
+/* Variants 0, 1: linear, mlp, with OPT; 2, 3: with T5. */
+static void make_connector(subject *s, nn_scope root)
+{
+    s->config.qformer.text = false;
+    s->config.qformer.queries = 0;
+    s->config.connector = s->variant % 2 ? BLIP2_CONNECTOR_MLP : BLIP2_CONNECTOR_LINEAR;
+    make_with_llm(s, root, s->variant < 2 ? BLIP2_LLM_OPT : BLIP2_LLM_T5);
 }
 
 static void make_stage2(subject *s, nn_scope root)
@@ -266,6 +305,15 @@ static tensor *run_asked(tape *t, void *subject_)
     return out.loss;
 }
 
+static tensor *run_with_llm(tape *t, void *subject_)
+{
+    subject *s = subject_;
+    blip2_stage2_out out;
+    blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = features(t, s), .text = text(),
+        .target = s->config.llm == BLIP2_LLM_T5 ? text() : (blip2_text){ 0 } }, false, &out);
+    return out.loss;
+}
+
 /* ---- the table --------------------------------------------------------------------------------------------- */
 static const example examples[] = {
     { "bert_layer", 3, make_layer, run_layer, sizeof layers / sizeof *layers, false },
@@ -279,6 +327,9 @@ static const example examples[] = {
     { "t5", 3, make_t5, run_t5, 4, true },
     { "stage2", 11, make_stage2, run_stage2, 5, true },
     { "stage2_t5", 3, make_stage2_t5, run_stage2_t5, 5, true },
+    { "stage1_tower", 5, make_stage1_tower, run_stage1, 4, true },
+    { "stage2_tower", 11, make_stage2_tower, run_with_llm, 4, true },
+    { "connector", 11, make_connector, run_with_llm, 4, true },
     { "stage2_asked", 11, make_asked, run_asked, 2, false },
 };
 
@@ -319,7 +370,7 @@ static void check_variant(const example *x, nn_store *store, tape *t, uint64_t s
     shake(store);
     ag_training(t, true);
     ag_seed(t, (ag_random){ .seed = 6, .step = 1 });
-    if (x->make == make_stage1) {
+    if (x->make == make_stage1 || x->make == make_stage1_tower) {
         blip2_stage1_out first = stage1(t, &s);
         s.image_candidates = ag_detach(t, first.image_features);
         s.text_candidates = ag_detach(t, first.text_feature);

@@ -75,7 +75,7 @@ void blip2_llm_generate(const blip2_model *m, tape *t, tensor *features, blip2_t
     const language_model *llm = language_of(m);
     writer w = { .m = m, .features = features, .question = question, .prompt = prompt,
                  .B = features ? features->dim[0] : prompt.B };
-    long given = (features ? m->config.qformer.queries : 0) + prompt.T;
+    long given = (features ? blip2_prompts(&m->config, features) : 0) + prompt.T;
     if (given < 1 || (prompt.T && prompt.B != w.B))
         ag_fail("generate", "features %s, a prompt (%ld,%ld): expected pictures or a prompt for each",
                 SHAPE(features), prompt.B, prompt.T);

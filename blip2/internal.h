@@ -8,7 +8,7 @@ enum {
     SITE_QFORMER_EMBEDDING = 1,
     SITE_QFORMER_LAYER = 0x100, SITES_A_LAYER = 0x10,
     SITE_OPT = 0x10000,
-    SITE_T5_ENCODER = 0x20000, SITE_T5_DECODER = 0x30000
+    SITE_T5_ENCODER = 0x20000, SITE_T5_DECODER = 0x30000, SITE_VIT = 0x40000
 };
 /* Which use of the Q-Former within a step (ag_random.pass). */
 enum { PASS_IMAGE = 1, PASS_TEXT, PASS_MATCHING, PASS_CAPTION };
@@ -25,6 +25,7 @@ typedef struct candidates {
     long count, first;                 /* C; the batch's own pairs are candidates first .. first + B - 1 */
     const long *image_id;              /* (C) equal ids are positives of each other, or NULL */
     blip2_text words;                  /* (C,T) the texts themselves */
+    tensor *features;                  /* (C,N,E) of a batch in parts, before ln_vision; else NULL */
 } candidates;
 
 static inline bool is_positive(const candidates *c, long b, long j)        /* pair b, candidate j */
@@ -41,6 +42,12 @@ static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* ke
  * filled; present: the same or NULL.                                                                       */
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present);
 
+tensor *stage1_text_pass(const blip2_model *m, tape *t, blip2_text text, long rows);   /* (B,rows,D); 0: all */
+/* Of a batch in parts (large_batch.c): the part's first row, its text (B,T) and features (B,N,E). */
+long large_first(const blip2_large *l, long part);
+blip2_text large_text(const blip2_large *l, long part);
+tensor *large_features(const blip2_large *l, tape *t, long part);
+
 /* The three losses, each a file of its own: () . They also fill their fields of out. */
 void stage1_similarities(const blip2_model *m, tape *t, const candidates *c, blip2_stage1_out *out);
 tensor *stage1_itc(const blip2_model *m, tape *t, const candidates *c, const blip2_stage1_out *out);
@@ -51,6 +58,10 @@ tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, bli
 
 /* The mean over this rank's n targets by `rule`, times what makes its mean over ranks the one over all targets. */
 tensor *share_mean(tape *t, const ag_ranks *ranks, tensor *mean, const ag_ce *rule, long n);
+
+/* ---- connectors other than the Q-Former: image (B,N,E) behind ln_vision -> (B,N-1,L) --------------------- */
+void connector_init(blip2_connector *k, nn_scope s, const blip2_config *c);
+tensor *connector_forward(const blip2_model *m, tape *t, tensor *image);
 
 /* ---- stage 2 and generation ------------------------------------------------------------------------------------
  * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.

@@ -30,13 +30,24 @@ static const int *next_ids(tape *t, blip2_text text)
     return ids;
 }
 
+/* The part's mean as its share of the whole batch's, or this rank's as its share of all ranks'. */
+static tensor *share(tape *t, const blip2_stage1_in *in, tensor *mean, const ag_ce *rule, long n)
+{
+    const blip2_large *l = in->large;
+    if (!l)
+        return share_mean(t, in->own_mean ? NULL : in->ranks, mean, rule, n);
+    double own = 0;
+    for (long i = 0; i < n; i++)
+        own += rule->ids[i] != rule->ignore;
+    return ag_scale(t, mean, l->targets > 0 ? own * (double)(l->parts * l->world) / l->targets : 0);
+}
+
 tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_text text,
                    blip2_stage1_out *out)
 {
     const blip2_qformer *q = &m->qformer;
     long B = text.B, T = text.T;
     bool keep = in->keep;
-    const ag_ranks *ranks = in->own_mean ? NULL : in->ranks;
     if (T < 2)
         ag_fail("stage1", "text (%ld,%ld): at least [CLS] and [SEP] are expected", B, T);
     blip2_text given = decoder_text(t, text, keep ? T : T - 1, m->config.dec); /* nothing follows the last */
@@ -49,10 +60,10 @@ tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, bli
         out->itg_logits = blip2_qformer_logits(q, t, hidden);              /* (B,T,V) */
         tensor *predicting = ag_slice(t, out->itg_logits, 1, 0, T - 1);    /* (B,T-1,V) */
         tensor *mean = ag_cross_entropy(t, predicting, &options);
-        return share_mean(t, ranks, mean, &options, B * (T - 1));
+        return share(t, in, mean, &options, B * (T - 1));
     }
     tensor *x = blip2_qformer_transform(q, t, hidden);                     /* (B,T-1,D) */
     tensor *rows = ag_reshape(t, x, DIMS(B * (T - 1), x->dim[2]));
     tensor *mean = ag_linear_cross_entropy(t, rows, q->words.weight, q->head_bias, &options);
-    return share_mean(t, ranks, mean, &options, B * (T - 1));
+    return share(t, in, mean, &options, B * (T - 1));
 }

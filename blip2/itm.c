@@ -76,7 +76,7 @@ static blip2_text three_texts(tape *t, const candidates *c, blip2_text text, con
 }
 
 /* [image; drawn image; image]: which row of the images' keys and values each row reads. The pictures of other
- * ranks stand behind the B of this one, each once: *far (n) says which they are.                           */
+ * ranks and parts stand behind the B of this one, each once: *far (n) says which they are.                           */
 static const int *three_images(tape *t, const candidates *c, long B, const int *negative, int **far, long *n)
 {
     int *row = ag_alloc(t, 3 * B * (long)sizeof *row);
@@ -99,14 +99,22 @@ static const int *three_images(tape *t, const candidates *c, long B, const int *
     return row;
 }
 
-/* The keys and values of this rank's pictures, and behind them those of `far` (n) out of all ranks' pictures
- * (C,N,E), which are projected here.                                                                       */
-static const nn_kv *with_far(const blip2_model *m, tape *t, tensor *all, const nn_kv *memory, const int *far,
-                             long n)
+/* Pictures of other ranks, (n,N,E): normalised there, or, of other parts, here. */
+static tensor *far_pictures(const blip2_model *m, tape *t, const candidates *c, tensor *all, const int *far,
+                            long n)
+{
+    tensor *drawn = ag_gather(t, c->features ? c->features : all, far, n);
+    return c->features ? nn_layer_norm_forward(&m->ln_vision, t, drawn) : drawn;
+}
+
+/* The keys and values of this part's pictures, and behind them those of `far` (n), which are projected here. all:
+ * the pictures of all ranks (C,N,E), or NULL.                                                              */
+static const nn_kv *with_far(const blip2_model *m, tape *t, const candidates *c, tensor *all, const nn_kv *memory,
+                             const int *far, long n)
 {
     if (!n)
         return memory;
-    tensor *drawn = ag_gather(t, all, far, n);                             /* (n,N,E) */
+    tensor *drawn = far_pictures(m, t, c, all, far, n);                    /* (n,N,E) */
     nn_kv *behind = layer_room(m, t), *both = layer_room(m, t);
     blip2_qformer_memory(&m->qformer, t, drawn, behind);                   /* (n,N,D) a layer */
     for (long i = 0; i < m->config.qformer.layers; i++) {
@@ -155,9 +163,9 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
     for (long r = 0; r < 3 * B; r++)
         labels[r] = r < B;
     out->itm_labels = labels;
-    tensor *images = ag_all_gather(t, in->ranks, out->image);              /* (C,N,E) */
+    tensor *images = c->features ? NULL : ag_all_gather(t, in->ranks, out->image);     /* (C,N,E) */
     const int *rows = three_images(t, c, B, out->negative_image, &far, &n);
-    memory = with_far(m, t, images, memory, far, n);
+    memory = with_far(m, t, c, images, memory, far, n);
     ag_random outside = ag_random_now(t), inside = outside;
     inside.sample = three_samples(t, &outside, B);
     ag_seed(t, inside);

@@ -101,6 +101,25 @@ static tensor *layer_forward(const blip2_opt *m, const blip2_opt_layer *l, tape 
     return post ? nn_layer_norm_forward(&l->norm2, t, x) : x;
 }
 
+typedef struct again { const blip2_opt *m; long index; const ag_mask *mask; } again;
+
+static void layer_again(tape *t, void *context, tensor *const *in, tensor **out)
+{
+    const again *a = context;
+    out[0] = layer_forward(a->m, &a->m->layers[a->index], t, in[0], a->mask, NULL);
+}
+
+static tensor *one_layer(const blip2_opt *m, tape *t, long i, tensor *x, const ag_mask *mask, ag_cache *cache)
+{
+    if (!m->recompute || cache)
+        return layer_forward(m, &m->layers[i], t, x, mask, cache ? &cache[i] : NULL);
+    again *a = ag_alloc(t, sizeof *a);
+    *a = (again){ m, i, mask };
+    tensor *y;
+    ag_checkpoint(t, layer_again, a, 1, &x, 1, &y);
+    return y;                                                              /* (B,T,L) */
+}
+
 tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const unsigned char *mask,
                           ag_cache *cache)
 {
@@ -113,7 +132,7 @@ tensor *blip2_opt_forward(const blip2_opt *m, tape *t, tensor *embeddings, const
     tensor *positions = nn_embedding_forward(&m->positions, t, at, DIMS(B, T));        /* (B,T,L) */
     tensor *x = ag_add(t, embeddings, positions);
     for (long i = 0; i < m->config.layers; i++) {
-        x = layer_forward(m, &m->layers[i], t, x, may, cache ? &cache[i] : NULL);
+        x = one_layer(m, t, i, x, may, cache);
         if (!x->needs_grad)                                /* what is frozen needs one layer's memory */
             x = ag_rewind_keep(t, before, x);
     }

@@ -80,10 +80,12 @@ static tensor *embed(const blip2_qformer *q, tape *t, const blip2_pass *p)
 }
 
 /* What layer i is given of the pass. */
-static blip2_layer_io layer_io(const blip2_pass *p, long i, bool last)
+static blip2_layer_io layer_io(const blip2_qformer *q, const blip2_pass *p, long i)
 {
+    bool last = i == q->config.layers - 1;
     blip2_layer_io io = { .queries = p->queries ? p->queries->dim[1] : 0, .rows = last ? p->rows : 0,
-                          .mask = p->mask, .memory_mask = p->memory_mask, .memory_row = p->memory_row };
+                          .mask = p->mask, .memory_mask = p->memory_mask, .memory_row = p->memory_row,
+                          .recompute = q->recompute, .present_wanted = p->present != NULL };
     if (p->memory)
         io.memory = p->memory[i];
     if (p->past)
@@ -106,7 +108,7 @@ tensor *blip2_qformer_forward(const blip2_qformer *q, tape *t, const blip2_pass 
     if (p->hidden)
         p->hidden[0] = x;
     for (long i = 0; i < q->config.layers; i++) {
-        blip2_layer_io io = layer_io(p, i, i == q->config.layers - 1);
+        blip2_layer_io io = layer_io(q, p, i);
         x = blip2_bert_layer_forward(&q->layers[i], t, x, &io);            /* (B,S,D) */
         if (p->present)
             p->present[i] = io.present;

@@ -11,7 +11,8 @@
  * to be kept): text is cut to the longest caption, the last layer gives [CLS] alone to ITC and the query
  * rows alone to ITM.
  * With ranks, each has B pairs of a batch of C: features and texts are gathered as constants, pictures with
- * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md).         */
+ * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md). A batch
+ * in parts gives each part's share of one batch's in the same way (large_batch.c).                          */
 #include "blip2/internal.h"
 
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
@@ -29,7 +30,7 @@ tensor *blip2_image_queries(const blip2_model *m, tape *t, tensor *features, nn_
 }
 
 /* The first `rows` rows of the text pass; 0: all */
-static tensor *text_pass(const blip2_model *m, tape *t, blip2_text text, long rows)
+tensor *stage1_text_pass(const blip2_model *m, tape *t, blip2_text text, long rows)
 {
     return blip2_qformer_forward(&m->qformer, t, &(blip2_pass){
         .ids = text.ids, .B = text.B, .T = text.T, .pass = PASS_TEXT, .rows = rows,
@@ -38,7 +39,7 @@ static tensor *text_pass(const blip2_model *m, tape *t, blip2_text text, long ro
 
 tensor *blip2_text_hidden(const blip2_model *m, tape *t, blip2_text text)
 {
-    return text_pass(m, t, text, 0);
+    return stage1_text_pass(m, t, text, 0);
 }
 
 tensor *blip2_image_features(const blip2_model *m, tape *t, tensor *query_output)
@@ -61,15 +62,25 @@ static void check(const blip2_model *m, const blip2_stage1_in *in, const blip2_s
         ag_fail("stage1", "weights of ITC, ITM and ITG: expected one that is not 0");
     if (!m->config.stage1 || !m->config.qformer.head)
         ag_fail("stage1", "the model was made without the parts of stage 1");
+    if (in->large && (in->part < 0 || in->part >= in->large->parts || in->keep || in->image_candidates))
+        ag_fail("stage1", "part %ld of a batch in %ld parts: expected one of them, and nothing kept or given "
+                "beside it", in->part, in->large->parts);
+    if (in->large)
+        return;
     if (in->features->ndim != 3 || in->features->dim[2] != m->config.qformer.memory_width
         || in->features->dim[0] != in->text.B || !in->text.mask)
         ag_fail("stage1", "features %s and text (%ld,%ld): expected (B,N,%ld) and (B,T) with its mask",
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.memory_width);
 }
 
-/* The pairs of all ranks. */
+/* The pairs of all ranks, or of all parts. */
 static candidates everyone(tape *t, const blip2_stage1_in *in, blip2_text text, const blip2_stage1_out *out)
 {
+    const blip2_large *l = in->large;
+    if (l)
+        return (candidates){ .images = l->images, .texts = l->texts, .count = l->count, .words = l->words,
+                             .first = large_first(l, in->part), .image_id = l->image_id,
+                             .features = l->features };
     long B = text.B;
     tensor *images = in->image_candidates, *texts = in->text_candidates;
     if (!images)
@@ -96,15 +107,17 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     static const blip2_stage1_weights paper = { 1, 1, 1 };
     const blip2_stage1_weights w = in->weights ? *in->weights : paper;
     check(m, in, &w);
-    blip2_text text = blip2_trim(t, in->ranks, in->text, m->config.text_pad, in->keep);
+    blip2_text text = in->large ? large_text(in->large, in->part)
+                    : blip2_trim(t, in->ranks, in->text, m->config.text_pad, in->keep);        /* (B,T) */
+    tensor *features = in->large ? large_features(in->large, t, in->part) : in->features;
     nn_kv *memory = layer_room(m, t);
     *out = (blip2_stage1_out){ .past = layer_room(m, t), .tokens = text.T };
     const char *part = ag_part(t, "image pass");
-    out->image = nn_layer_norm_forward(&m->ln_vision, t, in->features);    /* (B,N,E) */
+    out->image = nn_layer_norm_forward(&m->ln_vision, t, features);        /* (B,N,E) */
     out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
     out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
     ag_part(t, "text pass");
-    out->text_output = text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or (B,1,D): [CLS] */
+    out->text_output = stage1_text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or (B,1,D): [CLS] */
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 

@@ -3,6 +3,7 @@
  *
  *     Z = Q-Former(queries | LN(features))                   (B,Q,D)
  *     inputs = [W Z + b; words[ids]]                         (B,Q+T,L)
+ * Another connector than the Q-Former makes a soft token of each patch instead (connector.c).
  * What is predicted from them, and the loss, is the language model's: opt_language.c, t5_language.c.
  * lavis blip2_opt.py, blip2_t5.py.                                                                         */
 #include "blip2/internal.h"
@@ -45,9 +46,12 @@ tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_te
     if (features) {
         ag_part(t, "image pass");
         out->image = nn_layer_norm_forward(&m->ln_vision, t, features);                        /* (B,N,E) */
-        out->query_output = question.T ? asked_pass(m, t, out->image, question, keep, out)     /* (B,Q,D) */
-                                       : image_pass(m, t, out->image, layer_room(m, t), NULL);
-        out->projected = nn_linear_forward(&m->llm_proj, t, out->query_output);                /* (B,Q,L) */
+        if (m->config.connector == BLIP2_CONNECTOR_QFORMER) {
+            out->query_output = question.T ? asked_pass(m, t, out->image, question, keep, out) /* (B,Q,D) */
+                                           : image_pass(m, t, out->image, layer_room(m, t), NULL);
+            out->projected = nn_linear_forward(&m->llm_proj, t, out->query_output);            /* (B,Q,L) */
+        } else
+            out->projected = connector_forward(m, t, out->image);          /* (B,Q,L): Q patches */
         Q = out->projected->dim[1];
         ag_part(t, "language model");
     }
@@ -67,11 +71,11 @@ tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_te
 static void check(const blip2_model *m, const blip2_stage2_in *in)
 {
     long B = in->features ? in->features->dim[0] : in->text.B;
-    if (in->features && (!m->config.qformer.queries || in->features->ndim != 3
+    if (in->features && (!blip2_bridged(&m->config) || in->features->ndim != 3
                          || (in->text.T && in->text.B != B)))
         ag_fail("stage2", "features %s and text (%ld,%ld), %ld queries: expected (B,N,E) and (B,T)",
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.queries);
-    if (in->question.T && (in->question.B != B || !m->config.qformer.text))
+    if (in->question.T && (in->question.B != B || !m->config.qformer.text || !m->config.qformer.queries))
         ag_fail("stage2", "%ld questions for %ld texts, and a Q-Former %s text", in->question.B, B,
                 m->config.qformer.text ? "with" : "without");
     if (in->text.T && !in->text.mask)

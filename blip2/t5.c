@@ -162,6 +162,31 @@ static tensor *block_forward(const blip2_t5 *m, const blip2_t5_stack *k, long i,
     return ag_add(t, x, h);
 }
 
+typedef struct again { const blip2_t5 *m; const blip2_t5_stack *k; long index; stack_io io; } again;
+
+static void block_again(tape *t, void *context, tensor *const *in, tensor **out)
+{
+    const again *a = context;
+    nn_kv *memory = ag_alloc(t, (a->index + 1) * (long)sizeof *memory);
+    memory[a->index] = (nn_kv){ in[2], in[3] };
+    stack_io io = a->io;
+    io.memory = memory;
+    out[0] = block_forward(a->m, a->k, a->index, t, in[0], in[1], &io);
+}
+
+static tensor *one_block(const blip2_t5 *m, const blip2_t5_stack *k, long i, tape *t, tensor *x, tensor *bias,
+                         const stack_io *io)
+{
+    if (!m->recompute || io->cache || io->self_probs || io->cross_probs)
+        return block_forward(m, k, i, t, x, bias, io);
+    again *a = ag_alloc(t, sizeof *a);
+    *a = (again){ m, k, i, *io };
+    nn_kv memory = io->memory ? io->memory[i] : (nn_kv){ NULL, NULL };
+    tensor *y, *in[] = { x, bias, memory.k, memory.v };
+    ag_checkpoint(t, block_again, a, 4, in, 1, &y);
+    return y;                                                              /* (B,T,L) */
+}
+
 static tensor *stack_forward(const blip2_t5 *m, const blip2_t5_stack *k, tape *t, tensor *x,
                              const stack_io *io)
 {
@@ -172,7 +197,7 @@ static tensor *stack_forward(const blip2_t5 *m, const blip2_t5_stack *k, tape *t
     ag_mark before = ag_here(t);
     x = ag_dropout(t, x, (ag_drop){ m->config.dropout, k->site + DROP_INPUT });
     for (long i = 0; i < k->layers; i++) {
-        x = block_forward(m, k, i, t, x, bias, io);                        /* (B,T,L) */
+        x = one_block(m, k, i, t, x, bias, io);                            /* (B,T,L) */
         if (!x->needs_grad && !probs)                      /* what is frozen needs one block's memory */
             x = ag_rewind_keep(t, before, x);
     }

@@ -64,7 +64,7 @@ static tensor *loss(const blip2_model *m, tape *t, const blip2_stage2_in *in, bo
 static void begin(writer *w, tape *t)
 {
     const blip2_t5 *m = &w->m->t5;
-    long S = (w->features ? w->m->config.qformer.queries : 0) + w->prompt.T;
+    long S = (w->features ? blip2_prompts(&w->m->config, w->features) : 0) + w->prompt.T;
     w->mask = ag_alloc(t, w->B * S);
     w->memory = memory_room(w->m, t);
     ag_mark here = ag_here(t);

@@ -156,7 +156,8 @@ static void stage2(trace *r)
     blip2_stage2(r->m, r->t, &in, true, &o);
     long B = o.embeddings->dim[0], S = o.embeddings->dim[1], labels[] = { B, o.encoded ? b->target.T : S };
     give(r, "out/image_embeds", o.image);
-    give(r, "out/query_output", o.asked ? o.asked : o.query_output);
+    if (o.query_output)
+        give(r, "out/query_output", o.asked ? o.asked : o.query_output);
     give(r, "out/proj_out", o.projected);
     give(r, "out/llm_inputs_embeds", o.embeddings);
     give_text(r, NULL, "out/llm_attention_mask", (blip2_text){ B, S, NULL, o.mask });

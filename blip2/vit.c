@@ -121,15 +121,55 @@ static tensor *attention(const blip2_vit_block *b, tape *t, tensor *x, int heads
     return nn_linear_forward(&b->proj, t, y);
 }
 
-static tensor *block_forward(const blip2_vit_block *b, tape *t, tensor *x, const blip2_vit_config *c)
+/* Stochastic depth (Huang et al. 2016): y (B,N,E) of a sample is left out with a probability that rises over the
+ * blocks from 0 to drop_path, and scaled up to make up for it. Only where the tower is trained, as in LAVIS.  */
+static tensor *branch(const blip2_vit *v, tape *t, long i, int place, tensor *y)
 {
+    double p = v->config.depth > 1 ? v->drop_path * (double)i / (double)(v->config.depth - 1) : v->drop_path;
+    if (p <= 0 || !ag_is_training(t) || !v->blocks[i].qkv->needs_grad)
+        return y;
+    long B = y->dim[0];
+    real *ones = ag_alloc_real(t, B);
+    for (long b = 0; b < B; b++)
+        ones[b] = 1;
+    tensor *all = ag_copy_in(t, DIMS(B, 1, 1), ones);
+    tensor *kept = ag_dropout(t, all, (ag_drop){ p, (uint32_t)(SITE_VIT + i * SITES_A_LAYER + place) });
+    return ag_mul(t, y, kept);
+}
+
+static tensor *block_forward(const blip2_vit *v, tape *t, long i, tensor *x)
+{
+    const blip2_vit_config *c = &v->config;
+    const blip2_vit_block *b = &v->blocks[i];
     tensor *h = nn_layer_norm_forward(&b->norm1, t, x);                    /* (B,N,E) */
     tensor *looked = attention(b, t, h, (int)c->heads);
+    looked = branch(v, t, i, 0, looked);
     x = ag_add(t, x, looked);
     h = nn_layer_norm_forward(&b->norm2, t, x);
     tensor *hidden = nn_linear_act(&b->fc1, t, h, family_of(c)->act);      /* (B,N,hidden) */
     tensor *thought = nn_linear_forward(&b->fc2, t, hidden);               /* (B,N,E) */
+    thought = branch(v, t, i, 1, thought);
     return ag_add(t, x, thought);
+}
+
+typedef struct again { const blip2_vit *v; long index; } again;
+
+static void block_again(tape *t, void *context, tensor *const *in, tensor **out)
+{
+    const again *a = context;
+    out[0] = block_forward(a->v, t, a->index, in[0]);
+}
+
+/* Block i, by recomputation if that is asked for and there is something to go back for. */
+static tensor *one_block(const blip2_vit *v, tape *t, long i, tensor *x)
+{
+    if (!v->recompute || !(x->needs_grad || v->blocks[i].qkv->needs_grad))
+        return block_forward(v, t, i, x);
+    again *a = ag_alloc(t, sizeof *a);
+    *a = (again){ v, i };
+    tensor *y;
+    ag_checkpoint(t, block_again, a, 1, &x, 1, &y);
+    return y;                                                              /* (B,N,E) */
 }
 
 static tensor *embed(const blip2_vit *v, tape *t, tensor *pictures)
@@ -153,7 +193,7 @@ tensor *blip2_vit_forward(const blip2_vit *v, tape *t, tensor *pictures, tensor 
     for (long i = 0; i < v->config.depth; i++) {
         if (blocks)
             before = ag_here(t);
-        x = block_forward(&v->blocks[i], t, x, &v->config);
+        x = one_block(v, t, i, x);
         if (!x->needs_grad)                                /* a frozen tower needs one block's memory */
             x = ag_rewind_keep(t, before, x);
         if (blocks)

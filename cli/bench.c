@@ -13,16 +13,50 @@ typedef struct sizes {
     long batch, text, shortest, longest, hidden, layers, heads, queries, tokens, width, vocab, embed, repeats;
     double dropout;
     const char *ragged;
+    bool recompute;
+    long parts;
 } sizes;
-typedef struct bench { const sizes *s; blip2_model m; real *features; int *ids; unsigned char *mask; } bench;
+typedef struct bench {
+    const sizes *s;
+    blip2_model m;
+    real *features;
+    int *ids;
+    unsigned char *mask;
+    blip2_large large;
+} bench;
+
+static tensor *features_of(const bench *b, tape *t, long part)
+{
+    const sizes *s = b->s;
+    const real *from = b->features + part * s->batch * s->tokens * s->width;
+    return ag_copy_in(t, DIMS(s->batch, s->tokens, s->width), from);
+}
+
+/* Parts that are one batch: what each shows the others. */
+static void before(void *context, tape *t)
+{
+    bench *b = context;
+    const sizes *s = b->s;
+    blip2_text all = { s->parts * s->batch, s->text, b->ids, b->mask };
+    b->large = blip2_large_new(&b->m, t, NULL, s->parts, all, NULL, s->tokens, false);
+    for (long part = 0; part < s->parts; part++) {
+        ag_mark here = ag_here(t);
+        blip2_large_show(&b->m, t, NULL, &b->large, part, features_of(b, t, part));
+        ag_rewind(t, here);
+    }
+}
 
 static tensor *forward(void *context, tape *t, int part, train_losses *l)
 {
     bench *b = context;
     const sizes *s = b->s;
-    (void)part;
-    blip2_stage1_in in = { .features = ag_copy_in(t, DIMS(s->batch, s->tokens, s->width), b->features),
-                           .text = { s->batch, s->text, b->ids, b->mask } };
+    blip2_stage1_in in = { .part = part };
+    if (s->parts > 1)
+        in.large = &b->large;
+    else {
+        in.features = features_of(b, t, 0);
+        in.text = (blip2_text){ s->batch, s->text, b->ids, b->mask };
+    }
     blip2_stage1_out out;
     blip2_stage1(&b->m, t, &in, &out);
     train_loss(l, "loss", ag_value(out.loss));
@@ -57,9 +91,9 @@ static blip2_config config_of(const sizes *s)
 static void fill(bench *b, uint64_t seed)
 {
     const sizes *s = b->s;
-    for (long i = 0; i < s->batch * s->tokens * s->width; i++)
+    for (long i = 0; i < s->parts * s->batch * s->tokens * s->width; i++)
         b->features[i] = (real)ag_normal(ag_mix(seed, 1), (uint64_t)i);
-    for (long r = 0; r < s->batch; r++) {
+    for (long r = 0; r < s->parts * s->batch; r++) {
         long span = s->longest - s->shortest + 1,
              n = s->shortest + (long)(ag_uniform(ag_mix(seed, 2), (uint64_t)r) * (double)span);
         for (long i = 0; i < s->text; i++) {
@@ -132,15 +166,17 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
     train_losses l = { 0 };
     double seconds[64];
     nn_store *store = nn_store_new(seed);
-    train_stepper stepper = { .store = store, .t = ag_tape_new(), .accumulate = 1, .seed = seed,
+    train_stepper stepper = { .store = store, .t = ag_tape_new(), .accumulate = (int)s->parts, .seed = seed,
+                              .before = s->parts > 1 ? before : NULL,
                               .adamw = { 1e-4, 0.9, 0.98, 1e-8, 0.05 } };
-    b.features = mem_new((size_t)(s->batch * s->tokens * s->width) * sizeof *b.features);
-    b.ids = mem_new((size_t)(s->batch * s->text) * sizeof *b.ids);
-    b.mask = mem_new((size_t)(s->batch * s->text));
+    b.features = mem_new((size_t)(s->parts * s->batch * s->tokens * s->width) * sizeof *b.features);
+    b.ids = mem_new((size_t)(s->parts * s->batch * s->text) * sizeof *b.ids);
+    b.mask = mem_new((size_t)(s->parts * s->batch * s->text));
     bool ok = (store && stepper.t && b.features && b.ids && b.mask) || error_set(e, "out of memory");
     if (ok) {
         blip2_config c = config_of(s);
         blip2_model_init(&b.m, store, &c);
+        blip2_recompute(&b.m, s->recompute ? BLIP2_RECOMPUTE_ALL : BLIP2_RECOMPUTE_NONE);
         ok = nn_build(store, true, e);
     }
     if (ok)
@@ -156,14 +192,16 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
     }
     if (ok) {
         qsort(seconds, (size_t)s->repeats, sizeof *seconds, bench_by_size);
-        double middle = seconds[s->repeats / 2], peak = machine_peak(), rate = 1e-9 * work(s) / middle;
-        printf("{\"case\":\"stage1\",\"batch\":%ld,\"text\":%ld,\"ragged\":\"%s\",\"hidden\":%ld,\"layers\":%"
+        double middle = seconds[s->repeats / 2], peak = machine_peak();
+        double rate = 1e-9 * (double)s->parts * work(s) / middle;
+        printf("{\"case\":\"stage1\",\"batch\":%ld,\"parts\":%ld,\"recompute\":%s,\"text\":%ld,\"ragged\":\"%s\","
+               "\"hidden\":%ld,\"layers\":%"
                "ld,\"heads\":%ld,"
                "\"queries\":%ld,\"tokens\":%ld,\"width\":%ld,\"vocab\":%ld,\"parameters\":%ld,\"threads\":%d,"
                "\"seconds\":%.4f,"
                "\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_gflops\":%.0f,\"share\":%.3f,\"peak_rss_mb\":%."
                "0f,\"first_losses\":[%.6f,%.6f,%.6f,%.6f]}\n",
-               s->batch, s->text, s->ragged ? s->ragged : "", s->hidden, s->layers, s->heads, s->queries,
+               s->batch, s->parts, s->recompute ? "true" : "false", s->text, s->ragged ? s->ragged : "", s->hidden, s->layers, s->heads, s->queries,
                s->tokens, s->width, s->vocab, store->trainable, ag_threads_now(), middle, seconds[0], rate,
                peak, rate / peak, (double)mem_peak_bytes() / (1 << 20), first.value[0], first.value[1],
                first.value[2], first.value[3]);
@@ -189,6 +227,7 @@ static int run(int argc, char **argv)
                 .vocab = 30523,
                 .embed = 256,
                 .repeats = 5,
+                .parts = 1,
                 .dropout = 0.1 };
     cli_common common = { .seed = 42 };
     cli_option options[] = {
@@ -204,6 +243,8 @@ static int run(int argc, char **argv)
         { "vocab", "N", CLI_INT, &s.vocab, 8, 1000000, "text tokens" },
         { "embed", "N", CLI_INT, &s.embed, 1, 8192, "width of the contrastive features" },
         { "dropout", "P", CLI_REAL, &s.dropout, 0, 0.9, "of hidden states and attention" },
+        { "parts", "N", CLI_INT, &s.parts, 1, 1024, "parts of --batch pairs each, all one batch (run.accum_exact)" },
+        { "recompute", NULL, CLI_FLAG, &s.recompute, 0, 0, "layers run again in backward: less memory" },
         { "repeats", "N", CLI_INT, &s.repeats, 1, 64, "timed steps; the median is printed" },
     };
     int code;
@@ -214,7 +255,7 @@ static int run(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof *cases; i++)
         if (!strcmp(argv[1], cases[i].name))
             return cases[i].run(argc, argv);
-    if (!cli_parse(&argc, argv, options, 13, &common, &code))
+    if (!cli_parse(&argc, argv, options, 15, &common, &code))
         return code;
     if (argc != 2 || strcmp(argv[1], "stage1"))
         return cli_usage("bench", "expected: bench stage1, stage2, vision, generate or ops [OP]");

@@ -24,7 +24,7 @@ static bool from_model(step *s, const char *path, error *e)
     if (!ok)
         return false;
     const blip2_config *m = &s->c.model;
-    bool llm = m->llm != BLIP2_LLM_NONE, bridge = m->qformer.queries > 0;
+    bool llm = m->llm != BLIP2_LLM_NONE, bridge = blip2_bridged(m);
     if (!llm && !m->stage1 && m->vision.kind == BLIP2_VIT_NONE)
         return error_set(e, "%s: has no part that a training step could run", QUOTE(path));
     s->c.task = bridge && m->stage1 ? TRAIN_STAGE1 : bridge && llm ? TRAIN_STAGE2
@@ -91,7 +91,7 @@ bool step_open(step *s, const char *path, char *const *words, int count, long ba
     if (!blip2_config_check(path, &s->c.model, e))
         return false;
     s->batch = batch ? batch : s->c.batch;
-    long soft = s->c.task == TRAIN_STAGE2 ? s->c.model.qformer.queries : 0;
+    long soft = s->c.task == TRAIN_STAGE2 ? blip2_prompts(&s->c.model, NULL) : 0;
     long room = s->c.model.opt.positions - soft;
     bool opt = s->c.task >= TRAIN_STAGE2 && s->c.model.llm == BLIP2_LLM_OPT;
     s->text = opt && room < s->c.model.max_text ? room : s->c.model.max_text;

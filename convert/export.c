@@ -327,6 +327,9 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
                        "%s: Hugging Face's BLIP-2 has EVA's vision tower, this one is CLIP's; --format lavis "
                        "can hold it",
                        QUOTE(model));
+    if (ok && c.connector != BLIP2_CONNECTOR_QFORMER)
+        ok = error_set(e, "%s: its connector is %s; neither LAVIS nor Hugging Face has a BLIP-2 without a Q-Former",
+                       QUOTE(model), c.connector == BLIP2_CONNECTOR_LINEAR ? "linear" : "mlp");
     nn_store *store = ok ? nn_store_new(0) : NULL;
     j.model.store = store;
     ok = ok && (store || error_set(e, "export: out of memory"));

@@ -62,7 +62,7 @@ bool eval_can_caption(const eval_session *s, const char *path, error *e)
 {
     const blip2_config *c = &s->model.config;
     bool itg = c->llm == BLIP2_LLM_NONE && c->qformer.head && c->qformer.text;
-    const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower" : !c->qformer.queries ? "Q-Former"
+    const char *lack = c->vision.kind == BLIP2_VIT_NONE ? "vision tower" : !blip2_bridged(c) ? "Q-Former"
                      : itg ? (s->bert ? NULL : "tokenizer of the Q-Former")
                      : c->llm == BLIP2_LLM_NONE ? "language model (stage 2 adds one)"
                      : !s->llm ? "tokenizer of the language model" : NULL;
@@ -254,7 +254,7 @@ static char *words_of(const eval_session *s, const int *ids, long n)
 /* By Hugging Face's rules OPT's ids begin with the image tokens and the prompt, which penalties count: (n,*count). */
 static const int *given_ids(eval_session *s, const blip2_text *prompt, bool pictures, long *count)
 {
-    long Q = pictures ? s->model.config.qformer.queries : 0;
+    long Q = pictures ? blip2_prompts(&s->model.config, NULL) : 0;
     int image = tokenizer_id(s->llm, "<image>"), *ids;
     *count = Q + prompt->T;
     ids = ag_alloc(s->t, prompt->B * *count * (long)sizeof *ids);

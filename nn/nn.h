@@ -29,6 +29,7 @@ typedef struct nn_entry {
     nn_init init; uint64_t key;        /* how it starts, and what its random numbers are keyed by */
     bool frozen;
     bool matrix; ag_dtype kept;        /* may be kept in low precision while frozen; and in which it is */
+    double rate;                       /* the optimiser's factor of its learning rate: 1, unless set */
     real *m, *v;
     const char *alias_of;              /* a second name: whose value this is; else NULL */
     int source;                        /* nn_store.sources of the file it was read from; 0: as it started */

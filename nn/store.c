@@ -140,7 +140,7 @@ tensor *nn_parameter(nn_scope s, const char *name, nn_init init, int ndim, const
         if (dim[i] < 1 || __builtin_mul_overflow(x->size, dim[i], &x->size) || x->size > MOST)
             ag_fail("nn_parameter", "%s has an impossible axis %d of %ld", x->name, i, dim[i]);
     }
-    append(s.store, (nn_entry){ .name = x->name, .value = x, .init = init,
+    append(s.store, (nn_entry){ .name = x->name, .value = x, .init = init, .rate = 1,
                                 .key = name_key(s.store->seed, x->name, s.without) });
     return x;
 }

@@ -41,6 +41,7 @@ void train_adamw_step(nn_store *s, const train_adamw *o, long step)
             continue;
         train_adamw mine = *o;
         mine.weight_decay = train_decays(p) ? o->weight_decay : 0;
+        mine.lr = o->lr * p->rate;
         const tensor *x = p->value;
         #pragma omp for schedule(static) nowait
         for (long i = 0; i < x->size; i += BLOCK) {

@@ -14,6 +14,9 @@ static const config_key model_keys[] = {
     TEXT("bert", bert, "BERT that the Q-Former starts from, before `pretrained`: its folder, file or model file"),
     LIST("freeze", freeze,
          "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
+    BOOL("freeze_vit", freeze_vit, "visual_encoder is frozen, whatever freeze says (LAVIS's key)"),
+    BOOL("use_grad_checkpoint", grad_checkpoint, "blocks of a trained tower run again in backward (LAVIS's key)"),
+    REALN("drop_path_rate", drop_path, 0, 0.99, "stochastic depth of a trained tower, in its last block"),
     TEXT("bert_tokenizer", bert_tokenizer,
          "folder of the Q-Former's vocabulary; empty: from a pretrained file"),
     TEXT("llm_tokenizer", llm_tokenizer,
@@ -49,6 +52,11 @@ static const config_key data_keys[] = {
     DATA(VIEW "flip", CONFIG_REAL, flip, 0, 1, NULL,
          "probability of a mirror image with a crop; 0 where captions tell left from right"),
     DATA(VIEW "magnitude", CONFIG_REAL, magnitude, 0, 10, NULL, "of RandAugment; LAVIS: 5"),
+    { "text_processor", CONFIG_ELSEWHERE, 0, 0, 0, NULL,
+      "LAVIS's; leave it out: `dataset import` cleans captions as blip_caption does, and model.prompt is put before" },
+    { "vis_processor.eval", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; leave it out: it is that of evaluate" },
+    { "build_info", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; here root, images and train: LIST" },
+    { "data_type", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; leave it out: data sets are pictures with texts" },
 };
 
 static const config_key feed_keys[] = {
@@ -66,6 +74,9 @@ static const config_key run_keys[] = {
     INT("max_epoch", max_epoch, 1, 1e9, "times through the data"),
     INT("batch_size_train", batch, 1, 65536, "samples a step"),
     INT("accum_grad_iters", accumulate, 1, 65536, "parts a step is cut into"),
+    BOOL("accum_exact", accum_exact,
+         "stage1: the parts are one batch, contrast and negatives reach over all; false: each for itself (LAVIS)"),
+    BOOL("recompute", recompute, "layers keep nothing and run again in backward: less memory, the same bits"),
     { "lr_sched", CONFIG_CHOICE, FIELD(schedule), 0, 0,
       "linear_warmup_cosine_lr linear_warmup_step_lr constant_lr", "the learning rate's way" },
     { "lr_by", CONFIG_CHOICE, FIELD(by_step), 0, 0, "epoch step",
@@ -79,6 +90,9 @@ static const config_key run_keys[] = {
     REALN("beta1", beta1, 0, 0.999999, "AdamW"),
     REALN("beta2", beta2, 0, 0.999999, "AdamW; 0.98 in the paper, 0.999 in LAVIS's files"),
     REALN("max_grad_norm", max_grad_norm, 0, 1e9, "clip gradients to this norm; 0: never (LAVIS)"),
+    REALN("lr_layer_decay", lr_layer_decay, 0, 1, "factor of the learning rate a layer down in a trained tower"),
+    BOOL("apply_layer_decay", apply_layer_decay, "false: lr_layer_decay does nothing, as in LAVIS"),
+    REALN("temp_lr_factor", temp_lr, 0, 100, "factor of the learning rate of temp"),
     { "positives", CONFIG_CHOICE, FIELD(identity), 0, 0, "own image_id caption",
       "stage1, vit: a pair's own (LAVIS), also those of its image_id or with the same first caption" },
     REALN("loss_weights.itc", loss_weights.itc, 0, 1e6,
@@ -112,6 +126,36 @@ static const config_key run_keys[] = {
     INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
 };
 
+/* LAVIS's names for what is said in another way here, or has no meaning here (docs/training.md). */
+#define ELSEWHERE(name, help) { name, CONFIG_ELSEWHERE, 0, 0, 0, NULL, help }
+static const config_key lavis_keys[] = {
+    ELSEWHERE("model.arch", "LAVIS's; here run.task: stage1 or stage2, and model.llm: opt or t5"),
+    ELSEWHERE("model.model_type", "LAVIS's; here sizes stand in the file itself: configs/paper has those of each"),
+    ELSEWHERE("model.load_pretrained", "LAVIS's; here model.pretrained: [FILE], or [] for none"),
+    ELSEWHERE("model.load_finetuned", "LAVIS's; here model.pretrained: [FILE]"),
+    ELSEWHERE("model.finetuned", "LAVIS's; here model.pretrained: [FILE]"),
+    ELSEWHERE("model.image_size", "LAVIS's; here model.vit.image_size"),
+    ELSEWHERE("model.num_query_token", "LAVIS's; here model.qformer.num_query_token"),
+    ELSEWHERE("model.vit_model", "LAVIS's; here model.vit.kind, and model.pretrained: [FILE:visual_encoder]"),
+    ELSEWHERE("model.vit_precision", "LAVIS's; leave it out: towers are stored as they were converted, and run in f32"),
+    ELSEWHERE("model.opt_model", "LAVIS's; here model.llm: opt, and model.pretrained: [FILE:opt_model]"),
+    ELSEWHERE("model.t5_model", "LAVIS's; here model.llm: t5, and model.pretrained: [FILE:t5_model]"),
+    ELSEWHERE("run.amp", "LAVIS's; leave it out: weights, activations and gradients are f32"),
+    ELSEWHERE("run.device", "LAVIS's; leave it out: training runs on the CPU"),
+    ELSEWHERE("run.world_size", "LAVIS's; here train --ranks N"),
+    ELSEWHERE("run.distributed", "LAVIS's; here train --ranks N"),
+    ELSEWHERE("run.dist_url", "LAVIS's; leave it out: ranks are started by train --ranks N"),
+    ELSEWHERE("run.use_dist_eval_sampler", "LAVIS's; leave it out"),
+    ELSEWHERE("run.evaluate", "LAVIS's; here `blip2 evaluate`"),
+    ELSEWHERE("run.train_splits", "LAVIS's; here a data set's train: LIST"),
+    ELSEWHERE("run.valid_splits", "LAVIS's; here `blip2 evaluate`"),
+    ELSEWHERE("run.test_splits", "LAVIS's; here `blip2 evaluate`"),
+    ELSEWHERE("run.batch_size_eval", "LAVIS's; leave it out"),
+    ELSEWHERE("run.resume_ckpt_path", "LAVIS's; here train --resume goes on from output_dir"),
+    ELSEWHERE("run.iters_per_inner_epoch", "LAVIS's; here run.max_iters with run.lr_by: step"),
+    ELSEWHERE("run.runner", "LAVIS's; leave it out: run.max_iters makes a run by steps"),
+};
+
 #define COUNT(a) (int)(sizeof (a) / sizeof *(a))
 
 train_config train_config_default(void)
@@ -122,7 +166,8 @@ train_config train_config_default(void)
         .cache_views = 1, .cache_seed = -1,
         .contrastive = { .text = { .width = 128, .layers = 2, .heads = 4, .hidden = 512 }, .embed = 128,
                          .temperature = 0.07 },
-        .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .by_step = 1, .init_lr = 1e-4,
+        .seed = 42, .max_epoch = 10, .batch = 32, .accumulate = 1, .accum_exact = true, .by_step = 1, .lr_layer_decay = 1,
+        .apply_layer_decay = true, .temp_lr = 1, .init_lr = 1e-4,
         .min_lr = 1e-5, .warmup_lr = 1e-6, .lr_decay_rate = 1, .warmup_steps = 100,
         .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
         .loss_weights = { 1, 1, 1 }, .caption_share = 0.3, .questions = 4, .context_weight = 0.1,
@@ -145,6 +190,7 @@ int train_config_tables(train_config *c, config_table to[TRAIN_TABLES])
     to[3] = (config_table){ "datasets.*", data_keys, COUNT(data_keys), &c->sets };
     to[4] = (config_table){ "model", model_keys, COUNT(model_keys), c };
     to[5] = blip2_config_table("model", &c->model);
+    to[6] = (config_table){ "", lavis_keys, COUNT(lavis_keys), c };
     return TRAIN_TABLES;
 }
 

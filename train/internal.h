@@ -197,6 +197,8 @@ typedef struct run {
     long steps;                                    /* optimiser steps in all */
     const long *samples, *visits;                  /* (batch) of the part in hand */
     long part;                                     /* its number in the run */
+    blip2_large large;                             /* of the step in hand, with accum_exact; else parts 0 */
+    tensor **pictures;                             /* (accumulate) a trained tower's, with accum_exact */
     long epoch, saved;                             /* saved: the step of the newest checkpoint */
     int loaded;                                    /* which of the checkpoints the run went on from */
     validation *val;
@@ -268,6 +270,10 @@ bool save_modules(const run *r, error *e);         /* output_dir/modules.txt */
 void say_first(const run *r, const train_losses *l);       /* losses of step 1 beside what they are to be */
 
 /* ---- tasks.c ----------------------------------------------------------------------------------------- */
+void run_part(run *r, tape *t, int part);   /* its samples, and random numbers that are keyed by them */
+bool run_exact(const run *r);                      /* are the parts of a step one batch? */
+void task_before(void *context, tape *t);          /* train_stepper's, for a run */
+void task_after(void *context, tape *t);
 /* The loss () of the samples in hand, and what goes into the log. */
 tensor *task_forward(run *r, tape *t, train_losses *l);
 /* What a model that knows nothing gets; NAN: no rule. */

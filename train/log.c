@@ -30,6 +30,8 @@ static fields fields_of(const train_line *s)
     for (int i = 0; i < l->count; i++)
         add(&f, "train", l->name[i], l->value[i], false);
     add(&f, "train", "grad_norm", l->grad_norm, false);
+    for (int i = 0; i < l->groups; i++)
+        add(&f, "train", l->group[i], l->group_norm[i], false);
     add(&f, "train", "lr", s->lr, false);
     add(&f, "train", "bad_samples", (double)s->bad_samples, true);
     for (int i = 0; s->watched && i < s->watched->count; i++) {

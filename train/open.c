@@ -290,6 +290,12 @@ void train_choose_parts(train_config *c)
         m->qformer.queries = 0;
     m->question_in_qformer = m->question_in_qformer && c->task == TRAIN_STAGE2;
     m->stage1 = c->task == TRAIN_STAGE1;
+    if (c->task != TRAIN_STAGE2 && c->task != TRAIN_STAGE1)
+        m->connector = BLIP2_CONNECTOR_QFORMER;            /* no picture is led to anything */
+    if (m->connector != BLIP2_CONNECTOR_QFORMER && c->task == TRAIN_STAGE2) {
+        m->qformer.queries = 0;
+        m->question_in_qformer = false;
+    }
     m->qformer.text = c->task == TRAIN_STAGE1 || m->question_in_qformer;
     m->qformer.head = c->task == TRAIN_STAGE1;
     if (c->task != TRAIN_STAGE2 && c->task != TRAIN_LM)
@@ -305,16 +311,20 @@ static bool check_parts(const train_config *c, error *e)
     if (c->task != TRAIN_LM && m->vision.kind == BLIP2_VIT_NONE)
         return error_usage(e, "model.vit.kind: expected clip or eva, found none; task %s needs pictures",
                            train_tasks[c->task]);
-    if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && m->qformer.queries < 1)
+    if (c->task == TRAIN_STAGE1 && m->connector != BLIP2_CONNECTOR_QFORMER)
+        return error_usage(e, "model.connector: expected qformer: task stage1 trains the Q-Former, and another "
+                           "connector has no stage 1");
+    bool qformer = m->connector == BLIP2_CONNECTOR_QFORMER;
+    if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && qformer && m->qformer.queries < 1)
         return error_usage(e, "model.qformer.num_query_token: expected at least 1, found %ld",
                            m->qformer.queries);
     const blip2_stage1_weights *w = &c->loss_weights;
     if (c->task == TRAIN_STAGE1 && w->itc == 0 && w->itm == 0 && w->itg == 0)
         return error_usage(e, "run.loss_weights: itc, itm and itg are 0; expected one that is not");
-    long soft = c->task == TRAIN_STAGE2 ? m->qformer.queries : 0;
+    long soft = c->task == TRAIN_STAGE2 ? blip2_prompts(m, NULL) : 0;
     blip2_llm llm = blip2_llm_of(m);
     if (llm.positions && llm.positions < soft + 2)
-        return error_usage(e, "model.%s.positions: expected at least %ld (queries and 2 tokens), found %ld",
+        return error_usage(e, "model.%s.positions: expected at least %ld (soft tokens and 2 more), found %ld",
                            llm.name, soft + 2, llm.positions);
     return blip2_config_check("model", m, e);
 }
@@ -384,6 +394,17 @@ bool run_open_data(run *r, train_config *c, bool dry, error *e)
     return check_parts(c, e) && open_words(r, c, dry, e) && check_parts(c, e) && open_data(r, dry, e);
 }
 
+/* What differs from the rate of all: the tower's layers, and temp. */
+static void set_rates(const run *r)
+{
+    const train_config *c = r->c;
+    double decay = c->apply_layer_decay ? c->lr_layer_decay : 1;
+    for (long i = 0; i < r->store->count; i++) {
+        nn_entry *p = &r->store->entries[i];
+        p->rate = strcmp(p->name, "temp") ? train_layer_factor(&c->model.vision, p->name, decay) : c->temp_lr;
+    }
+}
+
 bool run_open_model(run *r, bool empty, error *e)
 {
     const train_config *c = r->c;
@@ -397,6 +418,11 @@ bool run_open_model(run *r, bool empty, error *e)
         if (!nn_freeze(r->store, c->freeze.item[i]))
             return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
                                QUOTE(c->freeze.item[i]));
+    if (c->freeze_vit && !nn_freeze(r->store, "visual_encoder"))
+        return error_usage(e, "model.freeze_vit: task %s has no vision tower", train_tasks[c->task]);
+    r->model.vision.drop_path = c->drop_path;
+    blip2_recompute(&r->model, c->recompute ? BLIP2_RECOMPUTE_ALL
+                               : c->grad_checkpoint ? BLIP2_RECOMPUTE_VISION : BLIP2_RECOMPUTE_NONE);
     if (r->use)
         nn_freeze(r->store, "");
     keep_low(r);
@@ -409,6 +435,11 @@ bool run_open_model(run *r, bool empty, error *e)
     r->stepper = (train_stepper){ .store = r->store, .t = r->t, .ranks = r->ranks, .clip = c->max_grad_norm,
                                   .accumulate = (int)c->accumulate, .seed = (uint64_t)c->seed,
                                   .adamw = { 0, c->beta1, c->beta2, 1e-8, c->weight_decay } };
+    set_rates(r);
+    if (run_exact(r)) {
+        r->stepper.before = task_before;
+        r->stepper.after = task_after;
+    }
     return true;
 }
 

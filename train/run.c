@@ -38,9 +38,8 @@ void run_warn(const run *r, const char *format, ...)
 }
 
 /* ---- one step ---------------------------------------------------------------------------------------- */
-tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
+void run_part(run *r, tape *t, int part)
 {
-    run *r = ctx;
     const train_config *c = r->c;
     long *samples = ag_alloc(t, c->batch * (long)sizeof *samples);
     long *visits = ag_alloc(t, c->batch * (long)sizeof *visits);
@@ -58,6 +57,12 @@ tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
     ag_random random = ag_random_now(t);
     random.sample = rows;                  /* dropout follows the sample, wherever in a batch it stands */
     ag_seed(t, random);
+}
+
+tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
+{
+    run *r = ctx;
+    run_part(r, t, part);
     return task_forward(r, t, l);
 }
 

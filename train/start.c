@@ -25,7 +25,7 @@ static const char *title_of(const char *module)
         { "visual_encoder", "vision tower" }, { "query_tokens", "query tokens" }, { "Qformer", "Q-Former" },
         { "vision_proj", "ITC head, pictures" }, { "text_proj", "ITC head, texts" },
         { "itm_head", "ITM head" }, { "temp", "temperature" },
-        { "opt_proj", "projection" }, { "t5_proj", "projection" },
+        { "opt_proj", "projection" }, { "t5_proj", "projection" }, { "connector", "projection" },
         { "opt_model", "language model" }, { "t5_model", "language model" },
         { "contrastive", "contrastive heads" } };
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)

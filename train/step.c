@@ -47,6 +47,18 @@ static const char *bad_gradient(const nn_store *s)
     return "(none)";
 }
 
+static void seed(const train_stepper *s)
+{
+    ag_training(s->t, true);
+    ag_seed(s->t, (ag_random){ .seed = s->seed, .step = (uint32_t)(s->step + 1) });
+}
+
+static void begin(const train_stepper *s)
+{
+    ag_reset(s->t);
+    seed(s);
+}
+
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e)
 {
     char where[256];
@@ -54,10 +66,16 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
     double share = 1.0 / (parts * ag_world(s->ranks));     /* gradients are summed, over parts and ranks */
     *losses = (train_losses){ 0 };
     nn_zero_grad(s->store);
+    begin(s);
+    if (s->before)
+        s->before(ctx, s->t);
+    ag_mark whole = ag_here(s->t);
     for (int part = 0; part < parts; part++) {
-        ag_reset(s->t);
-        ag_training(s->t, true);
-        ag_seed(s->t, (ag_random){ .seed = s->seed, .step = (uint32_t)(s->step + 1) });
+        if (s->before) {
+            ag_rewind(s->t, whole);
+            seed(s);
+        } else if (part)
+            begin(s);
         train_losses now = { 0 };
         tensor *loss = forward(ctx, s->t, part, &now);
         if (share < 1)
@@ -76,12 +94,17 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
             losses->value[i] += now.value[i] / parts;
         }
     }
+    if (s->after) {
+        ag_rewind(s->t, whole);
+        s->after(ctx, s->t);
+    }
     nn_finish_grad(s->store);
     if (ag_spent(0))                                       /* only measured: there are no gradients */
         return ++s->step;
     if (!ranks_sum(s->ranks, s->store->grads, s->store->trainable, e))
         return false;
     losses->grad_norm = train_grad_norm(s->store);
+    train_group_norms(s->store, losses);
     if (!isfinite(losses->grad_norm))
         return error_set(e, "step %ld: the gradient is not finite; first bad tensor: the gradient of %s",
                          s->step + 1, bad_gradient(s->store));

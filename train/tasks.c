@@ -21,10 +21,10 @@ static const long *captions_of(const run *r, tape *t, long B)
 }
 
 /* Texts for the Q-Former, [CLS] ... [SEP]; a row of -1 has no token that may be looked at. */
-static blip2_text words_of(const run *r, tape *t, const sequences *s, const long *rows)
+static blip2_text words_of(const run *r, tape *t, const sequences *s, const long *rows, long B)
 {
     const blip2_config *m = &r->c->model;
-    return sequences_batch(s, t, r->c->batch, 1, rows, m->max_text, m->text_pad, NULL);
+    return sequences_batch(s, t, B, 1, rows, m->max_text, m->text_pad, NULL);
 }
 
 /* (B,N,E): row b becomes row b + shift of x. */
@@ -57,6 +57,72 @@ static tensor *features_of(run *r, tape *t, long B)
     return y;
 }
 
+/* ---- stage 1 in parts that are one batch (run.accum_exact, blip2/large_batch.c) ----------------------- */
+bool run_exact(const run *r)
+{
+    return r->c->task == TRAIN_STAGE1 && r->c->accum_exact && r->c->accumulate > 1;
+}
+
+static bool tower_trained(const run *r)
+{
+    for (long i = 0; i < r->store->count; i++)
+        if (!r->store->entries[i].frozen && nn_has_prefix(r->store->entries[i].name, "visual_encoder"))
+            return true;
+    return false;
+}
+
+/* Captions, image ids and, for a trained tower, pictures of all this rank's parts. */
+static void open_large(run *r, tape *t)
+{
+    long B = r->c->batch, K = r->c->accumulate, grid = r->c->model.vision.image_size / r->c->model.vision.patch;
+    long *rows = ag_alloc(t, K * B * (long)sizeof *rows), *ids = ag_alloc(t, K * B * (long)sizeof *ids);
+    bool trained = tower_trained(r), named = false;
+    r->pictures = trained ? ag_alloc(t, K * (long)sizeof(tensor *)) : NULL;
+    for (int part = 0; part < K; part++) {
+        run_part(r, t, part);
+        const long *captions = captions_of(r, t, B), *of = feed_identities_of(&r->feed, t, B, r->samples);
+        memcpy(rows + part * B, captions, (size_t)B * sizeof *rows);
+        if ((named = of))
+            memcpy(ids + part * B, of, (size_t)B * sizeof *ids);
+        if (trained)
+            r->pictures[part] = feed_pixels(&r->feed, t, r->part, B, r->samples);
+    }
+    blip2_text text = words_of(r, t, &r->feed.texts, rows, K * B);         /* (K B,T) */
+    r->large = blip2_large_new(&r->model, t, r->ranks, K, text, named ? ids : NULL, 1 + grid * grid, trained);
+}
+
+void task_before(void *context, tape *t)
+{
+    run *r = context;
+    double from = clock_seconds();
+    open_large(r, t);
+    bool recording = ag_record_on(t, false);
+    r->data_seconds += clock_seconds() - from;
+    for (int part = 0; part < r->c->accumulate; part++) {
+        ag_mark here = ag_here(t);
+        run_part(r, t, part);
+        from = clock_seconds();
+        double before = r->data_seconds;
+        tensor *features = r->pictures ? blip2_vision_features(&r->model, t, r->pictures[part])
+                                       : features_of(r, t, r->c->batch);   /* (B,N,E) */
+        r->data_seconds = r->pictures ? before : r->data_seconds + clock_seconds() - from;
+        blip2_large_show(&r->model, t, r->ranks, &r->large, part, features);
+        ag_rewind(t, here);
+    }
+    ag_record_on(t, recording);
+}
+
+void task_after(void *context, tape *t)
+{
+    run *r = context;
+    for (int part = 0; r->pictures && part < r->c->accumulate; part++) {
+        ag_mark here = ag_here(t);
+        run_part(r, t, part);
+        blip2_large_back(&r->model, t, r->ranks, &r->large, part, r->pictures[part]);
+        ag_rewind(t, here);
+    }
+}
+
 /* The share of ITM's rows, a third of which belong together, that the head tells rightly. */
 static double matched_right(tape *t, const blip2_stage1_out *out)
 {
@@ -74,9 +140,15 @@ static tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
-    blip2_stage1_in in = { .weights = &r->c->loss_weights, .features = features_of(r, t, B),
-                           .image_id = feed_identities_of(&r->feed, t, B, r->samples), .ranks = r->ranks };
-    in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
+    blip2_stage1_in in = { .weights = &r->c->loss_weights, .ranks = r->ranks };
+    if (run_exact(r)) {
+        in.large = &r->large;
+        in.part = r->part % r->c->accumulate;
+    } else {
+        in.features = features_of(r, t, B);
+        in.image_id = feed_identities_of(&r->feed, t, B, r->samples);
+        in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B), B);
+    }
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
     blip2_stage1(&r->model, t, &in, &out);
@@ -149,10 +221,10 @@ static tensor *task_stage2(run *r, tape *t, train_losses *l)
     if (llm.encodes)
         exchanges_of(r, t, rows, &in);
     else
-        in.text = sequences_batch(&r->feed.texts, t, B, each, rows, llm.positions - m->qformer.queries,
+        in.text = sequences_batch(&r->feed.texts, t, B, each, rows, llm.positions - blip2_prompts(m, NULL),
                                   llm.pad, &in.loss_weight);
     if (m->question_in_qformer)
-        in.question = words_of(r, t, &r->feed.asked, asked);
+        in.question = words_of(r, t, &r->feed.asked, asked, B);
     r->data_seconds += clock_seconds() - from;
     blip2_stage2_out out = { 0 };
     if (r->probe && r->probe->blind)
@@ -161,7 +233,8 @@ static tensor *task_stage2(run *r, tape *t, train_losses *l)
     if (r->probe)
         r->probe->two = out;
     train_loss(l, "loss", ag_value(out.loss));
-    train_loss(l, "query_cosine", out.query_cosine);
+    if (out.query_output)
+        train_loss(l, "query_cosine", out.query_cosine);
     return out.loss;
 }
 
@@ -182,7 +255,7 @@ static tensor *task_vit(run *r, tape *t, train_losses *l)
     double from = clock_seconds(), right;
     long B = r->c->batch;
     tensor *pictures = feed_pixels(&r->feed, t, r->part, B, r->samples);
-    blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B));
+    blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B), B);
     const long *same = feed_identities_of(&r->feed, t, B, r->samples);
     r->data_seconds += clock_seconds() - from;
     text = blip2_trim(t, r->ranks, text, r->c->model.text_pad, false);
@@ -231,7 +304,7 @@ double task_start(const run *r, const char *loss, char why[32])
     bool all = !strcmp(loss, "loss");
     long n = 0;
     if (!strcmp(loss, "loss_itc") || (all && c->task == TRAIN_VIT))
-        n = c->batch * ag_world(r->ranks);
+        n = c->batch * ag_world(r->ranks) * (run_exact(r) ? c->accumulate : 1);
     else if (!strcmp(loss, "loss_itm"))
         n = 2;
     else if (!strcmp(loss, "loss_lm"))

@@ -9,6 +9,8 @@
 /* ---- AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW computes it ------------------------------ */
 typedef struct train_adamw { double lr, beta1, beta2, eps, weight_decay; } train_adamw;
 bool train_decays(const nn_entry *p);          /* LAVIS: not if it is 1-D or its name ends in ".bias" */
+/* Layer-wise decay of the tower's learning rate, LAVIS's: decay^(depth + 1 - id) (groups.c); 1 elsewhere. */
+double train_layer_factor(const blip2_vit_config *v, const char *name, double decay);
 void train_adamw_step(nn_store *s, const train_adamw *o, long step);       /* step counts from 1 */
 double train_grad_norm(const nn_store *s);         /* of all trainable parameters together */
 void train_scale_grad(nn_store *s, double factor);
@@ -24,15 +26,22 @@ typedef struct train_schedule {
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
 
 /* ---- one optimiser step ------------------------------------------------------------------------------ */
-enum { TRAIN_LOSSES = 16 };
+enum { TRAIN_LOSSES = 16, TRAIN_GROUPS = 8 };
 typedef struct train_losses {
     int count;
     const char *name[TRAIN_LOSSES];
-    double value[TRAIN_LOSSES], grad_norm;
+    double value[TRAIN_LOSSES], grad_norm;         /* of the gradient before it is clipped; here and below */
+    int groups;                        /* parts of the model that are trained */
+    const char *group[TRAIN_GROUPS];   /* "grad_norm_queries" */
+    double group_norm[TRAIN_GROUPS];
 } train_losses;
+void train_group_norms(const nn_store *s, train_losses *l);            /* groups.c */
 void train_loss(train_losses *l, const char *name, double value);      /* one number of the log of a step */
 /* Builds the loss () of one part (0..accumulate-1) of the batch and names what goes into the log. */
 typedef tensor *(*train_forward)(void *ctx, tape *t, int part, train_losses *losses);
+/* Before the first part, and behind the last: for parts that are one batch (blip2_large). What the first leaves on
+ * the tape stands there until the end of the step. */
+typedef void (*train_around)(void *ctx, tape *t);
 typedef struct train_stepper {
     nn_store *store;
     tape *t;
@@ -42,6 +51,7 @@ typedef struct train_stepper {
     uint64_t seed;
     long step;                         /* done so far */
     const ag_ranks *ranks;             /* that share the batch; losses and gradients are their means. NULL */
+    train_around before, after;        /* NULL: parts know nothing of each other */
 } train_stepper;
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
@@ -76,9 +86,11 @@ typedef struct train_config {
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
     blip2_stage1_weights loss_weights;
-    bool families, first_caption, memory_check;
+    double lr_layer_decay, temp_lr, drop_path;
+    bool families, first_caption, memory_check, accum_exact, recompute, apply_layer_decay, freeze_vit,
+        grad_checkpoint;
 } train_config;
-enum { TRAIN_TABLES = 6 };
+enum { TRAIN_TABLES = 7 };
 train_config train_config_default(void);
 void train_choose_parts(train_config *c);          /* the parts of the model that its task needs, and no others */
 int train_sets(const train_config *c, const train_data **sets);    /* how many; the first */
