@@ -148,7 +148,7 @@ START_TEST(a_run_trains_it_alone_and_its_file_opens)
     ck_assert_ptr_nonnull(nn_find(after.store, "connector.0.weight"));
     ck_assert_ptr_nonnull(nn_find(after.store, "connector.2.bias"));
     ck_assert_ptr_null(nn_find(after.store, "query_tokens"));
-    const char *name = "visual_encoder.class_embedding";
+    const char *name = "visual_encoder.cls_token";
     ck_assert(tiny_distance(nn_find(before.store, name), nn_find(after.store, name)) == 0);
     ck_assert(!convert_export(IN_FOLDER("stage2/model.h5"), IN_FOLDER("out"), true, 0, &left_out, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "its connector is mlp; neither LAVIS nor Hugging Face has a BLIP-2 without"));

@@ -54,11 +54,6 @@ static tensor *pictures(tape *t, long from, long n)
     return ag_copy_in(t, DIMS(n, 3, SIDE, SIDE), all->data + from * 3 * SIDE * SIDE);
 }
 
-static blip2_text rows(blip2_text all, long from, long n)
-{
-    return (blip2_text){ n, all.T, all.ids + from * all.T, all.mask + from * all.T };
-}
-
 static const long *identities(bool shared)
 {
     static const long id[C] = { 7, 5, 3, 7, 1, 0, 5, 8, 9, 7, 2, 4 };
