@@ -33,8 +33,7 @@ void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *confi
         blip2_qformer_init(&m->qformer, nn_sub(root, "Qformer"), q);
         if (c->stage1)
             init_stage1(m, root, c);
-    }
-    else if (blip2_bridged(c))
+    } else if (blip2_bridged(c))
         connector_init(&m->connector, nn_sub(root, "connector"), c);
     if (blip2_is_bert(c))
         blip2_qformer_init(&m->qformer, nn_sub(root, "Qformer"), &c->qformer);
