@@ -15,8 +15,8 @@ typedef struct tape tape;
 typedef struct ag_node ag_node;
 typedef struct ag_probe ag_probe;
 
-/* A matrix that learns nothing, kept in 16 or 8 bits. Only linear, embedding, patch_embed and linear_cross_entropy
- * take one, as their weight: a tensor whose numbers are `frozen` in place of `data`. */
+/* A matrix that learns nothing, kept in 16 or 8 bits. Only linear, embedding, patch_embed and
+ * linear_cross_entropy take one, as their weight: a tensor whose numbers are `frozen` in place of `data`. */
 typedef enum { AG_REAL, AG_F16, AG_BF16, AG_INT8 } ag_dtype;
 typedef struct ag_frozen {
     ag_dtype type;
@@ -61,24 +61,24 @@ void ag_tape_free(tape *t);
 void ag_reset(tape *t);                            /* forgets everything, keeps the memory */
 ag_mark ag_here(const tape *t);
 void ag_rewind(tape *t, ag_mark to);               /* gives back what was made since; nodes too */
-/* For checkers, on an empty tape: from now on bytes that nobody may write stand behind every allocation. Did those that
- * stood until now stay as they were? */
+/* For checkers, on an empty tape: from now on bytes that nobody may write stand behind every allocation.
+ * Did those that stood until now stay as they were? */
 bool ag_fences(tape *t, bool on);
 /* the same, but kept survives (moved; no gradient) */
 tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);
 bool ag_record_on(tape *t, bool on);               /* off: a frozen part; returns what it was */
 bool ag_training(tape *t, bool on);                /* off: dropout does nothing; returns what it was */
 bool ag_is_training(const tape *t);
-/* AG_BF16: products with weights round both factors to bfloat16, where nothing is recorded; AG_REAL: they do not.
- * Returns what it was. */
+/* AG_BF16: products with weights round both factors to bfloat16, where nothing is recorded; AG_REAL: they
+ * do not. Returns what it was. */
 ag_dtype ag_compute(tape *t, ag_dtype numbers);
 ag_dtype ag_computes(const tape *t);
 ag_random ag_seed(tape *t, ag_random random);      /* returns what it was */
 ag_random ag_random_now(const tape *t);
 long ag_bytes(const tape *t);                      /* arena and gradient pool, as held from the system */
-/* For those who look at a tape: what part of the work the nodes from now on belong to (a literal; returns what
- * it was), and a function that hears of each node when it is recorded and, while its output's gradient still
- * stands, when it has gone back. NULL: nobody listens. */
+/* For those who look at a tape: what part of the work the nodes from now on belong to (a literal; returns
+ * what it was), and a function that hears of each node when it is recorded and, while its output's
+ * gradient still stands, when it has gone back. NULL: nobody listens. */
 const char *ag_part(tape *t, const char *part);
 typedef void (*ag_watcher)(void *context, const ag_node *n, long index, bool backward);
 void ag_watch(tape *t, ag_watcher watcher, void *context);
@@ -104,11 +104,13 @@ void ag_read(const tensor *x, real *to);           /* data out; outside kernels 
 real ag_value(const tensor *x);                    /* of a tensor of one element */
 
 const char *ag_dtype_name(ag_dtype type);          /* "bf16" */
-long ag_frozen_bytes(ag_dtype type, long N, long K);       /* numbers, to a multiple of 64, and behind them scales */
-/* (N,K) numbers into data and, AG_INT8, scale (N); the first element that the type cannot hold (too large, not
- * finite), or -1 */
+/* numbers, to a multiple of 64, and behind them scales */
+long ag_frozen_bytes(ag_dtype type, long N, long K);
+/* (N,K) numbers into data and, AG_INT8, scale (N); the first element that the type cannot hold (too large,
+ * not finite), or -1 */
 long ag_quantize(ag_dtype type, long N, long K, const real *x, void *data, float *scale);
-void ag_frozen_read(const ag_frozen *w, long row, long from, long n, real *to);    /* columns from .. of one row */
+/* columns from .. of one row */
+void ag_frozen_read(const ag_frozen *w, long row, long from, long n, real *to);
 tensor *ag_frozen_new(tape *t, ag_dtype type, int ndim, const long *dim, const real *values);
 
 void ag_backward(tape *t, tensor *loss);  /* loss has one element; its gradient is 1 */
@@ -154,7 +156,7 @@ struct ag_ranks {
     bool (*all_gather)(const ag_ranks *r, const void *own, long bytes, void *all);
     /* own (n): the sum over ranks of what their all (world,n) holds for this rank */
     bool (*reduce_scatter)(const ag_ranks *r, const real *all, long n, real *own);
-    bool (*all_reduce)(const ag_ranks *r, real *x, long n);    /* x: the sum over ranks, the same bits on all */
+    bool (*all_reduce)(const ag_ranks *r, real *x, long n); /* x: the sum over ranks, the same bits on all */
 };
 static inline int ag_rank(const ag_ranks *r) { return r ? r->rank : 0; }
 static inline int ag_world(const ag_ranks *r) { return r ? r->world : 1; }
@@ -283,7 +285,7 @@ tensor *ag_input_apart(ag_probe *p, const char *name, int ndim, const long *dim,
 tensor *ag_input_positive(ag_probe *p, const char *name, int ndim, const long *dim);   /* in [0.5,2] */
 long ag_pick(ag_probe *p, long n);                 /* a random number below n */
 const int *ag_pick_ids(ag_probe *p, long count, long n);
-tensor *ag_pick_frozen(ag_probe *p, ag_dtype type, int ndim, const long *dim);     /* a weight in low precision */
+tensor *ag_pick_frozen(ag_probe *p, ag_dtype type, int ndim, const long *dim); /* a weight in low precision */
 ag_mask *ag_pick_mask(ag_probe *p, long B, long Tq, long Tk);         /* mixed, one row all off, one all on */
 
 typedef struct ag_check {
@@ -306,12 +308,12 @@ typedef struct ag_compared {
 typedef void (*ag_listener)(void *context, const ag_compared *row);
 ag_check ag_gradcheck_op_told(const ag_op *op, uint64_t seed, ag_listener tell, void *context);
 
-/* The result of one variant and the gradients of its inputs, in that order. Inputs and cotangent are floats in
- * both builds, so that the builds can be compared. */
+/* The result of one variant and the gradients of its inputs, in that order. Inputs and cotangent are
+ * floats in both builds, so that the builds can be compared. */
 enum { AG_SAMPLE_MOST = 9 };
 typedef struct ag_sample {
     int count;
-    long size[AG_SAMPLE_MOST], longest, inputs;    /* longest row or column, and all elements, of the inputs */
+    long size[AG_SAMPLE_MOST], longest, inputs; /* longest row or column, and all elements, of the inputs */
     double *values[AG_SAMPLE_MOST];
 } ag_sample;
 bool ag_probe_sample(const ag_op *op, int variant, uint64_t seed, ag_sample *s);       /* false: no memory */

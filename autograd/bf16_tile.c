@@ -1,12 +1,13 @@
-/* bf16_tile.c - y = x W' + beta y with both factors in bfloat16 and sums in float, for many rows of x, by vdpbf16ps:
- * in each of 16 lanes the sum of two products is added, so a vector holds 32 columns of a row. Both x (R,K) and W (N,K)
- * are contiguous along K, which is the order that the instruction wants: a tile of 4 rows of x and 6 of W is 24
- * registers of sums, 10 loads serve 24 instructions, and nothing needs to be packed. A thread owns whole rows of W;
- * K is cut at fixed places. Without the instruction the plain tile does the same sums in another order. */
+/* bf16_tile.c - y = x W' + beta y with both factors in bfloat16 and sums in float, for many rows of x, by
+ * vdpbf16ps: in each of 16 lanes the sum of two products is added, so a vector holds 32 columns of a row.
+ * Both x (R,K) and W (N,K) are contiguous along K, which is the order that the instruction wants: a tile
+ * of 4 rows of x and 6 of W is 24 registers of sums, 10 loads serve 24 instructions, and nothing needs to
+ * be packed. A thread owns whole rows of W; K is cut at fixed places. Without the instruction the plain
+ * tile does the same sums in another order. */
 #include "autograd/internal.h"
 #include <string.h>
 
-enum { ROWS = 48, PIECE = 4096 };      /* rows of W that a thread takes; columns at a time, a multiple of 32 */
+enum { ROWS = 48, PIECE = 4096 }; /* rows of W that a thread takes; columns at a time, a multiple of 32 */
 
 static float wide(uint16_t b)
 {
@@ -43,7 +44,8 @@ TARGET static inline __attribute__((always_inline)) __m512bh pairs(const uint16_
 }
 
 /* sum[m*n + r] += columns 0 .. count of rows m < M, r < R; K: from row to row of x and w. */
-TARGET static inline __attribute__((always_inline)) void tile(int M, int R, long count, long K, const uint16_t *x,
+TARGET static inline __attribute__((always_inline)) void tile(int M, int R, long count, long K,
+                                                              const uint16_t *x,
                                                               const uint16_t *w, float *sum, long n)
 {
     __m512 acc[4 * 6];
@@ -110,7 +112,8 @@ void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t 
 bool bf16_tile_here(void) { return false; }
 #endif
 
-/* x in bfloat16 (R,K); for each thread sums (R,ROWS), and its rows of W (ROWS,K) where they are kept otherwise */
+/* x in bfloat16 (R,K); for each thread sums (R,ROWS), and its rows of W (ROWS,K) where they are kept
+ * otherwise */
 static long sums_bytes(long R) { return (R * ROWS * (long)sizeof(float) + 63) / 64 * 64; }
 static long rows_bytes(const ag_frozen *w) { return (ROWS * w->K * 2 + 63) / 64 * 64; }
 static long x_bytes(const ag_frozen *w, long R) { return (R * w->K * 2 + 63) / 64 * 64; }
@@ -130,13 +133,15 @@ static const uint16_t *rows_in(const ag_frozen *w, long row, long n, uint16_t *t
     for (long r = 0; r < n; r++)
         for (long k = 0; k < w->K; k += PART) {
             long c = w->K - k < PART ? w->K - k : PART;
-            frozen_widen(w->type, (const char *)w->data + (row + r) * w->K * frozen_width(w->type), k, c, part);
+            frozen_widen(w->type, (const char *)w->data + (row + r) * w->K * frozen_width(w->type), k, c,
+                         part);
             brain_round(c, part, to + r * w->K + k);
         }
     return to;
 }
 
-void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y)
+void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, long R, const real *x, void *scratch, real beta,
+                     real *y)
 {
     uint16_t *near = scratch;                              /* (R,K) */
     char *own = (char *)scratch + x_bytes(w, R);
@@ -149,7 +154,8 @@ void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, long R, const real *
         tile_of(R, n, w->K, near, rows, sum);
         for (long m = 0; m < R; m++)
             for (long r = 0; r < n; r++) {
-                real *to = y + m * w->N + row + r, s = (real)sum[m*n + r] * (w->scale ? (real)w->scale[row + r] : 1);
+                real *to = y + m * w->N + row + r,
+                     s = (real)sum[m*n + r] * (w->scale ? (real)w->scale[row + r] : 1);
                 *to = beta == 0 ? s : beta * *to + s;
             }
     }

@@ -1,11 +1,12 @@
-/* few_rows.c - y (M,N) = x (M,K) W' + beta y for M = 1 .. 16, W (N,K) of any type: what decoding a token is made of.
- * Each weight is read once, so the time is that of reading memory; a general matrix product would first pack W, which
- * costs more than the product. Threads take bands of FEW_BAND rows of W; the vector kernels are few_rows.h's, the
- * best that the CPU has, else the plain loops below. Scales of int8 (one a row) are applied to whole sums. */
+/* few_rows.c - y (M,N) = x (M,K) W' + beta y for M = 1 .. 16, W (N,K) of any type: what decoding a token
+ * is made of. Each weight is read once, so the time is that of reading memory; a general matrix product
+ * would first pack W, which costs more than the product. Threads take bands of FEW_BAND rows of W; the
+ * vector kernels are few_rows.h's, the best that the CPU has, else the plain loops below. Scales of int8
+ * (one a row) are applied to whole sums. */
 #include "autograd/internal.h"
 #include <string.h>
 
-/* ---- plain ------------------------------------------------------------------------------------------------- */
+/* ---- plain --------------------------------------------------------------------------------------------- */
 /* The columns from k of rows row .. row + n - 1, in double or float, in the order of columns. */
 static void plain(const few *f, long row, long n, long k, real *sum)
 {
@@ -29,15 +30,16 @@ static void plain(const few *f, long row, long n, long k, real *sum)
     }
 }
 
-/* ---- with vectors ------------------------------------------------------------------------------------------ */
+/* ---- with vectors -------------------------------------------------------------------------------------- */
 #if REAL == 32 && defined __x86_64__
 const few_path *few_best(void)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
-        && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return &few_avx512;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") ? &few_avx2
-                                                                                                             : NULL;
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+                && __builtin_cpu_supports("f16c");
+    return avx2 ? &few_avx2 : NULL;
 }
 #else
 const few_path *few_best(void) { return NULL; }
@@ -62,7 +64,8 @@ static few_kind kind_of(ag_dtype type, bool rounded)
     return (rounded ? brain : exact)[type];
 }
 
-static void some_rows(const few *f, const few_path *path, long row, const float *scale, real beta, real *y, long ldy)
+static void some_rows(const few *f, const few_path *path, long row, const float *scale, real beta, real *y,
+                      long ldy)
 {
     real sum[FEW_MOST * FEW_BAND] = { 0 };
     long n = f->N - row < FEW_BAND ? f->N - row : FEW_BAND, done = 0;
@@ -78,12 +81,13 @@ static void some_rows(const few *f, const few_path *path, long row, const float 
         }
 }
 
-void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx, real *scratch,
-                 real beta, real *y, long ldy)
+void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx,
+                 real *scratch, real beta, real *y, long ldy)
 {
-    few f = { .type = w->type, .kind = kind_of(w->type, rounded), .rounded = rounded && w->type != AG_INT8, .M = M,
-              .N = w->N, .K = w->K, .stride = w->K * frozen_width(w->type), .w = w->data, .given = x, .ld_given = ldx,
-              .x = (const float *)(const void *)x, .ldx = ldx };
+    few f = { .type = w->type, .kind = kind_of(w->type, rounded), .rounded = rounded && w->type != AG_INT8,
+              .M = M,
+              .N = w->N, .K = w->K, .stride = w->K * frozen_width(w->type), .w = w->data, .given = x,
+              .ld_given = ldx, .x = (const float *)(const void *)x, .ldx = ldx };
     if (path && w->type == AG_BF16) {
         split_pairs(M, w->K, path->step, x, ldx, scratch);
         f.x = (const float *)(const void *)scratch;

@@ -1,16 +1,19 @@
 /* few_rows.h - y (M,n) = x (M,K) W' for up to 16 rows of x, by vectors. It is the text of one function for
- * whichever instruction set the including file has described: TARGET, LANES, MOST (rows of x at a time), vec and the
- * v_ functions, rows_at_once. The weights stream from memory once, several rows of W side by side, in pieces of PIECE
- * columns, so that what is read of x stays in the nearest cache. A number of y is the sum over pieces of the sum over
- * lanes of sums over a lane's columns: the same for any M, and for however many rows of W stand side by side. */
+ * whichever instruction set the including file has described: TARGET, LANES, MOST (rows of x at a time),
+ * vec and the v_ functions, rows_at_once. The weights stream from memory once, several rows of W side by
+ * side, in pieces of PIECE columns, so that what is read of x stays in the nearest cache. A number of y is
+ * the sum over pieces of the sum over lanes of sums over a lane's columns: the same for any M, and for
+ * however many rows of W stand side by side. */
 #include "autograd/internal.h"
 #include <immintrin.h>
 
 enum { STEP = 2 * LANES, PIECE = 1024 };
 
-/* One vector of a row of W, in float: half 0 or 1 of the STEP columns from k. Of bfloat16 half 0 holds the even
- * columns and half 1 the odd ones, which a shift and a mask give; x is put in the same order beforehand. */
-TARGET static inline __attribute__((always_inline)) vec weights_at(few_kind kind, const char *row, long k, int half)
+/* One vector of a row of W, in float: half 0 or 1 of the STEP columns from k. Of bfloat16 half 0 holds the
+ * even columns and half 1 the odd ones, which a shift and a mask give; x is put in the same order
+ * beforehand. */
+TARGET static inline __attribute__((always_inline)) vec weights_at(few_kind kind, const char *row, long k,
+                                                                   int half)
 {
     switch (kind) {
     case FEW_F16: return v_from_halves((const uint16_t *)row + k + half * LANES);
@@ -23,8 +26,10 @@ TARGET static inline __attribute__((always_inline)) vec weights_at(few_kind kind
 }
 
 /* sum[m * FEW_BAND + r] += what columns from .. to (whole STEPs) give, m < M, r < R. */
-TARGET static inline __attribute__((always_inline)) void piece(few_kind kind, int M, int R, const char *w, long stride,
-                                                               const float *x, long ldx, long from, long to, float *sum)
+TARGET static inline __attribute__((always_inline)) void piece(few_kind kind, int M, int R, const char *w,
+                                                               long stride,
+                                                               const float *x, long ldx, long from, long to,
+                                                               float *sum)
 {
     vec acc[MOST * 8];
     #pragma GCC unroll 64
@@ -53,17 +58,19 @@ TARGET static inline __attribute__((always_inline)) void piece(few_kind kind, in
             sum[m * FEW_BAND + r] += v_sum(acc[m * R + r]);
 }
 
-/* The instances: how many rows of W stand side by side for M rows of x, and alone, for what is left of a band. */
-typedef void (*piece_of)(const char *w, long stride, const float *x, long ldx, long from, long to, float *sum);
-#define INSTANCE(kind, M, R)                                                                                       \
-    TARGET static void kind##_##M##_##R(const char *w, long stride, const float *x, long ldx, long from, long to,  \
-                                        float *sum)                                                                \
-    {                                                                                                              \
-        piece(kind, M, R, w, stride, x, ldx, from, to, sum);                                                       \
+/* The instances: how many rows of W stand side by side for M rows of x, and alone, for what is left of a
+ * band. */
+typedef void (*piece_of)(const char *w, long stride, const float *x, long ldx, long from, long to,
+                         float *sum);
+#define INSTANCE(kind, M, R)                                                                              \
+    TARGET static void kind##_##M##_##R(const char *w, long stride, const float *x, long ldx, long from,  \
+                                        long to, float *sum)                                              \
+    {                                                                                                     \
+        piece(kind, M, R, w, stride, x, ldx, from, to, sum);                                              \
     }
 #define ALL_SIZES(kind) SIZES(INSTANCE, kind)
-ALL_SIZES(FEW_F32) ALL_SIZES(FEW_F32_ROUNDED) ALL_SIZES(FEW_F16) ALL_SIZES(FEW_F16_ROUNDED) ALL_SIZES(FEW_BF16)
-ALL_SIZES(FEW_INT8)
+ALL_SIZES(FEW_F32) ALL_SIZES(FEW_F32_ROUNDED) ALL_SIZES(FEW_F16) ALL_SIZES(FEW_F16_ROUNDED)
+ALL_SIZES(FEW_BF16) ALL_SIZES(FEW_INT8)
 #define NAME(kind, M, R) kind##_##M##_##R,
 #define ROW(kind) [kind] = { SIZES(NAME, kind) },
 static const piece_of pieces[FEW_KINDS][2 * MOST] = {
@@ -80,7 +87,8 @@ static void columns(const few *f, long row, long n, long from, long to, float *s
             bool whole = r + R <= n;
             step = whole ? R : 1;
             pieces[f->kind][2 * (M - 1) + !whole]((const char *)f->w + (row + r) * f->stride, f->stride,
-                                                  f->x + m * f->ldx, f->ldx, from, to, sum + m * FEW_BAND + r);
+                                                  f->x + m * f->ldx, f->ldx, from, to,
+                                                  sum + m * FEW_BAND + r);
         }
     }
 }

@@ -30,7 +30,8 @@ V vec v_odd(const uint16_t *p)
 /* To the nearest bfloat16, as brain_round does with what is no NaN. */
 V vec v_brain(vec x)
 {
-    __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i u = _mm512_castps_si512(x),
+            odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     u = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000)));
 }
@@ -45,8 +46,8 @@ V float v_sum(vec x)
 
 static const unsigned char rows_at_once[MOST] = { 8, 8, 6, 6, 4, 4, 3, 3 };
 #define SIZES(X, kind) X(kind, 1, 8) X(kind, 1, 1) X(kind, 2, 8) X(kind, 2, 1) X(kind, 3, 6) X(kind, 3, 1) \
-    X(kind, 4, 6) X(kind, 4, 1) X(kind, 5, 4) X(kind, 5, 1) X(kind, 6, 4) X(kind, 6, 1) X(kind, 7, 3) X(kind, 7, 1) \
-    X(kind, 8, 3) X(kind, 8, 1)
+    X(kind, 4, 6) X(kind, 4, 1) X(kind, 5, 4) X(kind, 5, 1) X(kind, 6, 4) X(kind, 6, 1) X(kind, 7, 3) \
+    X(kind, 7, 1) X(kind, 8, 3) X(kind, 8, 1)
 #include "autograd/few_rows.h"
 
 const few_path few_avx512 = { "AVX-512", STEP, band };

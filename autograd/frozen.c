@@ -1,22 +1,24 @@
-/* frozen.c - products with a matrix that learns nothing and may be kept in 16 or 8 bits: y = x W' + beta y and, so
- * that gradients pass through, dx = dy W + beta dx.   x (R,K), W (N,K), y (R,N).
+/* frozen.c - products with a matrix that learns nothing and may be kept in 16 or 8 bits: y = x W' + beta y
+ * and, so that gradients pass through, dx = dy W + beta dx.   x (R,K), W (N,K), y (R,N).
  *
- *   AG_F16, AG_BF16   W[n][k] as it stands;     AG_INT8   W[n][k] = scale[n] q[n][k], scale = max |W[n]| / 127
- * Weights are widened to `real` in blocks that a cache holds, and what follows is the ordinary product: the same as
- * of the widened matrix, up to the order of sums. Up to 16 rows go through few_rows.c. A thread owns whole columns of
- * y (rows of W), or whole columns of dx (columns of W), and blocks depend on the sizes alone: the same bits for any
- * number of threads.
+ *   AG_F16, AG_BF16   W[n][k] as it stands
+ *   AG_INT8           W[n][k] = scale[n] q[n][k], scale = max |W[n]| / 127
+ * Weights are widened to `real` in blocks that a cache holds, and what follows is the ordinary product: the
+ * same as of the widened matrix, up to the order of sums. Up to 16 rows go through few_rows.c. A thread owns
+ * whole columns of y (rows of W), or whole columns of dx (columns of W), and blocks depend on the sizes
+ * alone: the same bits for any number of threads.
  *
- * Rounded (ag_compute): x and W (of int8 q, whose scales come last) are first rounded to bfloat16, whose products are
- * exact in float; sums are float.
- * Where the CPU has AVX512_BF16, bf16_tile.c multiplies pairs in one instruction. */
+ * Rounded (ag_compute): x and W (of int8 q, whose scales come last) are first rounded to bfloat16, whose
+ * products are exact in float; sums are float. Where the CPU has AVX512_BF16, bf16_tile.c multiplies pairs
+ * in one instruction. */
 #include "autograd/internal.h"
 #include <string.h>
 
 enum { ROWS = 192, COLUMNS = 1024, BACK_ROWS = 256, BACK_COLUMNS = 256 };
 
 static const struct { const char *name; int width; } types[] = {
-    [AG_REAL] = { REAL == 64 ? "f64" : "f32", sizeof(real) }, [AG_F16] = { "f16", 2 }, [AG_BF16] = { "bf16", 2 },
+    [AG_REAL] = { REAL == 64 ? "f64" : "f32", sizeof(real) }, [AG_F16] = { "f16", 2 },
+    [AG_BF16] = { "bf16", 2 },
     [AG_INT8] = { "int8", 1 },
 };
 
@@ -28,7 +30,7 @@ long ag_frozen_bytes(ag_dtype type, long N, long K)
     return (N * K * types[type].width + 63) / 64 * 64 + (type == AG_INT8 ? N * (long)sizeof(float) : 0);
 }
 
-/* ---- widening and narrowing -------------------------------------------------------------------------------- */
+/* ---- widening and narrowing ---------------------------------------------------------------------------- */
 void frozen_widen(ag_dtype type, const void *row, long from, long n, real *to)
 {
     const int8_t *bytes = (const int8_t *)row + from;
@@ -100,7 +102,8 @@ tensor *ag_frozen_new(tape *t, ag_dtype type, int ndim, const long *dim, const r
     ag_frozen *w = ag_alloc(t, sizeof *w);
     *x = (tensor){ .ndim = ndim, .size = 1, .tape = t, .frozen = w };
     if (ndim < 1 || ndim > AG_MAX_DIM || type == AG_REAL)
-        ag_fail("frozen", "a matrix in low precision has 1 to %d axes, got %d in %s", AG_MAX_DIM, ndim, types[type].name);
+        ag_fail("frozen", "a matrix in low precision has 1 to %d axes, got %d in %s", AG_MAX_DIM, ndim,
+                types[type].name);
     for (int i = 0; i < ndim; i++)
         x->size *= x->dim[i] = dim[i];
     long N = dim[0], K = N ? x->size / N : 0;
@@ -109,11 +112,12 @@ tensor *ag_frozen_new(tape *t, ag_dtype type, int ndim, const long *dim, const r
     *w = (ag_frozen){ type, N, K, data, scale };
     long bad = ag_quantize(type, N, K, values, data, scale);
     if (bad >= 0)
-        ag_fail("frozen", "element %ld is %g, which %s cannot hold", bad, (double)values[bad], types[type].name);
+        ag_fail("frozen", "element %ld is %g, which %s cannot hold", bad, (double)values[bad],
+                types[type].name);
     return x;
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------------------ */
 /* Rows of W that a thread takes at a time: equal parts of about ROWS, whole 16s. */
 static long rows_of(long N)
 {
@@ -122,7 +126,8 @@ static long rows_of(long N)
 }
 
 /* y[:, row ..] of n rows of W by way of a widened block (n,COLUMNS). */
-static void block(const ag_frozen *w, bool rounded, long row, long n, long R, const real *x, real beta, real *y, real *wide)
+static void block(const ag_frozen *w, bool rounded, long row, long n, long R, const real *x, real beta,
+                  real *y, real *wide)
 {
     for (long k = 0; k < w->K; k += COLUMNS) {
         long c = w->K - k < COLUMNS ? w->K - k : COLUMNS;
@@ -134,7 +139,8 @@ static void block(const ag_frozen *w, bool rounded, long row, long n, long R, co
     }
 }
 
-void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x, real *scratch, real beta, real *y)
+void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x, real *scratch, real beta,
+                        real *y)
 {
     long rows = rows_of(w->N), blocks = rows ? (w->N + rows - 1) / rows : 0;
     #pragma omp parallel for schedule(dynamic)
@@ -161,7 +167,7 @@ void frozen_back_cpu(const ag_frozen *w, long R, const real *dy, real *scratch, 
     }
 }
 
-/* ---- what operations call ---------------------------------------------------------------------------------- */
+/* ---- what operations call ------------------------------------------------------------------------------ */
 /* A weight as such a matrix, whether it is kept low or not. */
 static ag_frozen matrix_of(const tensor *w)
 {
@@ -176,7 +182,8 @@ static void rounded_product(tape *t, const ag_frozen *m, long R, const real *x, 
 {
     bool small = R <= FEW_MOST, tile = !small && bf16_tile_here();
     real *near = ag_alloc_real(t, R * m->K);               /* (R,K) */
-    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, R)) : ag_alloc_real(t, small ? R * m->K : blocks_scratch(m));
+    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, R))
+                         : ag_alloc_real(t, small ? R * m->K : blocks_scratch(m));
     if (ag_spent(2.0 * (double)R * (double)m->N * (double)m->K))
         return;
     frozen_round(R * m->K, x, near);

@@ -4,8 +4,8 @@
  * alone and K is never cut, so every element of C has one owner and the same bits for any number of threads;
  * OpenBLAS's own threading does not promise that (7 of 8 shapes differ between 1 and 2 threads).
  *
- * A few rows times a transposed matrix, what decoding does, are few_rows.c's where the CPU has vectors for it: OpenBLAS
- * packs the matrix at each call, which costs more than such a product. */
+ * A few rows times a transposed matrix, what decoding does, are few_rows.c's where the CPU has vectors for
+ * it: OpenBLAS packs the matrix at each call, which costs more than such a product. */
 #include "autograd/internal.h"
 #include <cblas.h>
 #include <omp.h>
@@ -58,7 +58,7 @@ static void tile(const product *p, long tm, long tn, long i)
     long M = p->M - m < tm ? p->M - m : tm, N = p->N - n < tn ? p->N - n : tn;
     const real *A = p->A + (p->ta ? m : m * p->lda), *B = p->B + (p->tb ? n * p->ldb : n);
     real *C = p->C + m * p->ldc + n;
-    if (M == 1 && p->K > 0 && !p->ta)                      /* one row: packing B would cost more than the product */
+    if (M == 1 && p->K > 0 && !p->ta) /* one row: packing B would cost more than the product */
         GEMV(CblasRowMajor, p->tb ? CblasNoTrans : CblasTrans, (int)(p->tb ? N : p->K),
              (int)(p->tb ? p->K : N), (real)p->alpha, B, (int)p->ldb, A, 1, (real)p->beta, C, 1);
     else

@@ -5,7 +5,8 @@
 #include <omp.h>
 #include <math.h>
 
-/* Elements below which a loop is not worth waking threads for (a region costs about as much as 10,000 additions). */
+/* Elements below which a loop is not worth waking threads for (a region costs about as much as 10,000
+ * additions). */
 enum { AG_PARALLEL_MIN = 16384 };
 
 /* Leading axes folded: a tensor of shape (...,C) as (R,C). */
@@ -18,8 +19,8 @@ static inline long ag_rows(const tensor *x) { long c = ag_columns(x); return c ?
 void ag_act_forward(ag_act act, long n, const real *x, real *y);
 void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx);     /* dx = dy * act'(x) */
 
-/* measure.c: what a tape that only measures has in the place of memory. NULL: there is one on this thread, or memory is
- * out. The window is one place for all large tensors. */
+/* measure.c: what a tape that only measures has in the place of memory. NULL: there is one on this thread,
+ * or memory is out. The window is one place for all large tensors. */
 typedef struct ag_measure ag_measure;
 ag_measure *ag_measure_new(void);
 void ag_measure_free(ag_measure *m);
@@ -29,7 +30,7 @@ ag_mark ag_measure_here(const ag_measure *m);      /* of its small tensors */
 void ag_measure_rewind(ag_measure *m, ag_mark to);
 double ag_measure_flops(const ag_measure *m);
 
-/* ---- kernels that several operations share (the file that defines them comes first) ----------------------------- */
+/* ---- kernels that several operations share (the file that defines them comes first) -------------------- */
 #define AG_COUNT(array) (int)(sizeof (array) / sizeof *(array))
 
 /* Axes before and behind one axis folded: x as (O,n,I). */
@@ -43,20 +44,21 @@ static inline ag_folded ag_fold(const tensor *x, int axis)
     return f;
 }
 
-/* reduce.c: y (O,I) = beta y + factor * the sum of x (O,n,I) over its middle axis, in double, in an order that depends
- * on the sizes alone. beta is 0 (y is not read) or 1, here and below.                                              */
+/* reduce.c: y (O,I) = beta y + factor * the sum of x (O,n,I) over its middle axis, in double, in an order
+ * that depends on the sizes alone. beta is 0 (y is not read) or 1, here and below. */
 void sum_axis_cpu(long O, long n, long I, double factor, const real *x, real beta, real *y);
-tensor *ag_new_without(tape *t, const tensor *x, int axis);                             /* x's shape less one axis */
+tensor *ag_new_without(tape *t, const tensor *x, int axis); /* x's shape less one axis */
 
 /* concat.c: R runs of `run` elements, to = beta to + from. A step of 0 reads the same run again and again. */
 void copy_runs_cpu(long R, long run, const real *from, long from_step, real beta, real *to, long to_step);
 
-/* gather.c: which places of a list name a row. Group g is row[g], named at place[start[g]] .. place[start[g+1]-1]. */
+/* gather.c: which places of a list name a row. Group g is row[g], named at place[start[g]] ..
+ * place[start[g+1]-1]. */
 typedef struct ag_groups { long count; const int *row; const long *start, *place; } ag_groups;
 ag_groups ag_group_rows(tape *t, const int *rows, long n, long R);
 void ag_check_rows(const char *op, const tensor *x, const int *rows, long n);
-void gather_rows_cpu(long n, long C, const real *x, const int *rows, real *y);          /* y[i] = x[rows[i]] */
-void scatter_rows_cpu(const ag_groups *groups, long C, const real *dy, real *dx);       /* dx[rows[i]] += dy[i] */
+void gather_rows_cpu(long n, long C, const real *x, const int *rows, real *y); /* y[i] = x[rows[i]] */
+void scatter_rows_cpu(const ag_groups *groups, long C, const real *dy, real *dx); /* dx[rows[i]] += dy[i] */
 
 /* cross_entropy.c: rows of logits with their targets; ids or soft. */
 typedef struct ag_ce_rows {
@@ -64,26 +66,29 @@ typedef struct ag_ce_rows {
     const int *ids;                    /* (R) */
     const real *soft;                  /* (R,V) */
     double smoothing;
-    const double *share;               /* (R) what the result takes of each row's loss; 0: the row does not count */
+    const double *share; /* (R) what the result takes of each row's loss; 0: the row does not count */
     double *lse;                       /* (R) log sum exp of the logits, written by forward */
 } ag_ce_rows;
 void ag_ce_check(const char *op, const tensor *x, long R, long V, const ag_ce *o);
 double *ag_ce_shares(tape *t, long R, const ag_ce *o);                                  /* (R) */
-void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss);                  /* loss (R), times share */
-void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);  /* g (R); dz may be z */
+void ce_forward_cpu(const ag_ce_rows *c, const real *z, double *loss); /* loss (R), times share */
+/* g (R); dz may be z */
+void ce_backward_cpu(const ag_ce_rows *c, const real *z, const double *g, real beta, real *dz);
 
-/* frozen.c: products with a weight, ordinary or kept in low precision. recorded: the result is part of what is
- * learned, so ag_compute does not apply. */
-void ag_weight_product(tape *t, bool recorded, long R, const real *x, const tensor *w, real beta, real *y); /* x W' */
-void ag_weight_back(tape *t, long R, const real *dy, const tensor *w, real beta, real *dx);                 /* dy W */
+/* frozen.c: products with a weight, ordinary or kept in low precision. recorded: the result is part of
+ * what is learned, so ag_compute does not apply. First x W', then dy W. */
+void ag_weight_product(tape *t, bool recorded, long R, const real *x, const tensor *w, real beta, real *y);
+void ag_weight_back(tape *t, long R, const real *dy, const tensor *w, real beta, real *dx); /* dy W */
 void ag_weight_rows(tape *t, long n, const tensor *w, const int *rows, real *y);
-void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x, real *scratch, real beta, real *y);
+void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x, real *scratch, real beta,
+                        real *y);
 void frozen_back_cpu(const ag_frozen *w, long R, const real *dy, real *scratch, real beta, real *dx);
 long frozen_width(ag_dtype type);                  /* bytes of a number */
 void frozen_widen(ag_dtype type, const void *row, long from, long n, real *to);         /* without scale */
-void frozen_round(long n, const real *x, real *y);                                      /* to bfloat16 and back */
+void frozen_round(long n, const real *x, real *y); /* to bfloat16 and back */
 
-/* few_rows.c: the same for up to FEW_MOST rows of x. A path is a set of vector instructions; NULL: plain C. */
+/* few_rows.c: the same for up to FEW_MOST rows of x. A path is a set of vector instructions; NULL: plain
+ * C. */
 enum { FEW_MOST = 16, FEW_BAND = 32 };
 typedef enum { FEW_F32, FEW_F32_ROUNDED, FEW_F16, FEW_F16_ROUNDED, FEW_BF16, FEW_INT8, FEW_KINDS } few_kind;
 typedef struct few {
@@ -98,23 +103,26 @@ typedef struct few {
 typedef struct few_path {
     const char *name;
     long step;                                     /* columns at a time */
-    void (*band)(const few *f, long row, long n, float *sum);  /* whole steps of n <= FEW_BAND rows: sum (M,FEW_BAND) */
+    /* whole steps of n <= FEW_BAND rows: sum (M,FEW_BAND) */
+    void (*band)(const few *f, long row, long n, float *sum);
 } few_path;
 #if REAL == 32 && defined __x86_64__
 extern const few_path few_avx2, few_avx512;
 #endif
 const few_path *few_best(void);                    /* what this CPU has */
 /* scratch (M,K) */
-void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx, real *scratch,
-                 real beta, real *y, long ldy);
+void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx,
+                 real *scratch, real beta, real *y, long ldy);
 
-/* bf16_tile.c: x rounded to bfloat16 times W in bfloat16, pairs at a time. sum (M,n) = x (M,K) w' of n rows of w. */
+/* bf16_tile.c: x rounded to bfloat16 times W in bfloat16, pairs at a time. sum (M,n) = x (M,K) w' of n
+ * rows of w. */
 typedef void (*bf16_tile)(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
 bool bf16_tile_here(void);                         /* has the CPU the instruction? */
 void bf16_tile_plain(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
 void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
 long bf16_scratch(const ag_frozen *w, long R);     /* bytes */
-void bf16_product_by(bf16_tile tile, const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y);
+void bf16_product_by(bf16_tile tile, const ag_frozen *w, long R, const real *x, void *scratch, real beta,
+                     real *y);
 void bf16_product_cpu(const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y);
 
 /* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands

@@ -89,7 +89,7 @@ static tensor *example(ag_probe *p, int variant)
         { 5, 6, 2, 2, 0, BIAS | PER_ROW },            { 3, 2, 9, 100, 0.2, WEIGHT },
         { 50, 40, 900, 20, 0.1, BIAS | IGNORE },      { 150, 70, 130, 0, 0, BIAS | IGNORE | WEIGHT },
         { 0, 3, 4, 0, 0, BIAS | PER_ROW },            { 9, 3, 4, 2, 0.3, BIAS | IGNORE | WEIGHT },
-        { 4, 3, 7, 1, 0.1, BIAS },                    { 6, 4, 9, 0, 0, IGNORE },           /* W in low precision */
+        { 4, 3, 7, 1, 0.1, BIAS },                    { 6, 4, 9, 0, 0, IGNORE }, /* W in low precision */
         { 30, 9, 40, 20, 0.1, IGNORE | PER_ROW },
     };
     int with = cases[variant].with;

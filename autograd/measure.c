@@ -8,7 +8,7 @@
  * reads a value outside a kernel finds 0.                                                                  */
 #include "autograd/internal.h"
 
-enum { SMALL = 16384, WINDOWS = 64 };              /* each window is at least an eighth larger than the one before */
+enum { SMALL = 16384, WINDOWS = 64 }; /* each window is at least an eighth larger than the one before */
 
 struct ag_measure {
     double flops;
@@ -61,7 +61,8 @@ void *ag_measure_window(ag_measure *m, long bytes)
     long size = bytes > have + have / 8 ? bytes : have + have / 8;
     void *base = m->windows < WINDOWS ? mem_reserve((size_t)size) : NULL;
     if (!base)
-        ag_fail("tape", "out of memory: not even addresses are left for a tensor of %.1f MiB; a smaller batch, fewer "
+        ag_fail("tape",
+                "out of memory: not even addresses are left for a tensor of %.1f MiB; a smaller batch, fewer "
                 "or smaller pictures need less", (double)bytes / (1 << 20));
     m->window[m->windows].base = base;
     m->window[m->windows++].bytes = size;

@@ -73,7 +73,7 @@ static tensor *example(ag_probe *p, int variant)
         { 2, 4, 1, 5, 1, true },  { 1, 3, 2, 4, 6, false }, { 4, 3, 3, 2, 3, true },
         { 3, 3, 6, 8, 20, true }, { 2, 3, 16, 4, 30, false },
         { 0, 3, 2, 2, 4, true },  { 2, 2, 3, 2, 3, true },
-        { 2, 3, 2, 2, 5, true },  { 1, 3, 5, 3, 7, false }, { 2, 3, 3, 2, 9, true },       /* W in low precision */
+        { 2, 3, 2, 2, 5, true },  { 1, 3, 5, 3, 7, false }, { 2, 3, 3, 2, 9, true }, /* W in low precision */
     };
     long S = cases[variant].G * cases[variant].patch, patch = cases[variant].patch, C = cases[variant].C;
     tensor *pictures = ag_input(p, "pictures", DIMS(cases[variant].B, C, S, S));

@@ -57,8 +57,8 @@ static void put_sums(long width, double factor, const double *total, real beta, 
     }
 }
 
-/* A thread owns some columns of some y[o]; where these are few, it owns one block of their sums. The two loops are apart
- * because a region inside a region that is not parallel would make new threads each time.                      */
+/* A thread owns some columns of some y[o]; where these are few, it owns one block of their sums. The two
+ * loops are apart because a region inside a region that is not parallel would make new threads each time. */
 void sum_axis_cpu(long O, long n, long I, double factor, const real *x, real beta, real *y)
 {
     long across = (I + WIDE - 1) / WIDE, units = O * across;

@@ -14,10 +14,10 @@
 enum { ALIGN = 64, FIRST_CHUNK = 1 << 20, LARGEST_STEP = 64 << 20, CLASSES = 8 * 48 };
 
 typedef struct chunk { char *base; long size; } chunk;
+/* at: the chunk in use; counts: that is all it does, no chunk has memory (measure.c) */
 typedef struct arena { chunk *chunks; long count, room, at, used; bool counts; } arena;
-                       /* at: the chunk in use; counts: that is all it does, no chunk has memory (measure.c) */
 typedef struct released { struct released *next; } released;
-typedef struct fence { struct fence *below; const unsigned char *from; ag_mark at; } fence;    /* see ag_fences */
+typedef struct fence { struct fence *below; const unsigned char *from; ag_mark at; } fence;
 
 struct tape {
     arena work, pool;
@@ -234,9 +234,9 @@ ag_mark ag_here(const tape *t)
     return (ag_mark){ t->work.at, t->work.used, t->node_count, small.chunk, small.used };
 }
 
-/* ---- fences: the checkers' way to see what writes behind its allocation ------------------------------------
- * Behind each allocation stand bytes of FENCE up to the next boundary and for one boundary more, where the last
- * bytes link it to the fence below. They are looked at when the tape is rewound to before them.              */
+/* ---- fences: the checkers' way to see what writes behind its allocation -----------------------------------
+ * Behind each allocation stand bytes of FENCE up to the next boundary and for one boundary more, where the
+ * last bytes link it to the fence below. They are looked at when the tape is rewound to before them. */
 enum { FENCE = 0xA5, FENCE_BYTES = 2 * ALIGN };
 
 static void *fenced_take(tape *t, long bytes)

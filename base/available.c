@@ -1,9 +1,9 @@
-/* available.c - how much memory this process can still get (base.h): the least of what the system has free, what
- * is left of each control group that the process is in (a container, a batch job, a service), and what is left of
- * its own limits on address space and data.
+/* available.c - how much memory this process can still get (base.h): the least of what the system has free,
+ * what is left of each control group that the process is in (a container, a batch job, a service), and what
+ * is left of its own limits on address space and data.
  *
  * Free is what Linux calls available: unused, or used for files that can be read again; and unused swap. In a
- * group the pages of files count as used, but they are given up first, so they are taken off again.        */
+ * group the pages of files count as used, but they are given up first, so they are taken off again. */
 #include "base/base.h"
 #include <stdio.h>
 #include <string.h>
@@ -19,14 +19,16 @@ static FILE *open_at(const char *root, const char *folder, const char *name)
     return n > 0 && n < PATH ? fopen(path, "r") : NULL;
 }
 
-/* The number behind `key` in lines of "key number", or the first number if key is ""; -1: not there ("max"). */
+/* The number behind `key` in lines of "key number", or the first number if key is ""; -1: not there
+ * ("max"). */
 static double number_in(const char *root, const char *folder, const char *name, const char *key)
 {
     char line[256], word[64];
     double found = -1, x;
     FILE *f = open_at(root, folder, name);
     while (f && found < 0 && fgets(line, sizeof line, f))
-        if (*key ? sscanf(line, "%63s %lf", word, &x) == 2 && !strcmp(word, key) : sscanf(line, "%lf", &x) == 1)
+        if (*key ? sscanf(line, "%63s %lf", word, &x) == 2 && !strcmp(word, key)
+                 : sscanf(line, "%lf", &x) == 1)
             found = x;
     if (f)
         fclose(f);
@@ -49,7 +51,8 @@ static void group(const char *root, const char *folder, bool second, double *fou
     double idle = number_in(root, folder, "memory.stat", second ? "inactive_file" : "total_inactive_file");
     double busy = number_in(root, folder, "memory.stat", second ? "active_file" : "total_active_file");
     if (most >= 0 && used >= 0)
-        least(most - used + (idle > 0 ? idle : 0) + (busy > 0 ? busy : 0), "of this control group", found, limit);
+        least(most - used + (idle > 0 ? idle : 0) + (busy > 0 ? busy : 0), "of this control group", found,
+              limit);
 }
 
 /* The group of a line of /proc/self/cgroup, and those that hold it: "0::/a/b" or "7:memory:/a/b". */

@@ -57,13 +57,14 @@ void *mem_new(size_t bytes);                       /* zeroed, 64-byte aligned */
 void *mem_grow(void *old, size_t old_bytes, size_t bytes);
 void mem_free(void *p);
 char *mem_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Addresses alone, for what is never or hardly touched; memory comes with the first touch of a page. NULL: none. */
+/* Addresses alone, for what is never or hardly touched; memory comes with the first touch of a page. NULL:
+ * none. */
 void *mem_reserve(size_t bytes);
 void mem_unreserve(void *p, size_t bytes);
 long mem_peak_bytes(void);                         /* peak resident memory of the process, from the system */
 double mem_resident_bytes(void);                   /* resident now; 0: not known */
-/* What this process can still get, and what sets the limit ("of this machine"). root: "", or, for tests, where
- * other proc and sys lie. */
+/* What this process can still get, and what sets the limit ("of this machine"). root: "", or, for tests,
+ * where other proc and sys lie. */
 double mem_available(const char *root, const char **limit);
 void mem_fail_at(long nth, bool from_then_on);     /* tests: the nth allocation from now on fails; 0: none */
 long mem_count(void);                              /* tests: allocations made so far */
@@ -118,7 +119,7 @@ double clock_seconds(void);                        /* monotonic */
 locale_t numbers_begin(void);
 void numbers_end(locale_t before);
 
-/* ---- numbers of 16 bits: IEEE binary16 and bfloat16; widening is exact, rounding is to nearest even -------- */
+/* ---- numbers of 16 bits: IEEE binary16 and bfloat16; widening is exact, rounding is to nearest even ---- */
 void half_widen(long n, const uint16_t *x, real *y);
 void half_round(long n, const real *x, uint16_t *y);
 void brain_widen(long n, const uint16_t *x, real *y);
@@ -166,14 +167,16 @@ long file_count(void);                             /* tests: such calls made so 
  * h5_sealed is false and the caller warns once. HDF5's parser is not safe against files made to harm. One
  * thread at a time uses a file. */
 enum { H5_DIMS = 8 };
-typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES,  /* in memory: real, int, int64_t, uint8_t; as they stand in */
-               H5_HALVES, H5_BRAINS, H5_INT8S } h5_type;   /* the file: binary16 and bfloat16 in uint16_t, int8_t */
+/* In memory: real, int, int64_t, uint8_t; and as they stand in the file: binary16 and bfloat16 in uint16_t,
+ * int8_t. */
+typedef enum { H5_REALS, H5_INTS, H5_LONGS, H5_BYTES,
+               H5_HALVES, H5_BRAINS, H5_INT8S } h5_type;
 typedef enum { H5_NOTHING, H5_GROUP, H5_DATASET, H5_OTHER } h5_kind;
 typedef struct h5_shape {
     int ndim, width;                   /* width: bytes of an element in the file */
     long dim[H5_DIMS], size;
     h5_type type;                      /* how it is best read */
-    h5_type stored;                    /* H5_HALVES, H5_BRAINS, H5_INT8S: can be read as it stands; else type */
+    h5_type stored; /* H5_HALVES, H5_BRAINS, H5_INT8S: can be read as it stands; else type */
 } h5_shape;
 
 typedef struct h5 h5;
@@ -182,7 +185,8 @@ void h5_close(h5 *f);
 bool h5_sealed(const h5 *f);
 const char *h5_path(const h5 *f);
 h5_kind h5_has(h5 *f, const char *name);
-bool h5_readable(h5 *f, error *e);     /* has every read succeeded so far? "Not there" may mean "cannot be read" */
+/* has every read succeeded so far? "Not there" may mean "cannot be read" */
+bool h5_readable(h5 *f, error *e);
 bool h5_find(h5 *f, const char *name, h5_shape *shape, error *e);
 /* could h5_read read it? */
 bool h5_expect(h5 *f, const char *name, h5_type as, int ndim, const long *dim, error *e);

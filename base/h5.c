@@ -341,8 +341,8 @@ static bool unreadable(h5 *f, const char *name, error *e)
 }
 
 /* Straight into place, by pieces that a cache holds while they are digested. */
-static bool read_straight(h5 *f, const char *name, uint64_t at, uint64_t bytes, XXH3_state_t *digest, void *to,
-                          error *e)
+static bool read_straight(h5 *f, const char *name, uint64_t at, uint64_t bytes, XXH3_state_t *digest,
+                          void *to, error *e)
 {
     for (uint64_t done = 0; done < bytes; done += PIECE) {
         long n = bytes - done < PIECE ? (long)(bytes - done) : PIECE;
@@ -354,7 +354,8 @@ static bool read_straight(h5 *f, const char *name, uint64_t at, uint64_t bytes, 
 }
 
 /* n elements of the file's type in block, which has room for 8 bytes each, into what is wanted. */
-static bool convert(h5 *f, const char *name, const array *a, h5_type as, long n, char *block, void *to, error *e)
+static bool convert(h5 *f, const char *name, const array *a, h5_type as, long n, char *block, void *to,
+                    error *e)
 {
     if (as == H5_REALS && a->shape.stored == H5_HALVES)
         half_widen(n, (const uint16_t *)(const void *)block, to);

@@ -1,4 +1,5 @@
-/* halves.c - numbers of 16 bits: IEEE 754 binary16 ("half") and bfloat16 ("brain", the upper half of a float).
+/* halves.c - numbers of 16 bits: IEEE 754 binary16 ("half") and bfloat16 ("brain", the upper half of a
+ * float).
  *
  * Widening is exact. Narrowing rounds to the nearest, ties to even, as the CPU's own instructions do; NaN
  * stays NaN and what is too large becomes infinite. Every loop is a straight run of integer operations and

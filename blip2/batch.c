@@ -235,7 +235,8 @@ static bool has_parts(const reading *r, const char **what)
     const blip2_config *c = r->c;
     bool two = r->task == BLIP2_TASK_STAGE2;
     *what = r->task == BLIP2_TASK_VISION ? "a vision tower"
-          : two ? "the Q-Former or another connector, and a language model" : "the Q-Former with the heads of stage 1";
+          : two ? "the Q-Former or another connector, and a language model"
+                : "the Q-Former with the heads of stage 1";
     if (r->task == BLIP2_TASK_VISION)
         return c->vision.kind != BLIP2_VIT_NONE;
     if (!(two ? blip2_bridged(c) : c->qformer.queries > 0))

@@ -30,8 +30,8 @@ typedef struct blip2_opt_config {
     long vocab, width, layers, heads, hidden, positions;   /* positions: without the offset of 2 */
     double dropout, init_std;
     long bos, eos, pad;                                    /* 2, id of the newline token (LAVIS), 1 */
-    long embed;                                            /* width of the token table; 0: width (opt-350m: 512) */
-    bool post_norm;                                        /* norms behind the residuals, none at the end (opt-350m) */
+    long embed; /* width of the token table; 0: width (opt-350m: 512) */
+    bool post_norm; /* norms behind the residuals, none at the end (opt-350m) */
 } blip2_opt_config;
 typedef enum { BLIP2_GELU_ERF, BLIP2_GELU_TANH } blip2_gelu;
 typedef struct blip2_t5_config {
@@ -78,7 +78,8 @@ typedef struct blip2_llm {
 blip2_llm blip2_llm_of(const blip2_config *c);             /* name "none" and zeros where there is none */
 /* Does a picture reach anything: is there a Q-Former or another connector? */
 bool blip2_bridged(const blip2_config *c);
-/* Soft tokens that a picture is to the language model. features (B,N,E): N is theirs; NULL: the vision tower's. */
+/* Soft tokens that a picture is to the language model. features (B,N,E): N is theirs; NULL: the vision
+ * tower's. */
 long blip2_prompts(const blip2_config *c, const tensor *features);
 /* in its frame, question_prompt; mem_free it */
 char *blip2_question(const blip2_config *c, const char *question);
@@ -94,7 +95,7 @@ typedef struct blip2_vit_block {
 typedef struct blip2_vit {
     blip2_vit_config config;
     bool recompute;                                        /* see blip2_recompute; here and below */
-    double drop_path;                                      /* of the last block's branches, while it is trained */
+    double drop_path; /* of the last block's branches, while it is trained */
     tensor *patch_weight, *patch_bias, *class_token, *positions;
     nn_layer_norm pre;                                     /* CLIP only */
     blip2_vit_block *blocks;
@@ -269,8 +270,8 @@ typedef struct blip2_model {
 } blip2_model;
 /* registers; then nn_freeze, nn_build */
 void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *config);
-/* Which parts keep nothing of what their layers compute, so that backward runs each again: memory for time, the
- * same bits (LAVIS: use_grad_checkpoint, of the tower alone). */
+/* Which parts keep nothing of what their layers compute, so that backward runs each again: memory for
+ * time, the same bits (LAVIS: use_grad_checkpoint, of the tower alone). */
 typedef enum { BLIP2_RECOMPUTE_NONE, BLIP2_RECOMPUTE_VISION, BLIP2_RECOMPUTE_ALL } blip2_recompute_what;
 void blip2_recompute(blip2_model *m, blip2_recompute_what what);
 /* (B,3,S,S) -> (B,N,E), tower only */
@@ -285,7 +286,8 @@ bool blip2_save(const blip2_model *m, const char *path, const char *source, cons
 /* into an open file */
 bool blip2_write(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
 /* the same without the parameters */
-bool blip2_write_head(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts, int count);
+bool blip2_write_head(const blip2_model *m, h5_out *f, const char *source, const blip2_part *parts,
+                      int count);
 bool blip2_read_config(h5 *f, blip2_config *c, error *e);
 /* parameters under prefix; "": all, and nothing else */
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);
@@ -348,8 +350,9 @@ typedef struct blip2_stage1_in {
     const blip2_stage1_weights *weights;                   /* NULL: 1, 1, 1, the paper's */
     tensor *features;                  /* (B,N,E) of the vision tower, before ln_vision */
     blip2_text text;                   /* [CLS] ... [SEP] */
-    /* the batch that this is a part of: features, text and image_id are its own, and not given here. The mean of
-       the parts' losses, over ranks too, is the loss of the undivided batch. NULL: a batch of its own */
+    /* the batch that this is a part of: features, text and image_id are its own, and not given here. The
+     * mean of the parts' losses, over ranks too, is the loss of the undivided batch. NULL: a batch of its
+     * own */
     const blip2_large *large;
     long part;
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
@@ -358,7 +361,8 @@ typedef struct blip2_stage1_in {
     /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL: the batch's own features, without
        their gradient */
     tensor *image_candidates, *text_candidates;
-    /* B of the pairs that are compared; those of rank 0 come first. Negatives count through all ranks. NULL */
+    /* B of the pairs that are compared; those of rank 0 come first. Negatives count through all ranks.
+     * NULL */
     const ag_ranks *ranks;
     bool own_mean;                     /* ranks: ITG's mean is of this rank's tokens (LAVIS), not of all */
     bool keep;                         /* fill every field below, for trace (costs memory) */
@@ -421,11 +425,12 @@ double blip2_query_cosine(const tensor *queries);          /* (B,Q,D) */
 /* ---- generation ------------------------------------------------------------------------------------- */
 /* Whose rules: LAVIS's are those of transformers 4.33, Hugging Face's those of 5 (docs/generation.md). */
 typedef enum { BLIP2_LAVIS, BLIP2_HF } blip2_reference;
-/* Beams are searched until nothing better can come (early_stopping False), until there are enough (True), or until
- * nothing better could come at any length ("never"). Hugging Face's rules only. */
+/* Beams are searched until nothing better can come (early_stopping False), until there are enough (True),
+ * or until nothing better could come at any length ("never"). Hugging Face's rules only. */
 typedef enum { BLIP2_UNTIL_BEST, BLIP2_UNTIL_FULL, BLIP2_UNTIL_CERTAIN } blip2_until;
-/* max_length and min_length count the start or dummy token; with `given` min_length counts what was given too */
-typedef struct blip2_times {           /* seconds: up to the first logits; the steps behind it, and how many */
+/* max_length and min_length count the start or dummy token; with `given` min_length counts what was given
+ * too */
+typedef struct blip2_times { /* seconds: up to the first logits; the steps behind it, and how many */
     double first, rest;
     long steps;
 } blip2_times;
@@ -440,13 +445,13 @@ typedef struct blip2_generate {
     double temperature, top_p;                             /* 0: 1, as it is; 0: 1, all of the distribution */
     int top_k;                                             /* 0: all */
     uint64_t seed;
-    /* (B,given_count) ids that stand before the text for penalties (Hugging Face's OPT: image tokens, padding,
-       prompt); then the dummy start does not count. NULL: none */
+    /* (B,given_count) ids that stand before the text for penalties (Hugging Face's OPT: image tokens,
+     * padding, prompt); then the dummy start does not count. NULL: none */
     const int *given; long given_count;
     blip2_times *times;                                    /* where to put them, or NULL */
 } blip2_generate;
-/* What sampling draws from: softmax of logits (V) / temperature, cut to the top_k best and to the smallest set of the
- * best that holds top_p (Holtzman et al. 2020). p (V) */
+/* What sampling draws from: softmax of logits (V) / temperature, cut to the top_k best and to the smallest
+ * set of the best that holds top_p (Holtzman et al. 2020). p (V) */
 void blip2_distribution(tape *t, const blip2_generate *o, long V, const real *logits, real *p);
 /* on the tape; without start, with eos if reached */
 typedef struct blip2_sequence { int *ids; int length; double score; } blip2_sequence;
@@ -461,12 +466,14 @@ void blip2_itg_generate(const blip2_model *m, tape *t, tensor *features, const b
 /* ---- cases: models and inputs as any other implementation can write them (case.c, docs/windows.md) --------
  * A file with the root attributes `kind` and `config` (JSON: D, H, I, L, vocab, ...), parameters under
  * weights/ and inputs under inputs/, as golden/lavis has them; or a model file of our own. */
-bool blip2_case_config(h5 *f, blip2_config *c, error *e);  /* all that is missing or wrong is reported together */
+/* all that is missing or wrong is reported together */
+bool blip2_case_config(h5 *f, blip2_config *c, error *e);
 /* Either kind of file; parameters under a name of frozen (ends with NULL) stay as they are, the others get
  * room for gradients. "": all are frozen. */
 bool blip2_open_case(blip2_model *m, const char *path, const char *const *frozen, bool *sealed, error *e);
-/* Rows of ids (B,room), -1 behind the last: as [CLS] ids [SEP] in `width` columns, cut before [SEP]; and as </s>
- * ids for the language model, a newline behind them if asked, cut to `most`, padded to the longest. */
+/* Rows of ids (B,room), -1 behind the last: as [CLS] ids [SEP] in `width` columns, cut before [SEP]; and
+ * as </s> ids for the language model, a newline behind them if asked, cut to `most`, padded to the
+ * longest. */
 blip2_text blip2_bert_rows(const blip2_config *c, tape *t, const int *ids, long B, long room, long width);
 blip2_text blip2_opt_rows(const blip2_opt_config *c, tape *t, const int *ids, long B, long room, bool newline,
                           long most, bool pad_left);
@@ -481,7 +488,7 @@ typedef struct blip2_batch {           /* what stands under inputs/ */
     tensor *pictures, *features;       /* image (B,3,S,S), or vit_out (B,N,E) */
     tensor *cotangent;                 /* cot (B,N,E): vision's loss is sum(out * cot); drawn if not given */
     blip2_text text;                   /* what the model reads: from text, text_input, or ids and text_mask */
-    blip2_text wide;                   /* features: every text in 35 columns, as LAVIS's forward_text pads it */
+    blip2_text wide; /* features: every text in 35 columns, as LAVIS's forward_text pads it */
     blip2_text target, question;       /* T5: text_output; the Q-Former's own reading of text_input */
     long prompt_tokens;                /* OPT: first tokens that carry no loss */
     const long *image_id;              /* (B) or NULL */
@@ -489,15 +496,15 @@ typedef struct blip2_batch {           /* what stands under inputs/ */
 } blip2_batch;
 /* Everything that is missing or misshapen is reported together. */
 bool blip2_batch_read(h5 *f, tape *t, const blip2_config *c, blip2_task task, blip2_batch *b, error *e);
-/* One pass, and back if asked: every activation, loss and gradient by its name ("out/query_output", "out/grads/
- * query_tokens"), and inputs that were drawn ("inputs/neg_image"). The gradients left in the store are those
- * of the whole loss. (trace.c) */
+/* One pass, and back if asked: every activation, loss and gradient by its name ("out/query_output",
+ * "out/grads/query_tokens"), and inputs that were drawn ("inputs/neg_image"). The gradients left in the
+ * store are those of the whole loss. (trace.c) */
 typedef void (*blip2_take)(void *context, const char *name, h5_type type, int ndim, const long *dim,
                            const void *data);
 void blip2_trace(const blip2_model *m, tape *t, blip2_task task, const blip2_batch *b, bool grad,
                  blip2_take take, void *context);
 
-/* ---- gradients against differences: a small example of every module and loss (double; ag_check as for operations) ---- */
+/* ---- gradients against differences: a small example of every module and loss (double, as ag_check) ----- */
 int blip2_example_count(void);
 const char *blip2_example_name(int i);
 ag_check blip2_example_check(int i, uint64_t seed);

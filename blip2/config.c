@@ -67,7 +67,8 @@ static const config_key keys[] = {
     REALN("label_smoothing", label_smoothing, 0, 0.99, "of ITC and ITG"),
     REALN("ln_vision_eps", ln_vision_eps, 1e-12, 1, "1e-5 in LAVIS, 1e-6 in Hugging Face"),
     { "connector", CONFIG_CHOICE, FIELD(connector), 0, 0, "qformer linear mlp",
-      "stage 2: queries of a Q-Former (BLIP-2), or each patch by one linear layer or two with GELU (LLaVA-1.5)" },
+      "stage 2: queries of a Q-Former (BLIP-2), or each patch by one linear layer or two with GELU "
+      "(LLaVA-1.5)" },
     { "llm", CONFIG_CHOICE, FIELD(llm), 0, 0, "none opt t5", "the language model" },
     INT("opt.vocab", opt.vocab, 0, 4194304, "tokens"),
     INT("opt.width", opt.width, 0, 65536, "hidden width"),
@@ -179,7 +180,8 @@ static void check_llm(const char *f, const blip2_config *c, error *e)
     if (c->llm == BLIP2_LLM_OPT)
         divides(f, "opt.width", "opt.heads", c->opt.width, c->opt.heads, e);
     if (c->llm == BLIP2_LLM_OPT && blip2_bridged(c) && c->opt.embed && c->opt.embed != c->opt.width)
-        error_line(e, "%s: opt.embed: an OPT whose table of tokens is narrower (%ld) than its layers (%ld), as "
+        error_line(e,
+                   "%s: opt.embed: an OPT whose table of tokens is narrower (%ld) than its layers (%ld), as "
                    "opt-350m, cannot take visual prompts; take another one", f, c->opt.embed, c->opt.width);
     if (c->llm == BLIP2_LLM_T5) {
         if (c->t5.buckets < 4)
@@ -208,7 +210,8 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
             error_line(e, "%s: stage1 and question_in_qformer need qformer.text: true", f);
     }
     if (c->connector != BLIP2_CONNECTOR_QFORMER && (c->qformer.queries || c->llm == BLIP2_LLM_NONE))
-        error_line(e, "%s: connector: linear and mlp lead straight into a language model; expected llm opt or t5, and "
+        error_line(e, "%s: connector: linear and mlp lead straight into a language model; expected llm opt "
+                      "or t5, and "
                    "qformer.num_query_token 0, found %ld", f, c->qformer.queries);
     if (c->llm != BLIP2_LLM_NONE)
         check_llm(f, c, e);

@@ -2,10 +2,11 @@
  *
  *     qformer   Q soft tokens, W Z + b of the queries' outputs Z (stage2.c): BLIP-2
  *     linear    N-1 soft tokens, x W' + b of each patch x
- *     mlp       N-1 soft tokens, W2 gelu(W1 x + b1) + b2: LLaVA-1.5 (Liu et al. 2023, arXiv 2310.03744, section 3)
- * x is what ln_vision makes of a patch; the class token is left out, as LLaVA leaves it out. Parameters are those
- * of nn.Sequential: connector.0 and, behind the GELU, connector.2. One more kind is one more case in each of the
- * functions below.                                                                                          */
+ *     mlp       N-1 soft tokens, W2 gelu(W1 x + b1) + b2: LLaVA-1.5 (Liu et al. 2023, arXiv 2310.03744,
+ *               section 3)
+ * x is what ln_vision makes of a patch; the class token is left out, as LLaVA leaves it out. Parameters
+ * are those of nn.Sequential: connector.0 and, behind the GELU, connector.2. One more kind is one more
+ * case in each of the functions below. */
 #include "blip2/internal.h"
 
 bool blip2_bridged(const blip2_config *c)

@@ -2,8 +2,8 @@
  * operations' examples are to them (nn/gradcheck.c has the rule). All with dropout where there is some.
  *
  * An example registers its parameters and its inputs, which are parameters too, and builds its result again
- * and again. The weights are always the same, drawn so that no two queries are nearly the best of a pair and no
- * hidden unit of OPT is near ReLU's corner; the seed of a check draws cotangent and directions.            */
+ * and again. The weights are always the same, drawn so that no two queries are nearly the best of a pair
+ * and no hidden unit of OPT is near ReLU's corner; the seed of a check draws cotangent and directions. */
 #include "blip2/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 enum { B = 4, T = 6, N = 5, E = 10, D = 12, Q = 4 };       /* samples, words, image tokens, widths, queries */
 enum { CLS = 1, SEP = 2, DEC = 18, WORDS = 19 };
 
-static const int words[B * T] = { 1, 2, 0, 0, 0, 0,  1, 9, 5, 2, 0, 0,  1, 7, 7, 11, 2, 0,  1, 15, 4, 2, 0, 0 };
+static const int words[B * T] = { 1, 2, 0, 0, 0, 0,  1, 9, 5, 2, 0, 0,  1, 7, 7, 11, 2, 0,  1, 15, 4, 2, 0,
+                                  0 };
 static const unsigned char is_word[B * T] = { 1, 1, 0, 0, 0, 0,  1, 1, 1, 1, 0, 0,  1, 1, 1, 1, 1, 0,
                                               1, 1, 1, 1, 0, 0 };
 static const long image_id[B] = { 7, 5, 7, 2 };            /* samples 0 and 2 show the same picture */
@@ -39,8 +40,8 @@ static blip2_config small(void)
     blip2_config c = blip2_config_default();
     c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
     c.qformer = (blip2_qformer_config){ .width = D, .layers = 3, .heads = 3, .hidden = 20, .queries = Q,
-        .vocab = WORDS, .positions = 8, .memory_width = E, .cross_attention_freq = 2, .dropout = 0.1, .eps = 1e-12,
-        .init_std = 0.3, .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
+        .vocab = WORDS, .positions = 8, .memory_width = E, .cross_attention_freq = 2, .dropout = 0.1,
+        .eps = 1e-12, .init_std = 0.3, .query_std = 1, .output_scale = 0.5, .text = true, .head = true };
     c.opt = (blip2_opt_config){ .vocab = WORDS, .width = 16, .layers = 2, .heads = 4, .hidden = 24,
         .positions = 20, .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
     c.t5 = (blip2_t5_config){ .vocab = WORDS, .width = 16, .layers = 2, .decoder_layers = 3, .heads = 3,
@@ -84,7 +85,7 @@ static tensor *run_layer(tape *t, void *subject_)
     return blip2_bert_layer_forward(&s->layer, t, s->x, &io);
 }
 
-/* ---- the Q-Former in its modes --------------------------------------------------------------------------- */
+/* ---- the Q-Former in its modes ------------------------------------------------------------------------- */
 enum { IMAGE, TEXT, MATCHING, CAUSAL, BEHIND_QUERIES, MODES };
 
 static void make_qformer(subject *s, nn_scope root)
@@ -121,7 +122,7 @@ static tensor *run_qformer(tape *t, void *subject_)
     return s->variant >= CAUSAL ? blip2_qformer_logits(q, t, y) : y;
 }
 
-/* ---- stage 1: negatives given, and what ITC compares with standing still ----------------------------------- */
+/* ---- stage 1: negatives given, and what ITC compares with standing still ------------------------------- */
 static void make_stage1(subject *s, nn_scope root)
 {
     s->image = input(root, "features", DIMS(B, N, E));
@@ -149,7 +150,7 @@ static tensor *run_itm(tape *t, void *s) { return stage1(t, s).itm; }
 static tensor *run_itg(tape *t, void *s) { return stage1(t, s).itg; }
 static tensor *run_stage1(tape *t, void *s) { return stage1(t, s).loss; }
 
-/* ---- towers, language model, stage 2 ------------------------------------------------------------------------ */
+/* ---- towers, language model, stage 2 ------------------------------------------------------------------- */
 static void set_tower(subject *s)
 {
     s->config.vision = (blip2_vit_config){ .kind = s->variant % 2 ? BLIP2_VIT_EVA : BLIP2_VIT_CLIP,
@@ -278,7 +279,8 @@ static void make_asked(subject *s, nn_scope root)
 static tensor *run_stage2(tape *t, void *subject_)
 {
     subject *s = subject_;
-    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
+    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1,
+                                        3 };
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .text = text(),
         .prompt_tokens = s->variant % 2, .loss_weight = s->variant % 2 ? weight : NULL }, false, &out);
@@ -288,11 +290,12 @@ static tensor *run_stage2(tape *t, void *subject_)
 static tensor *run_stage2_t5(tape *t, void *subject_)
 {
     subject *s = subject_;
-    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1, 3 };
+    static const real weight[B * T] = { 1, 0.5, 2, 0, 1, 3, 1, 1, 0.25, 2, 9, 9, 1, 2, 3, 4, 5, 9, 2, 1, 1,
+                                        3 };
     blip2_stage2_out out;
     blip2_stage2(&s->m, t, &(blip2_stage2_in){ .features = s->image, .target = text(),
-        .loss_weight = s->variant % 2 ? weight : NULL, .text = s->variant % 2 ? text() : (blip2_text){ 0 } }, false,
-        &out);
+        .loss_weight = s->variant % 2 ? weight : NULL, .text = s->variant % 2 ? text() : (blip2_text){ 0 } },
+        false, &out);
     return out.loss;
 }
 
@@ -314,7 +317,7 @@ static tensor *run_with_llm(tape *t, void *subject_)
     return out.loss;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------------- */
 static const example examples[] = {
     { "bert_layer", 3, make_layer, run_layer, sizeof layers / sizeof *layers, false },
     { "qformer", 3, make_qformer, run_qformer, MODES, false },
@@ -336,7 +339,8 @@ static const example examples[] = {
 int blip2_example_count(void) { return sizeof examples / sizeof *examples; }
 const char *blip2_example_name(int i) { return examples[i].name; }
 
-/* What starts constant is moved: a gamma of 1 and a beta of 0 hide errors. OPT's units are pushed off the corner. */
+/* What starts constant is moved: a gamma of 1 and a beta of 0 hide errors. OPT's units are pushed off the
+ * corner. */
 static void shake(nn_store *s)
 {
     for (long i = 0; i < s->count; i++) {
@@ -375,14 +379,16 @@ static void check_variant(const example *x, nn_store *store, tape *t, uint64_t s
         s.image_candidates = ag_detach(t, first.image_features);
         s.text_candidates = ag_detach(t, first.text_feature);
     }
-    nn_check k = nn_gradcheck_told(store, t, x->run, &s, c->tolerance, seed, to.tell ? tell_variant : NULL, &to);
+    nn_check k = nn_gradcheck_told(store, t, x->run, &s, c->tolerance, seed, to.tell ? tell_variant : NULL,
+                                   &to);
     if (!c->where[0] || !(k.worst <= c->worst)) {
         c->worst = k.worst;
         snprintf(c->where, sizeof c->where, "variant %d, %.100s", variant, k.where);
     }
     c->ok = c->ok && k.ok;
     if (x->all && k.idle)
-        snprintf(c->trouble, sizeof c->trouble, "variant %d: nothing depends on %ld parameters", variant, k.idle);
+        snprintf(c->trouble, sizeof c->trouble, "variant %d: nothing depends on %ld parameters", variant,
+                 k.idle);
 }
 
 ag_check blip2_example_check(int i, uint64_t seed)

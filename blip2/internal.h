@@ -42,7 +42,7 @@ static inline nn_kv *layer_room(const blip2_model *m, tape *t)             /* ke
  * filled; present: the same or NULL.                                                                       */
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present);
 
-tensor *stage1_text_pass(const blip2_model *m, tape *t, blip2_text text, long rows);   /* (B,rows,D); 0: all */
+tensor *stage1_text_pass(const blip2_model *m, tape *t, blip2_text text, long rows); /* (B,rows,D); 0: all */
 /* Of a batch in parts (large_batch.c): the part's first row, its text (B,T) and features (B,N,E). */
 long large_first(const blip2_large *l, long part);
 blip2_text large_text(const blip2_large *l, long part);
@@ -56,16 +56,17 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
 tensor *stage1_itg(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip2_text text,
                    blip2_stage1_out *out);
 
-/* The mean over this rank's n targets by `rule`, times what makes its mean over ranks the one over all targets. */
+/* The mean over this rank's n targets by `rule`, times what makes its mean over ranks the one over all
+ * targets. */
 tensor *share_mean(tape *t, const ag_ranks *ranks, tensor *mean, const ag_ce *rule, long n);
 
-/* ---- connectors other than the Q-Former: image (B,N,E) behind ln_vision -> (B,N-1,L) --------------------- */
+/* ---- connectors other than the Q-Former: image (B,N,E) behind ln_vision -> (B,N-1,L) ------------------- */
 void connector_init(blip2_connector *k, nn_scope s, const blip2_config *c);
 tensor *connector_forward(const blip2_model *m, tape *t, tensor *image);
 
-/* ---- stage 2 and generation ------------------------------------------------------------------------------------
- * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries alone.
- * Fills image, query_output, projected, embeddings and mask of out, with keep also asked.                    */
+/* ---- stage 2 and generation -------------------------------------------------------------------------------
+ * [projected queries; tokens] (B,Q+T,L) for the language model; features NULL: tokens alone, T 0: queries
+ * alone. Fills image, query_output, projected, embeddings and mask of out, with keep also asked. */
 tensor *language_input(const blip2_model *m, tape *t, tensor *features, blip2_text question, blip2_text text,
                        bool keep, blip2_stage2_out *out);      /* question T 0: the Q-Former reads none */
 
@@ -100,16 +101,18 @@ typedef struct language_model {
 extern const language_model language_opt, language_t5;
 const language_model *language_of(const blip2_model *m);             /* fails where the model has none */
 
-/* What a search asks of a model that writes B texts, or B x beams of them side by side (rows b * beams + j). */
+/* What a search asks of a model that writes B texts, or B x beams of them side by side (rows b * beams +
+ * j). */
 typedef struct decoder {
     int start, eos;                    /* the id that every sequence begins with, and the one that ends it */
     void *context;
     tensor *(*first)(void *context, tape *t);      /* after the prefix alone, one row a text: logits (B,V) */
-    tensor *(*next)(void *context, tape *t, const int *parent, const int *ids);    /* row r goes on from row
-                                          parent[r] of the step before with the token ids[r]: logits (B x beams,V) */
+    /* row r goes on from row parent[r] of the step before with the token ids[r]: logits (B x beams,V) */
+    tensor *(*next)(void *context, tape *t, const int *parent, const int *ids);
 } decoder;
 int generate_limit(const blip2_generate *o);               /* ids in a sequence, the start counted */
-void generate_room(tape *t, long B, const blip2_generate *o, blip2_sequence *out);     /* for the ids of all results */
+/* for the ids of all results */
+void generate_room(tape *t, long B, const blip2_generate *o, blip2_sequence *out);
 void generate_search(const decoder *d, tape *t, long B, const blip2_generate *o, blip2_sequence *out);
 
 /* model_file.c: a table of a picture's positions of another grid; data NULL: would it fit? */

@@ -76,7 +76,7 @@ static blip2_text three_texts(tape *t, const candidates *c, blip2_text text, con
 }
 
 /* [image; drawn image; image]: which row of the images' keys and values each row reads. The pictures of other
- * ranks and parts stand behind the B of this one, each once: *far (n) says which they are.                           */
+ * ranks and parts stand behind the B of this one, each once: *far (n) says which they are. */
 static const int *three_images(tape *t, const candidates *c, long B, const int *negative, int **far, long *n)
 {
     int *row = ag_alloc(t, 3 * B * (long)sizeof *row);
@@ -107,10 +107,10 @@ static tensor *far_pictures(const blip2_model *m, tape *t, const candidates *c, 
     return c->features ? nn_layer_norm_forward(&m->ln_vision, t, drawn) : drawn;
 }
 
-/* The keys and values of this part's pictures, and behind them those of `far` (n), which are projected here. all:
- * the pictures of all ranks (C,N,E), or NULL.                                                              */
-static const nn_kv *with_far(const blip2_model *m, tape *t, const candidates *c, tensor *all, const nn_kv *memory,
-                             const int *far, long n)
+/* The keys and values of this part's pictures, and behind them those of `far` (n), which are projected
+ * here. all: the pictures of all ranks (C,N,E), or NULL. */
+static const nn_kv *with_far(const blip2_model *m, tape *t, const candidates *c, tensor *all,
+                             const nn_kv *memory, const int *far, long n)
 {
     if (!n)
         return memory;

@@ -1,18 +1,19 @@
-/* large_batch.c - stage 1 on a batch in parts, with the numbers and gradients of the undivided batch (after Gao
- * et al. 2021, GradCache).
+/* large_batch.c - stage 1 on a batch in parts, with the numbers and gradients of the undivided batch (after
+ * Gao et al. 2021, GradCache).
  *
- * Cut into parts, a batch of C pairs costs the memory of a part, but the contrastive loss and the hard negatives
- * need all C. So each part is first run without tape and shows what others look at: its image features, its text
- * features, and the tower's features that its pictures have. Then, part by part, with tape:
+ * Cut into parts, a batch of C pairs costs the memory of a part, but the contrastive loss and the hard
+ * negatives need all C. So each part is first run without tape and shows what others look at: its image
+ * features, its text features, and the tower's features that its pictures have. Then, part by part, with
+ * tape:
  *     ITC   the part's rows against all C candidates;
- *     ITM   negatives drawn from all C; a picture of another part is normalised and projected from its features
- *           where it is drawn, so that ln_vision and the projections get its gradient from there;
+ *     ITM   negatives drawn from all C; a picture of another part is normalised and projected from its
+ *           features where it is drawn, so that ln_vision and the projections get its gradient from there;
  *     ITG   the part's own captions, as a share of the mean over all captions' tokens.
- * Candidates carry no gradient in BLIP-2 (itc.c): the gradient of ITC with respect to a part's features is found
- * in that part alone and need not be kept, unlike in GradCache. What does cross parts is the gradient of the
- * tower's features, by the drawn pictures: where the tower is trained they are leaves, their gradient is the sum
- * over all parts and ranks, and the tower is run once more, a part at a time, to take it back to the pixels.
- * Dropout is keyed by sample, so both runs of a part draw the same.                                         */
+ * Candidates carry no gradient in BLIP-2 (itc.c): the gradient of ITC with respect to a part's features is
+ * found in that part alone and need not be kept, unlike in GradCache. What does cross parts is the
+ * gradient of the tower's features, by the drawn pictures: where the tower is trained they are leaves,
+ * their gradient is the sum over all parts and ranks, and the tower is run once more, a part at a time, to
+ * take it back to the pixels. Dropout is keyed by sample, so both runs of a part draw the same. */
 #include "blip2/internal.h"
 #include <string.h>
 
@@ -49,8 +50,8 @@ blip2_large blip2_large_new(const blip2_model *m, tape *t, const ag_ranks *ranks
 {
     const blip2_config *c = &m->config;
     if (parts < 1 || text.B % parts || !c->stage1)
-        ag_fail("large_batch", "text (%ld,%ld) in %ld parts: expected whole parts, and a model of stage 1", text.B,
-                text.T, parts);
+        ag_fail("large_batch", "text (%ld,%ld) in %ld parts: expected whole parts, and a model of stage 1",
+                text.B, text.T, parts);
     blip2_large l = { .parts = parts, .B = text.B / parts, .rank = ag_rank(ranks), .world = ag_world(ranks) };
     l.count = text.B * l.world;
     blip2_text own = blip2_trim(t, ranks, text, c->text_pad, false);
@@ -116,7 +117,8 @@ void blip2_large_back(const blip2_model *m, tape *t, const ag_ranks *ranks, cons
         ag_fail("ranks", "rank %d of %d: another rank has ended", l->rank, l->world);
     tensor *y = blip2_vision_features(m, t, pictures);                     /* (B,N,E) */
     if (y->size != own)
-        ag_fail("large_batch", "pictures %s give %s, %ld numbers are to go back", SHAPE(pictures), SHAPE(y), own);
+        ag_fail("large_batch", "pictures %s give %s, %ld numbers are to go back", SHAPE(pictures), SHAPE(y),
+                own);
     ag_backward_from(t, 1, &y, (const real *const[]){ cotangent });
     ag_rewind(t, here);
 }

@@ -25,7 +25,8 @@ void blip2_model_init(blip2_model *m, nn_store *store, const blip2_config *confi
     if (c->vision.kind != BLIP2_VIT_NONE)
         blip2_vit_init(&m->vision, nn_sub(root, "visual_encoder"), &c->vision);
     if (blip2_bridged(c))
-        nn_layer_norm_init(&m->ln_vision, nn_sub(root, "ln_vision"), c->qformer.memory_width, c->ln_vision_eps);
+        nn_layer_norm_init(&m->ln_vision, nn_sub(root, "ln_vision"), c->qformer.memory_width,
+                           c->ln_vision_eps);
     if (c->qformer.queries) {
         const blip2_qformer_config *q = &c->qformer;
         nn_init start = NN_INIT_NORMAL(q->query_std);

@@ -24,8 +24,8 @@ void blip2_qformer_init(blip2_qformer *q, nn_scope s, const blip2_qformer_config
         nn_embedding_init(&q->words, words, c->vocab, c->width, start);
         nn_embedding_init(&q->positions, at, c->positions, c->width, start);
         if (c->token_types)
-            nn_embedding_init(&q->types, nn_sub(embeddings, "token_type_embeddings"), c->token_types, c->width,
-                              start);
+            nn_embedding_init(&q->types, nn_sub(embeddings, "token_type_embeddings"), c->token_types,
+                              c->width, start);
     }
     nn_layer_norm_init(&q->norm, nn_sub(embeddings, "LayerNorm"), c->width, c->eps);
     for (long i = 0; i < c->layers; i++)

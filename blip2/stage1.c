@@ -12,7 +12,7 @@
  * rows alone to ITM.
  * With ranks, each has B pairs of a batch of C: features and texts are gathered as constants, pictures with
  * their gradient, and the losses are shares of one batch's (autograd/all_gather.c, docs/ranks.md). A batch
- * in parts gives each part's share of one batch's in the same way (large_batch.c).                          */
+ * in parts gives each part's share of one batch's in the same way (large_batch.c). */
 #include "blip2/internal.h"
 
 tensor *image_pass(const blip2_model *m, tape *t, tensor *image, nn_kv *memory, nn_kv *present)
@@ -117,7 +117,7 @@ void blip2_stage1(const blip2_model *m, tape *t, const blip2_stage1_in *in, blip
     out->query_output = image_pass(m, t, out->image, memory, out->past);   /* (B,Q,D) */
     out->image_features = blip2_image_features(m, t, out->query_output);   /* (B,Q,embed) */
     ag_part(t, "text pass");
-    out->text_output = stage1_text_pass(m, t, text, in->keep ? 0 : 1);            /* (B,T,D), or (B,1,D): [CLS] */
+    out->text_output = stage1_text_pass(m, t, text, in->keep ? 0 : 1); /* (B,T,D), or (B,1,D): [CLS] */
     out->text_feature = blip2_text_feature(m, t, out->text_output);        /* (B,embed) */
     out->query_cosine = blip2_query_cosine(out->query_output);
 

@@ -74,8 +74,8 @@ static bool same_bert(const blip2_config *want, h5 *f, error *e)
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         bool text = a->text || strcmp(same[i].key, "positions");
         if (same[i].want != same[i].has && text)
-            error_line(e, "model.qformer.%s: expected %g, as this BERT has, found %g", same[i].key, same[i].has,
-                       same[i].want);
+            error_line(e, "model.qformer.%s: expected %g, as this BERT has, found %g", same[i].key,
+                       same[i].has, same[i].want);
     }
     return error_close(e, ERROR_USAGE, "%s: a BERT that the Q-Former cannot start from: %d sizes differ",
                        QUOTE(h5_path(f)), e->lines);

@@ -121,8 +121,9 @@ static tensor *attention(const blip2_vit_block *b, tape *t, tensor *x, int heads
     return nn_linear_forward(&b->proj, t, y);
 }
 
-/* Stochastic depth (Huang et al. 2016): y (B,N,E) of a sample is left out with a probability that rises over the
- * blocks from 0 to drop_path, and scaled up to make up for it. Only where the tower is trained, as in LAVIS.  */
+/* Stochastic depth (Huang et al. 2016): y (B,N,E) of a sample is left out with a probability that rises
+ * over the blocks from 0 to drop_path, and scaled up to make up for it. Only where the tower is trained,
+ * as in LAVIS. */
 static tensor *branch(const blip2_vit *v, tape *t, long i, int place, tensor *y)
 {
     double p = v->config.depth > 1 ? v->drop_path * (double)i / (double)(v->config.depth - 1) : v->drop_path;

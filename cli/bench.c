@@ -1,6 +1,6 @@
-/* bench.c - `blip2 bench`: which case; and `bench stage1`, the training step of stage 1 at given sizes, timed. The step is
- * train_step, which `train` itself calls; weights, features and captions are random from a fixed seed, and
- * no file is read.                                                                                         */
+/* bench.c - `blip2 bench`: which case; and `bench stage1`, the training step of stage 1 at given sizes,
+ * timed. The step is train_step, which `train` itself calls; weights, features and captions are random
+ * from a fixed seed, and no file is read. */
 #include "cli/bench.h"
 #include "cli/commands.h"
 #include "train/train.h"
@@ -194,14 +194,16 @@ static bool measure(const sizes *s, uint64_t seed, error *e)
         qsort(seconds, (size_t)s->repeats, sizeof *seconds, bench_by_size);
         double middle = seconds[s->repeats / 2], peak = machine_peak();
         double rate = 1e-9 * (double)s->parts * work(s) / middle;
-        printf("{\"case\":\"stage1\",\"batch\":%ld,\"parts\":%ld,\"recompute\":%s,\"text\":%ld,\"ragged\":\"%s\","
+        printf("{\"case\":\"stage1\",\"batch\":%ld,\"parts\":%ld,\"recompute\":%s,\"text\":%ld,"
+               "\"ragged\":\"%s\","
                "\"hidden\":%ld,\"layers\":%"
                "ld,\"heads\":%ld,"
                "\"queries\":%ld,\"tokens\":%ld,\"width\":%ld,\"vocab\":%ld,\"parameters\":%ld,\"threads\":%d,"
                "\"seconds\":%.4f,"
                "\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_gflops\":%.0f,\"share\":%.3f,\"peak_rss_mb\":%."
                "0f,\"first_losses\":[%.6f,%.6f,%.6f,%.6f]}\n",
-               s->batch, s->parts, s->recompute ? "true" : "false", s->text, s->ragged ? s->ragged : "", s->hidden, s->layers, s->heads, s->queries,
+               s->batch, s->parts, s->recompute ? "true" : "false", s->text, s->ragged ? s->ragged : "",
+               s->hidden, s->layers, s->heads, s->queries,
                s->tokens, s->width, s->vocab, store->trainable, ag_threads_now(), middle, seconds[0], rate,
                peak, rate / peak, (double)mem_peak_bytes() / (1 << 20), first.value[0], first.value[1],
                first.value[2], first.value[3]);
@@ -243,14 +245,16 @@ static int run(int argc, char **argv)
         { "vocab", "N", CLI_INT, &s.vocab, 8, 1000000, "text tokens" },
         { "embed", "N", CLI_INT, &s.embed, 1, 8192, "width of the contrastive features" },
         { "dropout", "P", CLI_REAL, &s.dropout, 0, 0.9, "of hidden states and attention" },
-        { "parts", "N", CLI_INT, &s.parts, 1, 1024, "parts of --batch pairs each, all one batch (run.accum_exact)" },
+        { "parts", "N", CLI_INT, &s.parts, 1, 1024,
+          "parts of --batch pairs each, all one batch (run.accum_exact)" },
         { "recompute", NULL, CLI_FLAG, &s.recompute, 0, 0, "layers run again in backward: less memory" },
         { "repeats", "N", CLI_INT, &s.repeats, 1, 64, "timed steps; the median is printed" },
     };
     int code;
     error e;
     static const struct { const char *name; int (*run)(int argc, char **argv); } cases[] = {
-        { "ops", bench_ops }, { "stage2", bench_stage2 }, { "vision", bench_vision }, { "generate", bench_generate },
+        { "ops", bench_ops }, { "stage2", bench_stage2 }, { "vision", bench_vision },
+        { "generate", bench_generate },
     };
     for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof *cases; i++)
         if (!strcmp(argv[1], cases[i].name))
@@ -271,17 +275,19 @@ static int run(int argc, char **argv)
     return measure(&s, (uint64_t)common.seed, &e) ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_bench = { "bench", "stage1 | stage2 | vision | generate | ops [OP]", "time training, towers, decoding or operations",
-                                run,
-                                "stage1 prints one JSON line: median and least seconds of a whole step (three "
-                                "losses, backward, AdamW), GFLOP/s of its matrix\n"
+const cli_command cli_bench = { "bench", "stage1 | stage2 | vision | generate | ops [OP]",
+                                "time training, towers, decoding or operations", run,
+                                "stage1 prints one JSON line: median and least seconds of a whole step "
+                                "(three losses, backward, AdamW), GFLOP/s of its matrix\n"
                                 "products and their share of what the machine can do, peak memory. Defaults: "
                                 "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
-                                "stage2, vision and generate take models of the published sizes, with random weights: "
-                                "--help after their names\nlists their options. stage2: a step through a frozen "
-                                "language model. vision: pictures through a tower.\ngenerate: seconds a token, the "
-                                "bytes of weights it needs, and which share of the bandwidth of reading memory,\n"
+                                "stage2, vision and generate take models of the published sizes, with random "
+                                "weights: --help after their names\nlists their options. stage2: a step "
+                                "through a frozen language model. vision: pictures through a "
+                                "tower.\ngenerate: seconds a token, the "
+                                "bytes of weights it needs, and which share of the bandwidth of reading "
+                                "memory,\n"
                                 "measured in the same run, that is.\n"
-                                "ops times every operation forward and backward at BERT-base's shapes, with its "
-                                "share of one large matrix\nproduct or of the bandwidth of a = b + s c, both "
-                                "measured in the same run (--repeats N, --list)." };
+                                "ops times every operation forward and backward at BERT-base's shapes, with "
+                                "its share of one large matrix\nproduct or of the bandwidth of a = b + s c, "
+                                "both measured in the same run (--repeats N, --list)." };

@@ -1,6 +1,7 @@
-/* bench_generate.c - `blip2 bench generate`: a language model of the published size with random weights reads a prompt
- * and writes tokens. Decoding is reading memory: beside the time stands how many bytes of weights a token needs, how
- * fast they were read, and how fast this machine reads memory at all, measured in the same run.              */
+/* bench_generate.c - `blip2 bench generate`: a language model of the published size with random weights
+ * reads a prompt and writes tokens. Decoding is reading memory: beside the time stands how many bytes of
+ * weights a token needs, how fast they were read, and how fast this machine reads memory at all, measured
+ * in the same run. */
 #include "cli/bench.h"
 #include "cli/model.h"
 #include <stdio.h>
@@ -8,11 +9,12 @@
 #include <string.h>
 
 enum { MOST_REPEATS = 64 };
-typedef struct sizes { const char *llm, *dtype; long prompt, tokens, beams, layers, repeats; cli_use use; } sizes;
+typedef struct sizes { const char *llm, *dtype; long prompt, tokens, beams, layers, repeats; cli_use use;
+                       } sizes;
 typedef struct figures { double first, token, token_min, bytes, bandwidth; long parameters; } figures;
 
-/* Of one decoding step: all of OPT but the table of positions; T5's decoder and head, the projections of what was
- * encoded apart, which are made once. */
+/* Of one decoding step: all of OPT but the table of positions; T5's decoder and head, the projections of
+ * what was encoded apart, which are made once. */
 static double bytes_a_token(const nn_store *s)
 {
     double sum = 0;
@@ -49,7 +51,8 @@ static void write_all(void *context)
     blip2_times times;
     blip2_text prompt = prompt_of(w->t, &w->m, s->prompt);
     blip2_generate o = { .beams = (int)s->beams, .returns = 1, .max_new_tokens = (int)s->tokens,
-                         .min_new_tokens = (int)s->tokens, .length_penalty = 1, .repetition_penalty = 1, .times = &times };
+                         .min_new_tokens = (int)s->tokens, .length_penalty = 1, .repetition_penalty = 1,
+                         .times = &times };
     for (long k = -1; k < s->repeats; k++) {               /* -1: the warm-up */
         blip2_sequence out;
         ag_mark mark = ag_here(w->t);
@@ -72,20 +75,25 @@ static figures figures_of(const writing *w)
     }
     qsort(first, (size_t)n, sizeof *first, bench_by_size);
     qsort(token, (size_t)n, sizeof *token, bench_by_size);
-    return (figures){ first[n / 2], token[n / 2], token[0], bytes_a_token(w->m.store), bench_bandwidth(w->m.store),
-                      w->m.store->frozen };
+    return (figures){ first[n / 2], token[n / 2], token[0], bytes_a_token(w->m.store),
+                      bench_bandwidth(w->m.store), w->m.store->frozen };
 }
 
 static void print_figures(const sizes *s, const figures *f)
 {
     double rate = 1e-9 * f->bytes / f->token_min;
-    printf("{\"case\":\"generate\",\"llm\":\"%s\",\"dtype\":\"%s\",\"compute\":\"%s\",\"prompt_tokens\":%ld,\"new_tokens\":%ld,"
-           "\"beams\":%ld,\"layers\":%ld,\"parameters\":%ld,\"threads\":%d,\"prefill_seconds\":%.4f,\"seconds\":%.5f,"
+    printf("{\"case\":\"generate\",\"llm\":\"%s\",\"dtype\":\"%s\",\"compute\":\"%s\",\"prompt_tokens\":%ld,"
+           "\"new_tokens\":%ld,"
+           "\"beams\":%ld,\"layers\":%ld,\"parameters\":%ld,\"threads\":%d,\"prefill_seconds\":%.4f,"
+           "\"seconds\":%.5f,"
            "\"seconds_min\":%.5f,\"tokens_per_second\":%.3f,\"bytes_per_token\":%.0f,\"gb_per_second\":%.2f,"
            "\"bandwidth_gb_per_second\":%.2f,\"share\":%.3f,\"gflops\":%.2f,\"peak_rss_mb\":%.0f}\n",
-           s->llm, s->dtype, s->use.compute, s->prompt, s->tokens, s->beams, s->layers, f->parameters, ag_threads_now(),
-           f->first, f->token, f->token_min, 1 / f->token_min, f->bytes, rate, f->bandwidth, rate / f->bandwidth,
-           2e-9 * (double)s->beams * (double)f->parameters / f->token_min, (double)mem_peak_bytes() / (1 << 20));
+           s->llm, s->dtype, s->use.compute, s->prompt, s->tokens, s->beams, s->layers, f->parameters,
+           ag_threads_now(),
+           f->first, f->token, f->token_min, 1 / f->token_min, f->bytes, rate, f->bandwidth,
+           rate / f->bandwidth,
+           2e-9 * (double)s->beams * (double)f->parameters / f->token_min,
+           (double)mem_peak_bytes() / (1 << 20));
 }
 
 static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error *e)
@@ -122,7 +130,8 @@ int bench_generate(int argc, char **argv)
     cli_common common = { 0 };
     const cli_option options[] = {
         { "llm", "opt-2.7b|flan-t5-xl", CLI_TEXT, &s.llm, 0, 0, "the language model (default opt-2.7b)" },
-        { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0, "what its matrices are kept in (default bf16)" },
+        { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0,
+          "what its matrices are kept in (default bf16)" },
         { "prompt-tokens", "N", CLI_INT, &s.prompt, 1, 1024, "tokens that are read first" },
         { "new-tokens", "N", CLI_INT, &s.tokens, 2, 1024, "tokens that are written" },
         { "beams", "N", CLI_INT, &s.beams, 1, 64, "beams; 1: greedy" },
@@ -141,7 +150,8 @@ int bench_generate(int argc, char **argv)
     c.stage1 = false;
     if (argc != 2 || !bench_llm(s.llm, s.layers, &c) || !bench_dtype(s.dtype, &type)
         || (strcmp(s.use.compute, "f32") && strcmp(s.use.compute, "bf16")))
-        return cli_usage("bench", "generate: expected --llm opt-2.7b|flan-t5-xl --dtype f32|f16|bf16|int8 --compute "
+        return cli_usage("bench",
+                         "generate: expected --llm opt-2.7b|flan-t5-xl --dtype f32|f16|bf16|int8 --compute "
                          "f32|bf16");
     return measure(&s, &c, type, &e) ? 0 : cli_fail(&e);
 }

@@ -1,6 +1,7 @@
-/* bench_stage2.c - `blip2 bench stage2`: the training step of stage 2 with a frozen language model of the published
- * size: the Q-Former and its projection learn from given image features, gradients pass through the language model.
- * The step is train_step, which `train` itself calls; all weights, features and captions are random.         */
+/* bench_stage2.c - `blip2 bench stage2`: the training step of stage 2 with a frozen language model of the
+ * published size: the Q-Former and its projection learn from given image features, gradients pass through
+ * the language model. The step is train_step, which `train` itself calls; all weights, features and
+ * captions are random. */
 #include "cli/bench.h"
 #include "train/train.h"
 #include <stdio.h>
@@ -18,8 +19,10 @@ static tensor *forward(void *context, tape *t, int part, train_losses *l)
     (void)part;
     blip2_text text = { s->batch, s->text, b->ids, b->mask };
     bool encodes = blip2_llm_of(&b->m.config).encodes;
-    blip2_stage2_in in = { .features = ag_copy_in(t, DIMS(s->batch, TOKENS, b->m.config.qformer.memory_width), b->features),
-                           .text = encodes ? (blip2_text){ 0 } : text, .target = encodes ? text : (blip2_text){ 0 } };
+    blip2_stage2_in in = { .features = ag_copy_in(t, DIMS(s->batch, TOKENS, b->m.config.qformer.memory_width),
+                                                  b->features),
+                           .text = encodes ? (blip2_text){ 0 } : text,
+                           .target = encodes ? text : (blip2_text){ 0 } };
     blip2_stage2_out out;
     blip2_stage2(&b->m, t, &in, false, &out);
     train_loss(l, "loss", ag_value(out.loss));
@@ -77,10 +80,14 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error 
     if (ok) {
         qsort(seconds, (size_t)s->repeats, sizeof *seconds, bench_by_size);
         double rows = (double)(s->batch * (s->text + c->qformer.queries));
-        double work = 4 * rows * (double)store->frozen;    /* the language model alone: forward, and back to its inputs */
-        printf("{\"case\":\"stage2\",\"llm\":\"%s\",\"dtype\":\"%s\",\"batch\":%ld,\"text\":%ld,\"layers\":%ld,\"trained\":%ld,"
-               "\"frozen\":%ld,\"threads\":%d,\"seconds\":%.4f,\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_rss_mb\":%.0f,"
-               "\"loss\":%.6f}\n", s->llm, s->dtype, s->batch, s->text, s->layers, store->trainable, store->frozen,
+        /* the language model alone: forward, and back to its inputs */
+        double work = 4 * rows * (double)store->frozen;
+        printf("{\"case\":\"stage2\",\"llm\":\"%s\",\"dtype\":\"%s\",\"batch\":%ld,\"text\":%ld,"
+               "\"layers\":%ld,\"trained\":%ld,"
+               "\"frozen\":%ld,\"threads\":%d,\"seconds\":%.4f,\"seconds_min\":%.4f,\"gflops\":%.1f,"
+               "\"peak_rss_mb\":%.0f,"
+               "\"loss\":%.6f}\n", s->llm, s->dtype, s->batch, s->text, s->layers, store->trainable,
+               store->frozen,
                ag_threads_now(), seconds[s->repeats / 2], seconds[0], 1e-9 * work / seconds[s->repeats / 2],
                (double)mem_peak_bytes() / (1 << 20), l.value[0]);
     }
@@ -97,8 +104,10 @@ int bench_stage2(int argc, char **argv)
     sizes s = { .llm = "opt-2.7b", .dtype = "bf16", .batch = 4, .text = 32, .repeats = 1 };
     cli_common common = { 0 };
     const cli_option options[] = {
-        { "llm", "opt-2.7b|flan-t5-xl", CLI_TEXT, &s.llm, 0, 0, "the frozen language model (default opt-2.7b)" },
-        { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0, "what its matrices are kept in (default bf16)" },
+        { "llm", "opt-2.7b|flan-t5-xl", CLI_TEXT, &s.llm, 0, 0,
+          "the frozen language model (default opt-2.7b)" },
+        { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0,
+          "what its matrices are kept in (default bf16)" },
         { "batch", "N", CLI_INT, &s.batch, 1, 4096, "pictures and captions a step" },
         { "text", "N", CLI_INT, &s.text, 2, 512, "tokens of a caption" },
         { "layers", "N", CLI_INT, &s.layers, 0, 128, "fewer layers of it than published; 0: all" },

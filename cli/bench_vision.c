@@ -1,4 +1,5 @@
-/* bench_vision.c - `blip2 bench vision`: a vision tower of the published size, random weights, pictures forward. */
+/* bench_vision.c - `blip2 bench vision`: a vision tower of the published size, random weights, pictures
+ * forward. */
 #include "cli/bench.h"
 #include "cli/model.h"
 #include <stdio.h>
@@ -39,11 +40,14 @@ static double work(const blip2_vit_config *c)
 static void print_figures(const looking *l, const nn_store *store)
 {
     const sizes *s = l->s;
-    double seconds = l->seconds[s->repeats / 2], rate = 1e-9 * work(&l->v.config) * (double)s->batch / seconds;
-    printf("{\"case\":\"vision\",\"tower\":\"%s\",\"dtype\":\"%s\",\"compute\":\"%s\",\"batch\":%ld,\"layers\":%ld,"
-           "\"parameters\":%ld,\"threads\":%d,\"seconds\":%.4f,\"seconds_min\":%.4f,\"gflops\":%.1f,\"peak_rss_mb\":%.0f}\n",
-           s->tower, s->dtype, s->use.compute, s->batch, l->v.config.depth, store->frozen, ag_threads_now(), seconds,
-           l->seconds[0], rate, (double)mem_peak_bytes() / (1 << 20));
+    double seconds = l->seconds[s->repeats / 2],
+           rate = 1e-9 * work(&l->v.config) * (double)s->batch / seconds;
+    printf("{\"case\":\"vision\",\"tower\":\"%s\",\"dtype\":\"%s\",\"compute\":\"%s\",\"batch\":%ld,"
+           "\"layers\":%ld,"
+           "\"parameters\":%ld,\"threads\":%d,\"seconds\":%.4f,\"seconds_min\":%.4f,\"gflops\":%.1f,"
+           "\"peak_rss_mb\":%.0f}\n",
+           s->tower, s->dtype, s->use.compute, s->batch, l->v.config.depth, store->frozen, ag_threads_now(),
+           seconds, l->seconds[0], rate, (double)mem_peak_bytes() / (1 << 20));
 }
 
 static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, error *e)
@@ -97,6 +101,7 @@ int bench_vision(int argc, char **argv)
         s.use.compute = strcmp(s.dtype, "bf16") ? "f32" : "bf16";
     if (argc != 2 || !bench_tower(s.tower, s.layers, &c) || !bench_dtype(s.dtype, &type)
         || (strcmp(s.use.compute, "f32") && strcmp(s.use.compute, "bf16")))
-        return cli_usage("bench", "vision: expected --tower eva_g|clip_l --dtype f32|f16|bf16|int8 --compute f32|bf16");
+        return cli_usage("bench", "vision: expected --tower eva_g|clip_l --dtype f32|f16|bf16|int8 "
+                                  "--compute f32|bf16");
     return measure(&s, &c, type, &e) ? 0 : cli_fail(&e);
 }

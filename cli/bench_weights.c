@@ -1,5 +1,5 @@
-/* bench_weights.c - what `bench vision`, `bench stage2` and `bench generate` share: published sizes, random weights
- * made in place (no file is read), and how fast this machine reads memory. */
+/* bench_weights.c - what `bench vision`, `bench stage2` and `bench generate` share: published sizes,
+ * random weights made in place (no file is read), and how fast this machine reads memory. */
 #include "cli/bench.h"
 #include <math.h>
 #include <string.h>
@@ -31,8 +31,8 @@ bool bench_llm(const char *name, long layers, blip2_config *c)
 bool bench_tower(const char *name, long layers, blip2_vit_config *c)
 {
     if (!strcmp(name, "clip_l"))
-        *c = (blip2_vit_config){ BLIP2_VIT_CLIP, .image_size = 224, .patch = 14, .width = 1024, .depth = 23, .heads = 16,
-                                 .hidden = 4096, .init_std = 0.02, .position_std = 0.02 };
+        *c = (blip2_vit_config){ BLIP2_VIT_CLIP, .image_size = 224, .patch = 14, .width = 1024, .depth = 23,
+                                 .heads = 16, .hidden = 4096, .init_std = 0.02, .position_std = 0.02 };
     else if (strcmp(name, "eva_g"))
         return false;
     else
@@ -41,8 +41,9 @@ bool bench_tower(const char *name, long layers, blip2_vit_config *c)
     return true;
 }
 
-/* ---- random numbers ------------------------------------------------------------------------------------------- */
-/* A thousand numbers of the right spread, spread over the whole by a hash: drawing billions would take minutes. */
+/* ---- random numbers ------------------------------------------------------------------------------------ */
+/* A thousand numbers of the right spread, spread over the whole by a hash: drawing billions would take
+ * minutes. */
 enum { TABLE = 1024 };
 static long place(long i) { return (long)((uint64_t)i * 0x9E3779B97F4A7C15u >> 54); }
 
@@ -54,7 +55,8 @@ static void fill(const nn_entry *p)
     uint16_t narrow[TABLE];
     float unit;
     for (long i = 0; i < TABLE; i++)
-        table[i] = (real)(p->init.kind == NN_CONSTANT ? p->init.a : p->init.a * ag_normal(p->key, (uint64_t)i));
+        table[i] = (real)(p->init.kind == NN_CONSTANT ? p->init.a
+                                                      : p->init.a * ag_normal(p->key, (uint64_t)i));
     if (w)
         ag_quantize(w->type, 1, TABLE, table, narrow, &unit);
     #pragma omp parallel for
@@ -76,17 +78,18 @@ void bench_fill(nn_store *s)
             fill(&s->entries[i]);
 }
 
-/* ---- the machine ------------------------------------------------------------------------------------------------ */
+/* ---- the machine --------------------------------------------------------------------------------------- */
 static const char *largest(const nn_store *s, long *bytes)
 {
     const char *at = NULL;
     *bytes = 0;
-    for (long i = 0; i < s->count; i++) {                  /* neighbours in one array: from the first to the last */
+    for (long i = 0; i < s->count; i++) { /* neighbours in one array: from the first to the last */
         const tensor *x = s->entries[i].value;
         if (s->entries[i].alias_of || !x->frozen != !s->low)
             continue;
         const char *data = x->frozen ? x->frozen->data : (const char *)x->data;
-        long size = x->frozen ? ag_frozen_bytes(x->frozen->type, x->frozen->N, x->frozen->K) : x->size * (long)sizeof(real);
+        long size = x->frozen ? ag_frozen_bytes(x->frozen->type, x->frozen->N, x->frozen->K)
+                              : x->size * (long)sizeof(real);
         at = at ? at : data;
         if (data >= at)
             *bytes = data + size - at;

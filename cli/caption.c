@@ -30,11 +30,11 @@ static void print_times(const clock *c, bool json)
 {
     double token = c->text.steps ? c->text.rest / (double)c->text.steps : 0;
     if (json)
-        printf(",\"times\":{\"load\":%.3f,\"picture\":%.3f,\"prefill\":%.3f,\"token\":%.4f,\"tokens\":%ld}", c->load,
-               c->picture, c->text.first, token, c->text.steps);
+        printf(",\"times\":{\"load\":%.3f,\"picture\":%.3f,\"prefill\":%.3f,\"token\":%.4f,\"tokens\":%ld}",
+               c->load, c->picture, c->text.first, token, c->text.steps);
     else
-        fprintf(stderr, "model %.2f s, picture %.2f s, first token %.2f s, %ld more at %.3f s each\n", c->load,
-                c->picture, c->text.first, c->text.steps, token);
+        fprintf(stderr, "model %.2f s, picture %.2f s, first token %.2f s, %ld more at %.3f s each\n",
+                c->load, c->picture, c->text.first, c->text.steps, token);
 }
 
 /* The picture's features, timed. */
@@ -79,7 +79,8 @@ static bool write_one(const asking *a, const real *features, const char *image, 
                       const char *prompt, char **said, error *e)
 {
     eval_text *texts = mem_new((size_t)a->o->returns * sizeof *texts);
-    bool ok = texts && prompt ? eval_write(a->s, features, 1, &prompt, question ? &question : NULL, a->o, texts, e)
+    bool ok = texts && prompt ? eval_write(a->s, features, 1, &prompt, question ? &question : NULL, a->o,
+                                           texts, e)
                               : error_set(e, "out of memory");
     cli_bar_clear(a->bar);
     for (int k = 0; ok && k < a->o->returns; k++)
@@ -213,7 +214,8 @@ static int caption_run(int argc, char **argv)
     clock c = { .load = clock_seconds() };
     error e;
     w.use.quiet = common.quiet;
-    if (!cli_writing_rules(&w, &(blip2_config){ 0 }, false, common.seed, &o, &e)   /* before anything is opened */
+    /* the rules before anything is opened */
+    if (!cli_writing_rules(&w, &(blip2_config){ 0 }, false, common.seed, &o, &e)
         || !take_images(&images, argc - 2, argv + 2, list, &e)
         || !cli_open_model(&s, argv[1], eval_can_caption, &w.use, &e)) {
         cli_names_free(&images);
@@ -223,7 +225,8 @@ static int caption_run(int argc, char **argv)
     o.times = &c.text;
     s.reference = o.reference;
     cli_bar bar = cli_bar_new(images.n, common.quiet);
-    int failed = write_all(&(asking){ &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar, &c }, &images);
+    int failed = write_all(&(asking){ &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar, &c },
+                           &images);
     eval_close(&s);
     cli_names_free(&images);
     return failed;
@@ -274,7 +277,8 @@ static int answer_run(int argc, char **argv)
     int first = list ? 2 : 3;
     if (argc < first + !talks || (talks && list))
         return cli_usage("answer", talks && list ? "--chat: expected one picture, found a list"
-                         : "a model, a picture and a question are needed: answer MODEL.h5 IMG \"QUESTION\"...");
+                         : "a model, a picture and a question are needed: answer MODEL.h5 IMG "
+                           "\"QUESTION\"...");
     cli_names images = { 0 };
     error e;
     bool ok = take_images(&images, first - 2, argv + 2, list, &e);
@@ -295,5 +299,6 @@ const cli_command cli_answer = {
     "answer", "MODEL.h5 IMG \"QUESTION\"...", "answer questions about a picture", answer_run,
     "Each question is put into the model's frame (question_prompt). With --json a line {\"image\",\n"
     "\"question\",\"answer\",\"ids\",\"score\"} a question. With --images LIST every picture of the list is\n"
-    "asked. --chat: several turns, \"Question: what is this? Answer: a dog. Question: and behind it? Answer:\"."
+    "asked. --chat: several turns, \"Question: what is this? Answer: a dog. Question: and behind it? "
+    "Answer:\"."
 };

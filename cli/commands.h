@@ -3,8 +3,8 @@
 #define COMMANDS_H
 #include "cli/cli.h"
 
-extern const cli_command cli_train, cli_evaluate, cli_score, cli_caption, cli_answer, cli_inspect, cli_gradcheck,
-    cli_dataset, cli_tokenize, cli_bench, cli_explain;
+extern const cli_command cli_train, cli_evaluate, cli_score, cli_caption, cli_answer, cli_inspect,
+    cli_gradcheck, cli_dataset, cli_tokenize, cli_bench, cli_explain;
 extern const cli_command cli_convert, cli_export, cli_embed, cli_search;
 extern const cli_command cli_match, cli_preprocess;
 extern const cli_command cli_explain_masks, cli_attention;

@@ -29,7 +29,8 @@ static int run(int argc, char **argv)
     const cli_option options[] = { { "out", "MODEL.h5", CLI_TEXT, &out, 0, 0,
                                      "the file that is written; -o is the same" },
                                    { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &dtype, 0, 0,
-                                     "of the matrices of the frozen towers (default as-is: as the source has them)" } };
+                                     "of the matrices of the frozen towers (default as-is: as the source has "
+                                     "them)" } };
     cli_common common = { 0 };
     int code;
     error e;
@@ -40,11 +41,13 @@ static int run(int argc, char **argv)
     while (type <= CONVERT_INT8 && strcmp(dtype, names[type]))
         type++;
     if (type > CONVERT_INT8)
-        return cli_usage("convert", "--dtype: expected as-is, f32, f16, bf16 or int8, found \"%s\"", QUOTE(dtype));
+        return cli_usage("convert", "--dtype: expected as-is, f32, f16, bf16 or int8, found \"%s\"",
+                         QUOTE(dtype));
     convert_watch watch = { .context = &common, .note = on_note };
     if (!common.quiet && isatty(STDERR_FILENO))
         watch.progress = on_progress;
-    /* A tensor's memory goes back to the system with it: kept in the heap, holes between small pieces grow to GiB. */
+    /* A tensor's memory goes back to the system with it: kept in the heap, holes between small pieces grow
+     * to GiB. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     if (!convert_run_as((const char *const *)argv + 1, argc - 1, out, (convert_dtype)type, &watch, &e))
         return cli_fail(&e);
@@ -66,6 +69,7 @@ const cli_command cli_convert = { "convert", "SRC... -o MODEL.h5",
                                   "vocab.txt. A config.json beside a .pth says how\n"
                                   "many heads it has. Every missing, misshapen and unexpected tensor is "
                                   "reported before anything is written.\n"
-                                  "Pickles are read as data; nothing in them is run. f16, bf16 and int8 (a scale a "
-                                  "row) make the file smaller,\n"
-                                  "and the memory of a model in use, which keeps them so (docs/precision.md)." };
+                                  "Pickles are read as data; nothing in them is run. f16, bf16 and int8 (a "
+                                  "scale a row) make the file smaller,\n"
+                                  "and the memory of a model in use, which keeps them so "
+                                  "(docs/precision.md)." };

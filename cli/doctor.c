@@ -107,11 +107,14 @@ static int run(int argc, char **argv)
 }
 
 const cli_command cli_doctor = {
-    "doctor", "MODEL.h5 CONFIG.yaml [key=value...]", "tests a trained model for the known ways of training badly",
-    run,
-    "CONFIG.yaml is the one that the model was trained by: it says where the data is; the architecture is the\n"
-    "model's own. Looked at is datasets.val where the configuration has it (or: datasets.val=val.jsonl), else\n"
-    "what was trained on. Each finding has its figure with a 95% interval over batches, the threshold, a verdict\n"
+    "doctor", "MODEL.h5 CONFIG.yaml [key=value...]",
+    "tests a trained model for the known ways of training badly", run,
+    "CONFIG.yaml is the one that the model was trained by: it says where the data is; the architecture is "
+    "the\n"
+    "model's own. Looked at is datasets.val where the configuration has it (or: datasets.val=val.jsonl), "
+    "else\n"
+    "what was trained on. Each finding has its figure with a 95% interval over batches, the threshold, a "
+    "verdict\n"
     "(fine, doubtful, ill), and what to do if it is not fine:\n"
     "  picture_*     how much a loss rises when each text gets another's picture (itc, itm, lm)\n"
     "  prompt_lm     how much it rises when the language model gets no visual prompt at all\n"

@@ -37,8 +37,8 @@ static int embed_run(int argc, char **argv)
     use.quiet = common.quiet;
     if (ok && (ok = cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e))) {
         cli_bar bar = cli_bar_new(list.n, common.quiet);
-        ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show, &bar,
-                             &e);
+        ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show,
+                             &bar, &e);
         eval_close(&s);
     }
     if (ok && common.json) {

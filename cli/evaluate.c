@@ -131,12 +131,17 @@ static int run(int argc, char **argv)
 const cli_command cli_evaluate = {
     "evaluate", "CONFIG.yaml [key=value...]", "measure a model on a split", run,
     "run.tasks lists captions, vqa and retrieval.\n"
-    "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; a model of stage 1 writes by its\n"
+    "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; a model of stage 1 writes by "
+    "its\n"
     "           ITG head. METEOR and SPICE with run.meteor_jar and run.spice_jar, your own files.\n"
-    "vqa        answers, compared letter by letter and by type; where a list has several people's answers also\n"
+    "vqa        answers, compared letter by letter and by type; where a list has several people's answers "
+    "also\n"
     "           VQA accuracy by both rules. Beside it a blind row (no picture) and one with other pictures.\n"
-    "retrieval  R@1, R@5, R@10 by ITC, and with the run.k_test best of each row ranked again by ITM; chance; the\n"
+    "retrieval  R@1, R@5, R@10 by ITC, and with the run.k_test best of each row ranked again by ITM; chance; "
+    "the\n"
     "           accuracy of ITM.\n"
-    "Intervals are 95 % of 1,000 resamples by run.seed. The output folder gets metrics.json, where the settings\n"
-    "stand beside the figures, and results in COCO's and VQA's form, which `score` reads (docs/evaluation.md)."
+    "Intervals are 95 % of 1,000 resamples by run.seed. The output folder gets metrics.json, where the "
+    "settings\n"
+    "stand beside the figures, and results in COCO's and VQA's form, which `score` reads "
+    "(docs/evaluation.md)."
 };

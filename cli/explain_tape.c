@@ -161,8 +161,11 @@ static int run(int argc, char **argv)
 const cli_command cli_explain_tape = {
     "explain tape", "CONFIG.yaml|MODEL.h5 [key=value...]",
     "every node of one training step: shapes, time, gradient", run,
-    "The step runs twice on random weights and inputs of the model's shapes, with its dropout; the second is\n"
-    "timed. A node's time forward is what passed since the one before it, so work that leaves no node (masks,\n"
-    "frozen parts) counts where it ends. |grad| is the 2-norm of the gradient of the node's output; nan: none\n"
+    "The step runs twice on random weights and inputs of the model's shapes, with its dropout; the second "
+    "is\n"
+    "timed. A node's time forward is what passed since the one before it, so work that leaves no node "
+    "(masks,\n"
+    "frozen parts) counts where it ends. |grad| is the 2-norm of the gradient of the node's output; nan: "
+    "none\n"
     "came back. Then the sums by operation, those that take longest first, and by module."
 };

@@ -1,4 +1,5 @@
-/* export.c - `blip2 export MODEL.h5 -o DIR --format hf|lavis`: a model file back into the form that others read. */
+/* export.c - `blip2 export MODEL.h5 -o DIR --format hf|lavis`: a model file back into the form that others
+ * read. */
 #include "cli/commands.h"
 #include "convert/convert.h"
 #include "eval/eval.h"
@@ -33,7 +34,8 @@ static int run(int argc, char **argv)
     if (!ok)
         return cli_fail(&e);
     if (left_out && !common.quiet)
-        cli_warn("%ld parameters have no name in Hugging Face's BLIP-2 and are left out (temp, the head of ITG)", left_out);
+        cli_warn("%ld parameters have no name in Hugging Face's BLIP-2 and are left out (temp, the head of "
+                 "ITG)", left_out);
     if (common.json) {
         printf("{\"folder\":");
         cli_json_text(out);
@@ -44,6 +46,8 @@ static int run(int argc, char **argv)
 
 const cli_command cli_export = {
     "export", "MODEL.h5 -o DIR", "back to safetensors and config.json, for other programs", run,
-    "DIR gets model.safetensors, config.json and the tokenizers' files. `blip2 convert DIR` gives the same model again,\n"
-    "to the bit, but for what Hugging Face's model lacks: temp and the Q-Former's language head; lavis keeps both."
+    "DIR gets model.safetensors, config.json and the tokenizers' files. `blip2 convert DIR` gives the same "
+    "model again,\n"
+    "to the bit, but for what Hugging Face's model lacks: temp and the Q-Former's language head; lavis keeps "
+    "both."
 };

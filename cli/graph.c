@@ -335,5 +335,6 @@ const cli_command cli_graph = {
     "Frames are the parts of the step; a node is what a module's operations do there (--depth 0: a part\n"
     "alone, 1: a layer, 2: its attention or feed-forward, all: every operation, with every parameter by\n"
     "name). An edge is a tensor with its shape. Yellow learns, blue is frozen, red leads to the loss. Equal\n"
-    "names in different frames are the same weights. Inputs are random; the vocabulary is the configuration's."
+    "names in different frames are the same weights. Inputs are random; the vocabulary is the "
+    "configuration's."
 };

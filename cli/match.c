@@ -74,7 +74,7 @@ static int run(int argc, char **argv)
     }
     s.reference = strcmp(reference, "hf") ? BLIP2_LAVIS : BLIP2_HF;
     cli_bar bar = cli_bar_new(images.n, common.quiet);
-    for (long i = 0; i < images.n; i++) {                  /* a bad picture does not keep others from theirs */
+    for (long i = 0; i < images.n; i++) { /* a bad picture does not keep others from theirs */
         cli_bar_show(&bar, i);
         if (!match(&s, images.at[i], (const char *const *)argv + first, argc - first, s.reference, &bar,
                    common.json, &e))

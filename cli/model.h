@@ -1,4 +1,5 @@
-/* model.h - what the commands that use a model share: opening it, and pictures as its vision tower sees them. */
+/* model.h - what the commands that use a model share: opening it, and pictures as its vision tower sees
+ * them. */
 #ifndef CLI_MODEL_H
 #define CLI_MODEL_H
 #include "cli/cli.h"
@@ -6,11 +7,13 @@
 
 typedef struct cli_use { const char *compute; bool quiet; } cli_use;       /* compute: "f32", "bf16" */
 #define CLI_COMPUTE_OPTION(use) { "compute", "f32|bf16", CLI_TEXT, &(use).compute, 0, 0, \
-    "f32 (the default): weights are widened; bf16: products round weights and activations; docs/precision.md" }
+    "f32 (the default): weights are widened; bf16: products round weights and activations; " \
+    "docs/precision.md" }
 
-/* Opens the model; `can` says whether it has the parts that the command needs. Warns of a file without digests. */
+/* Opens the model; `can` says whether it has the parts that the command needs. Warns of a file without
+ * digests. */
 bool cli_open_model(eval_session *s, const char *path,
                     bool (*can)(const eval_session *, const char *, error *), const cli_use *use, error *e);
-nn_watch cli_loading(bool quiet);                          /* on a terminal, how much of a large file is read */
+nn_watch cli_loading(bool quiet); /* on a terminal, how much of a large file is read */
 real *cli_features(eval_session *s, const char *path, error *e);   /* (N,E), mem_free it; NULL: failed */
 #endif

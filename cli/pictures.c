@@ -70,7 +70,8 @@ bool cli_names_pictures(cli_names *l, const char *path, error *e)
             return false;
         return l->n || error_set(e, "%s: nothing in it", QUOTE(path));
     }
-    char *root = folder || !slash ? mem_text("%s", folder ? path : ".") : mem_text("%.*s", (int)(slash - path), path);
+    char *root = folder || !slash ? mem_text("%s", folder ? path : ".")
+                                  : mem_text("%.*s", (int)(slash - path), path);
     bool ok = root ? (folder ? records_of_folder(path, &records, e) : records_read(path, &records, e))
                          && add_records(root, &records, l, e)
                    : error_set(e, "out of memory");
@@ -89,7 +90,8 @@ void cli_bar_show(const cli_bar *b, long done)
 {
     enum { WIDTH = 24 };
     int filled = (int)(WIDTH * done / (b->of ? b->of : 1));
-    double gone = clock_seconds() - b->started, left = done ? gone / (double)done * (double)(b->of - done) : 0;
+    double gone = clock_seconds() - b->started,
+           left = done ? gone / (double)done * (double)(b->of - done) : 0;
     if (b->shown)
         fprintf(stderr, "\r[%.*s%.*s] %ld/%ld %.0f s left\033[K%s", filled, "########################",
                 WIDTH - filled, "........................", done, b->of, left, done == b->of ? "\n" : "");

@@ -5,7 +5,7 @@
 
 typedef struct cli_names { char **at; long n, room; } cli_names;
 bool cli_names_add(cli_names *l, const char *text, error *e);
-bool cli_names_lines(cli_names *l, const char *path, error *e);        /* a line each, empty ones passed over */
+bool cli_names_lines(cli_names *l, const char *path, error *e); /* a line each, empty ones passed over */
 /* Pictures of a folder, of a list of records (.jsonl), or of a file with a path a line. */
 bool cli_names_pictures(cli_names *l, const char *path, error *e);
 void cli_names_free(cli_names *l);

@@ -19,7 +19,8 @@ static char *settings_of(const char *base, error *e)
     config_table tables[TRAIN_TABLES];
     int n = train_config_tables(&c, tables);
     char *path = mem_text("%s/config.yaml", base), *text = NULL;
-    bool ok = path ? config_read(access(path, R_OK) ? base : path, tables, n, e) : error_set(e, "out of memory");
+    bool ok = path ? config_read(access(path, R_OK) ? base : path, tables, n, e)
+                   : error_set(e, "out of memory");
     if (ok && !(text = config_print(tables, n, false)))
         error_set(e, "out of memory");
     mem_free(path);
@@ -46,7 +47,8 @@ static int run(int argc, char **argv)
         return cli_fail(&e);
     char *path = out ? mem_text("%s", out) : mem_text("%s/report.html", argv[1]);
     bool ok = path ? eval_report(argv[1], (const char *const *)argv + 2, argc - 2, path,
-                                    settings ? &(eval_report_base){ base, settings } : NULL, left_out, &common, &e)
+                                    settings ? &(eval_report_base){ base, settings } : NULL, left_out,
+                                    &common, &e)
                    : error_set(&e, "out of memory");
     if (ok && common.json) {
         printf("{\"report\":");
@@ -61,7 +63,10 @@ static int run(int argc, char **argv)
 
 const cli_command cli_report = {
     "report", "RUN_DIR [RESULTS_DIR...]", "write one HTML file with everything about a run", run,
-    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results, in it,\n"
-    "in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its model.h5 shows\n"
-    "what the queries look at. What is missing is left out aloud. The file holds its pictures and needs no script."
+    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results, in "
+    "it,\n"
+    "in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its model.h5 "
+    "shows\n"
+    "what the queries look at. What is missing is left out aloud. The file holds its pictures and needs no "
+    "script."
 };

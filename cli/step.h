@@ -26,7 +26,8 @@ typedef struct step {
     double mark;
 } step;
 
-/* CONFIG.yaml (a training configuration; words: key=value...) or MODEL.h5; batch 0: as the configuration says. */
+/* CONFIG.yaml (a training configuration; words: key=value...) or MODEL.h5; batch 0: as the configuration
+ * says. */
 bool step_open(step *s, const char *path, char *const *words, int count, long batch, uint64_t seed, error *e);
 bool step_run(step *s, error *e);      /* forward and backward, twice; the second is what is measured */
 void step_close(step *s);

@@ -58,7 +58,7 @@ static void print_result(const train_config *c, const train_result *r, const cli
     }
 }
 
-/* ---- a dry run: what the run needs, as comments behind its configuration, so that all of it stays YAML --- */
+/* ---- a dry run: what the run needs, as comments behind its configuration, so that all of it stays YAML - */
 static void print_need_json(const train_need *n)
 {
     const struct { const char *name; double bytes; } kinds[] = {
@@ -153,7 +153,8 @@ static int run(int argc, char **argv)
     cli_common common = { .seed = -1 };
     train_options how = { .stop = &stopped };
     cli_option options[] = {
-        { "resume", NULL, CLI_FLAG, &how.resume, 0, 0, "go on from the newest whole checkpoint in output_dir" },
+        { "resume", NULL, CLI_FLAG, &how.resume, 0, 0,
+          "go on from the newest whole checkpoint in output_dir" },
         { "ranks", "N", CLI_INT, &how.ranks, 1, RANKS_MOST,
           "processes that share each step, each with batch_size_train samples; the threads are divided" },
         { "dry-run", NULL, CLI_FLAG, &how.dry_run, 0, 0,
@@ -170,7 +171,8 @@ static int run(int argc, char **argv)
     error e;
     train_watch watch = progress_watch(&shown, common.quiet);
     how.watch = &watch;
-    if (!configure(argc, argv, &c, &common, how.dry_run && !common.json, &e) || !take_bert(&c, &how, &common, &e))
+    if (!configure(argc, argv, &c, &common, how.dry_run && !common.json, &e)
+        || !take_bert(&c, &how, &common, &e))
         return cli_fail(&e);
     watch_signals();
     bool ok = train_run(&c, &how, &result, &e);
@@ -191,16 +193,23 @@ const cli_command cli_train = {
     "train", "CONFIG.yaml [key=value...]", "train a model as a configuration says", run,
     "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
     "run begins with a table: each module, the file that its weights come from or how they start, frozen or\n"
-    "trained, parameters, bytes; and after the first step with its losses beside those of a model that knows\n"
-    "nothing. The output folder gets model.h5, modules.txt (that table), config.yaml, log.jsonl and metrics.csv\n"
+    "trained, parameters, bytes; and after the first step with its losses beside those of a model that "
+    "knows\n"
+    "nothing. The output folder gets model.h5, modules.txt (that table), config.yaml, log.jsonl and "
+    "metrics.csv\n"
     "(a line a step), TensorBoard's events.out.tfevents.blip2, and checkpoint.h5 every run.save_freq steps.\n"
-    "datasets.val is measured every run.valid_freq steps; the best goes into model_best.h5, and run.patience\n"
-    "ends a run that gets no better. SIGINT or SIGTERM ends the run after the step in hand, model and checkpoint\n"
+    "datasets.val is measured every run.valid_freq steps; the best goes into model_best.h5, and "
+    "run.patience\n"
+    "ends a run that gets no better. SIGINT or SIGTERM ends the run after the step in hand, model and "
+    "checkpoint\n"
     "saved; --resume goes on, to the same bits as if it had never stopped.\n\n"
-    "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and the\n"
+    "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and "
+    "the\n"
     "floating-point operations of the matrix products. It allocates no model, so that it also tells of runs\n"
     "that this machine cannot hold, and data or vocabularies that are not there are a warning. A run that\n"
     "needs more memory than there is does not start, unless run.memory_check is false.\n\n"
-    "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one of\n"
-    "8 does. Threads are divided among them. If one fails, is killed or stands still, all end (docs/ranks.md)."
+    "--ranks N gives each step N x run.batch_size_train samples, as LAVIS does: 4 ranks of 2 train as one "
+    "of\n"
+    "8 does. Threads are divided among them. If one fails, is killed or stands still, all end "
+    "(docs/ranks.md)."
 };

@@ -15,6 +15,6 @@ typedef struct cli_writing {           /* -1 and NAN: as the reference does it *
 cli_writing cli_writing_default(void);
 void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS]);
 /* The rules for a model; false: an option that cannot be, e says which. seed: of sampling. */
-bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers, long seed, blip2_generate *o,
-                       error *e);
+bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers, long seed,
+                       blip2_generate *o, error *e);
 #endif

@@ -33,13 +33,13 @@ void picture_normalise(const uint8_t *rgb, long size, real *pixels);     /* (siz
 void picture_normalise_as(picture_reference as, const uint8_t *rgb, long size, real *pixels);
 
 /* ---- a view of a picture, drawn at random: what training shows of it -----------------------------------
- * In LAVIS's order: a crop, resized; a mirror image; RandAugment. What is drawn is a function of the key alone.
- * The crop has least to most of the picture's area and a width of 3/4 to 4/3 of its height. */
+ * In LAVIS's order: a crop, resized; a mirror image; RandAugment. What is drawn is a function of the key
+ * alone. The crop has least to most of the picture's area and a width of 3/4 to 4/3 of its height. */
 typedef struct picture_view {
     double least, most;                /* 0, 0: no crop, the whole picture is resized */
     double flip;                       /* probability; captions with "left" and "right" become wrong by it */
     int operations;                    /* of RandAugment, each done with probability 1/2; LAVIS: 2 */
-    double magnitude;                  /* of 10; LAVIS: 5, at which brightness and sharpness stay as they are */
+    double magnitude; /* of 10; LAVIS: 5, at which brightness and sharpness stay as they are */
 } picture_view;
 typedef enum { AUGMENT_IDENTITY, AUGMENT_CONTRAST, AUGMENT_EQUALIZE, AUGMENT_BRIGHTNESS, AUGMENT_SHARPNESS,
                AUGMENT_SHEAR_X, AUGMENT_SHEAR_Y, AUGMENT_TRANSLATE_X, AUGMENT_TRANSLATE_Y, AUGMENT_ROTATE,
@@ -51,9 +51,10 @@ crop picture_crop(long width, long height, double least, double most, uint64_t k
 bool picture_augment(picture *p, augment_operation operation, double argument, error *e);
 bool picture_look(picture *to, const picture *from, long size, const picture_view *v, uint64_t key, error *e);
 
-/* ---- drawing on a picture: what lies outside is left out ------------------------------------------------ */
+/* ---- drawing on a picture: what lies outside is left out ----------------------------------------------- */
 enum { PICTURE_LETTER = 6, PICTURE_LINE = 10 };    /* from letter to letter, from line to line, at scale 1 */
-typedef struct picture_pen { uint8_t rgb[3]; int scale; bool upwards; } picture_pen;   /* upwards: turned left */
+/* upwards: turned left */
+typedef struct picture_pen { uint8_t rgb[3]; int scale; bool upwards; } picture_pen;
 /* x, y: the upper left corner of the first letter; upwards: its lower left. */
 void picture_text(picture *p, long x, long y, picture_pen pen, const char *text);
 long picture_text_width(const char *text, int scale);
@@ -102,13 +103,14 @@ typedef struct tokenizer tokenizer;
  *  "questions": [{"question": "...", "answer": "...", "type": "colour", "question_id": 7,
  *                 "answers": ["...", {"answer": "..."}, ...]}],
  *  "objects": [{"colour": "red", "shape": "cross"}]}
- * "answer" may be left out where "answers", those of several people (VQA v2 has 10), are there: it is then the
- * most frequent of them, of two the first. "image" and one of "captions", "caption" (one text, as LAVIS has it) and "questions" must be there. Paths
- * are relative to the data set's folder and stay inside it. "image_id" is a whole number or, in all records,
- * a text: texts are numbered. Records of one id are of one picture. Other keys are passed over. */
+ * "answer" may be left out where "answers", those of several people (VQA v2 has 10), are there: it is then
+ * the most frequent of them, of two the first. "image" and one of "captions", "caption" (one text, as
+ * LAVIS has it) and "questions" must be there. Paths are relative to the data set's folder and stay inside
+ * it. "image_id" is a whole number or, in all records, a text: texts are numbered. Records of one id are
+ * of one picture. Other keys are passed over. */
 typedef struct record_question {
     char *question, *answer, *type;    /* type "": not given */
-    char **answers; long answer_count, id;         /* of several people, 0: not given; question_id, -1: none */
+    char **answers; long answer_count, id; /* of several people, 0: not given; question_id, -1: none */
 } record_question;
 typedef struct record_object { char *colour, *shape; } record_object;
 typedef struct record {
@@ -155,12 +157,12 @@ bool records_of_folder(const char *folder, record_list *l, error *e);
 enum { IMPORT_SPLITS = 3 };                        /* train, val, test */
 typedef struct import_options {
     const char *images;                /* folder that paths in lists start from; NULL: the list's own */
-    const char *columns;               /* names of a table's columns where it has no header: "caption,image" */
-    const char *pattern;               /* of pictures known by number: "train2014/COCO_{12}.jpg"; NULL: usual */
+    const char *columns; /* names of a table's columns where it has no header: "caption,image" */
+    const char *pattern; /* of pictures known by number: "train2014/COCO_{12}.jpg"; NULL: usual */
     double share[IMPORT_SPLITS];       /* of the pictures whose split is not said */
     long seed;                         /* of that draw */
-    bool copy;                         /* pictures go into the folder, under images/, else stay where they are */
-    bool white;                        /* copied PNG with alpha is laid on white, and is opaque from then on */
+    bool copy; /* pictures go into the folder, under images/, else stay where they are */
+    bool white; /* copied PNG with alpha is laid on white, and is opaque from then on */
     bool allow_outside;                /* paths may leave the root */
     bool skip_missing;                 /* pictures that are not there are counted, not an error */
     bool first_line;                   /* of NAME.txt, the first line alone */
@@ -174,8 +176,8 @@ typedef struct import_result {
 } import_result;
 /* false stops; what NULL: nothing to show */
 typedef bool (*import_progress)(void *context, const char *what, long done, long total);
-/* Writes folder/{train,val,test}.jsonl, text.txt (of train) and import.json, whole or not at all, after all that is wrong with
- * the sources has been found. `progress` may be NULL. */
+/* Writes folder/{train,val,test}.jsonl, text.txt (of train) and import.json, whole or not at all, after
+ * all that is wrong with the sources has been found. `progress` may be NULL. */
 bool import_sources(const char *const *sources, int n, const char *folder, const import_options *o,
                     import_result *result, import_progress progress, void *context, error *e);
 /* A zip, a wheel or a tar into a new folder; names that would leave it are an error. */

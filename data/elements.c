@@ -99,7 +99,8 @@ static void read_list(struct cutter *c, const char *text, long n, long at)
         error_line(c->e, "%s:%ld: list: something stands behind the closing bracket", c->name, c->line);
 }
 
-void data_elements(const char *name, const char *text, long bytes, data_element *each, void *context, error *e)
+void data_elements(const char *name, const char *text, long bytes, data_element *each, void *context,
+                   error *e)
 {
     struct cutter c = { name, 1, false, each, context, e };
     long first = skip_white(&c, text, bytes, 0);

@@ -1,8 +1,8 @@
 /* glyphs.c - the pictures of a colour font. An sfnt file (OpenType 1.9, ISO/IEC 14496-22) is a table of
- * tables: `cmap` says which glyph a character has (format 12: ranges), `CBLC` where in `CBDT` a glyph's bitmap
- * lies (index formats 1 and 3: offsets), and there stands a PNG file behind its metrics (image formats 17 to
- * 19). Numbers are big-endian. Names are those of emoji-test.txt (Unicode TS 51); an emoji of several
- * characters, which the font would make one glyph of by its rules, is passed over and counted.             */
+ * tables: `cmap` says which glyph a character has (format 12: ranges), `CBLC` where in `CBDT` a glyph's
+ * bitmap lies (index formats 1 and 3: offsets), and there stands a PNG file behind its metrics (image
+ * formats 17 to 19). Numbers are big-endian. Names are those of emoji-test.txt (Unicode TS 51); an emoji
+ * of several characters, which the font would make one glyph of by its rules, is passed over and counted. */
 #include "data/internal.h"
 #include "data/packages.h"
 #include <stdlib.h>
@@ -155,7 +155,8 @@ bool glyphs_unpack(const char *path, const char *names, const char *folder, unpa
         f.cmap = table(file, "cmap", &broken);
         f.cblc = table(file, "CBLC", &broken);
         f.cbdt = table(file, "CBDT", &broken);
-        ok = !broken || error_set(e, "%s: expected a font with the tables cmap, CBLC and CBDT; one is missing, "
+        ok = !broken || error_set(e,
+                                  "%s: expected a font with the tables cmap, CBLC and CBDT; one is missing, "
                                   "or leads beyond the end of the file", QUOTE(path));
         ok = ok && unpack_begin(&p, folder, u, e);
     }

@@ -1,6 +1,6 @@
-/* import.c - data sets of other forms, made into the lists that training reads (data.h). All sources are read,
- * and all that is wrong with them is found, before the new folder takes its place; only the pictures of shards
- * are written on the way, into a temporary folder that goes if something is wrong. */
+/* import.c - data sets of other forms, made into the lists that training reads (data.h). All sources are
+ * read, and all that is wrong with them is found, before the new folder takes its place; only the pictures
+ * of shards are written on the way, into a temporary folder that goes if something is wrong. */
 #include "data/import.h"
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +17,8 @@ static bool ends_in(const char *path, const char *ending)
 
 static bool is_archive(const char *path)
 {
-    return ends_in(path, ".tar") || ends_in(path, ".tar.gz") || ends_in(path, ".tgz") || ends_in(path, ".tar.zst")
+    return ends_in(path, ".tar") || ends_in(path, ".tar.gz") || ends_in(path, ".tgz")
+        || ends_in(path, ".tar.zst")
            || ends_in(path, ".tar.xz") || ends_in(path, ".tar.bz2") || ends_in(path, ".zip");
 }
 
@@ -47,7 +48,8 @@ static void read_file(import *m, const char *path)
         m->no_memory = true;
     else if (is_archive(path))
         import_shard(m, path);
-    else if (import_root(m, m->o->images ? m->o->images : own) && (ends_in(path, ".csv") || ends_in(path, ".tsv")))
+    else if (import_root(m, m->o->images ? m->o->images : own)
+             && (ends_in(path, ".csv") || ends_in(path, ".tsv")))
         import_table(m, path, ends_in(path, ".csv") ? ',' : '\t');
     else if (m->root && (ends_in(path, ".json") || ends_in(path, ".jsonl")))
         import_json(m, path);

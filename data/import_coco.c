@@ -10,7 +10,7 @@
 
 enum { PLACE_TEXT = 300, PATH = 2048 };
 
-/* ---- COCO's captions ------------------------------------------------------------------------------------- */
+/* ---- COCO's captions ----------------------------------------------------------------------------------- */
 static void coco_caption(import *m, const char *where, json_t *names, json_t *annotation)
 {
     char number[IMPORT_NUMBER], path[PATH];
@@ -25,7 +25,8 @@ static void coco_caption(import *m, const char *where, json_t *names, json_t *an
         import_problem(m, where, "image_id: \"images\" has no such picture");
         return;
     }
-    import_item *i = import_picture(m, where, import_place(m, NULL, file, path, sizeof path), id, IMPORT_DRAWN);
+    import_item *i = import_picture(m, where, import_place(m, NULL, file, path, sizeof path), id,
+                                    IMPORT_DRAWN);
     if (i)
         import_caption(m, where, i, caption);
 }
@@ -53,7 +54,7 @@ static void coco(import *m, const char *name, json_t *images, json_t *annotation
     json_decref(names);
 }
 
-/* ---- Karpathy's splits ----------------------------------------------------------------------------------- */
+/* ---- Karpathy's splits --------------------------------------------------------------------------------- */
 static void karpathy(import *m, const char *where, json_t *image)
 {
     char path[PATH], number[IMPORT_NUMBER];
@@ -68,7 +69,8 @@ static void karpathy(import *m, const char *where, json_t *image)
         return;
     }
     snprintf(path, sizeof path, "%s%s%s", folder ? folder : "", folder ? "/" : "", file);
-    import_item *i = import_picture(m, where, path, import_number(id ? id : json_object_get(image, "imgid"), number),
+    import_item *i = import_picture(m, where, path,
+                                    import_number(id ? id : json_object_get(image, "imgid"), number),
                                     import_split(split));
     json_array_foreach(sentences, k, one) {
         const char *raw = json_string_value(json_object_get(one, "raw"));
@@ -79,12 +81,13 @@ static void karpathy(import *m, const char *where, json_t *image)
     }
 }
 
-/* ---- Visual Genome --------------------------------------------------------------------------------------- */
+/* ---- Visual Genome ------------------------------------------------------------------------------------- */
 void import_regions(import *m, const char *where, json_t *image)
 {
     char path[PATH], number[IMPORT_NUMBER];
     json_t *regions = json_object_get(image, "regions"), *one;
-    json_t *id = json_object_get(image, "id"), *inner = json_object_get(json_array_get(regions, 0), "image_id");
+    json_t *id = json_object_get(image, "id"),
+           *inner = json_object_get(json_array_get(regions, 0), "image_id");
     const char *name = import_number(id ? id : inner, number);
     size_t k;
     if (!json_is_array(regions) || (!name && json_array_size(regions))) {
@@ -93,7 +96,8 @@ void import_regions(import *m, const char *where, json_t *image)
     }
     if (!name)
         return;
-    import_item *i = import_picture(m, where, import_place(m, "", name, path, sizeof path), name, IMPORT_DRAWN);
+    import_item *i = import_picture(m, where, import_place(m, "", name, path, sizeof path), name,
+                                    IMPORT_DRAWN);
     json_array_foreach(regions, k, one) {
         const char *phrase = json_string_value(json_object_get(one, "phrase"));
         if (i && phrase)
@@ -103,14 +107,15 @@ void import_regions(import *m, const char *where, json_t *image)
     }
 }
 
-/* ---- GQA ------------------------------------------------------------------------------------------------- */
+/* ---- GQA ----------------------------------------------------------------------------------------------- */
 static void gqa(import *m, const char *where, const char *id, json_t *o)
 {
     char path[PATH], number[IMPORT_NUMBER];
     const char *image = import_number(json_object_get(o, "imageId"), number);
     import_asked q = { .question = json_string_value(json_object_get(o, "question")), .id = id,
                        .answer = json_string_value(json_object_get(o, "answer")),
-                       .type = json_string_value(json_object_get(json_object_get(o, "types"), "structural")) };
+                       .type = json_string_value(json_object_get(json_object_get(o, "types"),
+                                                                 "structural")) };
     if (!image || !q.question || !q.answer) {
         import_problem(m, where, "imageId, question, answer: expected texts");
         return;
@@ -121,8 +126,9 @@ static void gqa(import *m, const char *where, const char *id, json_t *o)
         import_question(m, where, i, &q);
 }
 
-/* ---- which of them --------------------------------------------------------------------------------------- */
-static void each_image(import *m, const char *name, json_t *images, void (*add)(import *, const char *, json_t *))
+/* ---- which of them ------------------------------------------------------------------------------------- */
+static void each_image(import *m, const char *name, json_t *images,
+                       void (*add)(import *, const char *, json_t *))
 {
     char where[PLACE_TEXT];
     size_t k;

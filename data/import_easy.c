@@ -1,14 +1,15 @@
-/* import_easy.c - easy-vqa (Zhou 2019): a folder with questions.json, a list of [question, answer, picture], and
- * images/NUMBER.png; or the folders train and test, each of that form. A picture shows one shape of one colour.
- * Its caption is made from what its questions tell: "a red triangle"; where they do not tell all, "a red shape",
- * "a triangle" or "a shape". */
+/* import_easy.c - easy-vqa (Zhou 2019): a folder with questions.json, a list of [question, answer,
+ * picture], and images/NUMBER.png; or the folders train and test, each of that form. A picture shows one
+ * shape of one colour. Its caption is made from what its questions tell: "a red triangle"; where they do
+ * not tell all, "a red shape", "a triangle" or "a shape". */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { COLOURS = 8, SHAPES = 3 };
-static const char *const colours[COLOURS] = { "red", "green", "blue", "black", "gray", "teal", "brown", "yellow" };
+static const char *const colours[COLOURS] = { "red", "green", "blue", "black", "gray", "teal", "brown",
+                                              "yellow" };
 static const char *const shapes[SHAPES] = { "circle", "rectangle", "triangle" };
 
 /* The first of the words that stands in a text as a word. */
@@ -63,7 +64,8 @@ void import_easy_questions(import *m, const char *where, json_t *list)
         return;
     }
     snprintf(name, sizeof name, "%lld.png", (long long)json_integer_value(number));
-    import_item *i = import_picture(m, where, import_place(m, NULL, name, path, sizeof path), NULL, IMPORT_DRAWN);
+    import_item *i = import_picture(m, where, import_place(m, NULL, name, path, sizeof path), NULL,
+                                    IMPORT_DRAWN);
     if (i)
         import_question(m, where, i, &(import_asked){ .question = question, .answer = answer,
                                                       .type = type_of(answer) });
@@ -90,7 +92,8 @@ static bool one_folder(import *m, const char *folder, int split)
 /* The package's train half has no validation part: it is drawn from it. */
 bool import_easy(import *m, const char *path)
 {
-    static const struct { const char *name; int split; } halves[] = { { "train", IMPORT_DRAWN }, { "test", 2 } };
+    static const struct { const char *name; int split; } halves[] = { { "train", IMPORT_DRAWN },
+                                                                      { "test", 2 } };
     bool is = one_folder(m, path, IMPORT_DRAWN), alone = is;
     for (int i = 0; i < 2 && !alone; i++) {
         char *folder = mem_text("%s/%s", path, halves[i].name);

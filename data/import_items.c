@@ -38,7 +38,7 @@ void import_free(import *m)
     json_decref(m->answers);
 }
 
-/* ---- text -> place: an open hash table that doubles when it is half full --------------------------------- */
+/* ---- text -> place: an open hash table that doubles when it is half full ------------------------------- */
 static struct import_slot *slot_of(const import_map *t, const char *key, uint64_t hash)
 {
     long i = (long)(hash & (uint64_t)(t->slots - 1));
@@ -132,7 +132,8 @@ static const char *find_file(import *m, const char *where, const char *path, con
 {
     struct stat about;
     if (!m->o->allow_outside && data_leaves(path)) {
-        error_line(m->e, "%s: %s: leaves the folder of the pictures; expected a path inside, or --allow-outside",
+        error_line(m->e,
+                   "%s: %s: leaves the folder of the pictures; expected a path inside, or --allow-outside",
                    where, QUOTE(path));
         return NULL;
     }
@@ -233,7 +234,7 @@ import_item *import_held(import *m, const char *where, const char *name, const c
     return item->held && settle_id(m, where, item, id) ? item : NULL;
 }
 
-/* ---- what is said and asked ------------------------------------------------------------------------------ */
+/* ---- what is said and asked ---------------------------------------------------------------------------- */
 static bool is_utf8(const char *text)
 {
     long n = (long)strlen(text);

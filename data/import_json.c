@@ -1,5 +1,5 @@
-/* import_json.c - a file of JSON: which of the forms it is. A list of objects, or an object a line, are records
- * (import_record.c), regions of Visual Genome or questions of easy-vqa; one object with "images",
+/* import_json.c - a file of JSON: which of the forms it is. A list of objects, or an object a line, are
+ * records (import_record.c), regions of Visual Genome or questions of easy-vqa; one object with "images",
  * "annotations", "questions", or GQA's, is read whole (import_coco.c, import_vqa.c). */
 #include "data/import.h"
 #include <stdio.h>

@@ -1,7 +1,7 @@
-/* import_record.c - one object of a JSON list, or one row of a table turned into one: the picture under one of
- * the names that lists use, its caption or captions, a question with its answer, or our own "questions".
+/* import_record.c - one object of a JSON list, or one row of a table turned into one: the picture under one
+ * of the names that lists use, its caption or captions, a question with its answer, or our own "questions".
  *   {"image": "a.jpg", "caption": "text" | ["text", ...], "image_id": 7, "split": "train"}
- *   {"image": "a.jpg", "question": "what?", "answer": "text" | ["text", ...], "question_id": 1}      */
+ *   {"image": "a.jpg", "question": "what?", "answer": "text" | ["text", ...], "question_id": 1} */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
@@ -81,10 +81,11 @@ static void read_question(import *m, const char *where, import_item *i, const js
 void import_record(import *m, const char *where, json_t *o)
 {
     char number[IMPORT_NUMBER];
-    const json_t *id = FIRST(o, "image_id", "imageId"), *said = FIRST(o, "captions", "caption", "text", "TEXT");
+    const json_t *id = FIRST(o, "image_id", "imageId"),
+                 *said = FIRST(o, "captions", "caption", "text", "TEXT");
     const json_t *questions = json_object_get(o, "questions"), *question = json_object_get(o, "question");
-    const char *path = json_string_value(FIRST(o, "image", "image_path", "file_name", "filename", "file", "path",
-                                               "filepath"));
+    const char *path = json_string_value(FIRST(o, "image", "image_path", "file_name", "filename", "file",
+                                               "path", "filepath"));
     if (!json_is_object(o)) {
         import_problem(m, where, "expected an object");
         return;
@@ -104,7 +105,8 @@ void import_record(import *m, const char *where, json_t *o)
         import_problem(m, where, "split: expected train, val or test");
         return;
     }
-    import_item *i = import_picture(m, where, path, id ? import_number(id, number) : NULL, import_split(split));
+    import_item *i = import_picture(m, where, path, id ? import_number(id, number) : NULL,
+                                    import_split(split));
     if (!i)
         return;
     read_captions(m, where, i, said);

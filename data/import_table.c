@@ -1,7 +1,8 @@
-/* import_table.c - a table of pictures: comma- or tab-separated, a header that names the columns (or --columns),
- * fields in quotes as RFC 4180 has them. In a table of tabs a quote is a letter like any other, as in CC3M's.
+/* import_table.c - a table of pictures: comma- or tab-separated, a header that names the columns (or
+ * --columns), fields in quotes as RFC 4180 has them. In a table of tabs a quote is a letter like any other,
+ * as in CC3M's.
  *   image,caption,split,image_id
- *   a.jpg,"A dog, asleep",train,7                                                                       */
+ *   a.jpg,"A dog, asleep",train,7 */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,8 @@ struct table {
     char *column[COLUMNS];
 };
 
-/* The field at t->at, without its quotes; a 0 is put behind it. *last: it ended the row. NULL: no closing quote. */
+/* The field at t->at, without its quotes; a 0 is put behind it. *last: it ended the row. NULL: no closing
+ * quote. */
 static char *next_field(struct table *t, bool *last)
 {
     char *field = t->at, *to = field;
@@ -87,7 +89,8 @@ static bool read_header(import *m, struct table *t, char **own)
     for (int i = 0; i < t->columns && t->columns <= COLUMNS; i++)
         if (known_column(t->column[i]))
             return true;
-    error_line(m->e, "%s:1: no column for the pictures; expected a header such as image,caption (or --columns "
+    error_line(m->e,
+               "%s:1: no column for the pictures; expected a header such as image,caption (or --columns "
                "image,caption for a table without one)", t->name);
     return false;
 }

@@ -11,7 +11,7 @@
 
 enum { PLACE_TEXT = 300, PATH = 2048, ANSWERS = 64 };
 
-/* ---- where a picture is ---------------------------------------------------------------------------------- */
+/* ---- where a picture is -------------------------------------------------------------------------------- */
 /* "{}" is the number, "{12}" the number with zeros in front of it, "{s}" the subtype. */
 static void fill(const char *pattern, const char *subtype, const char *number, char *to, long room)
 {
@@ -53,7 +53,7 @@ const char *import_place(import *m, const char *subtype, const char *number, cha
     return to;
 }
 
-/* ---- questions and answers ------------------------------------------------------------------------------- */
+/* ---- questions and answers ----------------------------------------------------------------------------- */
 static void add(import *m, const char *where, const char *subtype, json_t *question, const json_t *answer)
 {
     char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER];
@@ -62,7 +62,8 @@ static void add(import *m, const char *where, const char *subtype, json_t *quest
     import_asked q = { .question = json_string_value(json_object_get(question, "question")),
                        .answer = json_string_value(json_object_get(answer, "multiple_choice_answer")),
                        .type = json_string_value(json_object_get(answer, "answer_type")),
-                       .id = import_number(json_object_get(question, "question_id"), id), .answers = answers };
+                       .id = import_number(json_object_get(question, "question_id"), id),
+                       .answers = answers };
     for (size_t k = 0; k < json_array_size(all) && k < ANSWERS; k++) {
         const char *text = json_string_value(json_object_get(json_array_get(all, k), "answer"));
         if (text)

@@ -1,7 +1,7 @@
-/* import_write.c - what an import has found, as lists: {train,val,test}.jsonl with a record a picture (data.h),
- * text.txt with a
- * line a picture of training for language models, and import.json, which says where their paths start. A picture without a split gets one by u = XXH3(id)/2^64,
- * so that it stays where it is when the data set grows. */
+/* import_write.c - what an import has found, as lists: {train,val,test}.jsonl with a record a picture
+ * (data.h), text.txt with a line a picture of training for language models, and import.json, which says
+ * where their paths start. A picture without a split gets one by u = XXH3(id)/2^64, so that it stays where
+ * it is when the data set grows. */
 #define _GNU_SOURCE
 #include "data/import.h"
 #include <errno.h>
@@ -15,7 +15,7 @@
 enum { PICTURE_BYTES = 1 << 29 };
 static const char *const names[IMPORT_SPLITS] = { "train", "val", "test" };
 
-/* ---- splits ---------------------------------------------------------------------------------------------- */
+/* ---- splits -------------------------------------------------------------------------------------------- */
 static int draw_split(const import_options *o, const char *key)
 {
     double u = (double)(XXH3_64bits_withSeed(key, strlen(key), (uint64_t)o->seed) >> 11)*0x1p-53;
@@ -25,7 +25,7 @@ static int draw_split(const import_options *o, const char *key)
     return u*sum < o->share[2] + o->share[1] ? 1 : 0;
 }
 
-/* ---- where pictures are ---------------------------------------------------------------------------------- */
+/* ---- where pictures are -------------------------------------------------------------------------------- */
 /* How many letters all pictures' folders have in common; the folder itself: "/data/coco". */
 static long common_folder(const import *m, char to[PATH_MAX])
 {
@@ -55,14 +55,16 @@ static bool make_parents(const struct folder *f, const char *name, error *e)
     return access(path, F_OK) == 0 || file_make_folders(path, e);
 }
 
-/* A PNG file of *n bytes, laid on white where that makes a difference; NULL: it makes none, or the file is broken,
- * which is told when it is decoded for use. What alpha hides is often black or left over from the cutting out. */
+/* A PNG file of *n bytes, laid on white where that makes a difference; NULL: it makes none, or the file is
+ * broken, which is told when it is decoded for use. What alpha hides is often black or left over from the
+ * cutting out. */
 static char *on_white(const char *bytes, long *n, const char *name)
 {
     picture stored, white;
     char *to = NULL;
     error e;
-    if (*n < 8 || memcmp(bytes, "\x89PNG", 4) || !picture_decode_as(&stored, PICTURE_LAVIS, bytes, *n, name, &e))
+    if (*n < 8 || memcmp(bytes, "\x89PNG", 4)
+        || !picture_decode_as(&stored, PICTURE_LAVIS, bytes, *n, name, &e))
         return NULL;
     if (picture_decode_as(&white, PICTURE_HF, bytes, *n, name, &e)) {
         size_t size = 3 * (size_t)(stored.width * stored.height);
@@ -77,14 +79,15 @@ static char *on_white(const char *bytes, long *n, const char *name)
 static bool copy_picture(const struct folder *f, const char *from, const char *name, bool white, error *e)
 {
     long n;
-    char *bytes = file_load(from, PICTURE_BYTES, &n, e), *laid = white && bytes ? on_white(bytes, &n, from) : NULL;
+    char *bytes = file_load(from, PICTURE_BYTES, &n, e),
+         *laid = white && bytes ? on_white(bytes, &n, from) : NULL;
     bool ok = bytes && make_parents(f, name, e) && data_folder_put(f, name, laid ? laid : bytes, n, e);
     mem_free(laid);
     mem_free(bytes);
     return ok;
 }
 
-/* ---- a record -------------------------------------------------------------------------------------------- */
+/* ---- a record ------------------------------------------------------------------------------------------ */
 static void put_text(buffer *b, const char *text)
 {
     data_append(b, "\"", 1);
@@ -164,8 +167,9 @@ static enum id_form form_of_ids(const import *m)
     return !ids ? NO_IDS : numbers == m->count ? NUMBERS : TEXTS;
 }
 
-/* ---- all of them ----------------------------------------------------------------------------------------- */
-struct writer { import *m; const struct folder *f; bool copy; long common; enum id_form ids; buffer list[IMPORT_SPLITS], text; };
+/* ---- all of them --------------------------------------------------------------------------------------- */
+struct writer { import *m; const struct folder *f; bool copy; long common; enum id_form ids;
+                buffer list[IMPORT_SPLITS], text; };
 
 static void put_clean(buffer *b, const char *before, char *text)
 {
@@ -209,7 +213,8 @@ static bool put_item(struct writer *w, const import_item *i, error *e)
         return true;
     }
     int split = i->split == IMPORT_DRAWN ? draw_split(w->m->o, i->key) : i->split;
-    snprintf(name, sizeof name, "%s%s", w->copy && !i->held ? "images/" : "", i->held ? i->held : i->path + w->common);
+    snprintf(name, sizeof name, "%s%s", w->copy && !i->held ? "images/" : "",
+             i->held ? i->held : i->path + w->common);
     if (w->copy && !i->held && !copy_picture(w->f, i->path, name, w->m->o->white, e))
         return false;
     put_record(&w->list[split], i, name, w->ids);
@@ -229,8 +234,8 @@ static bool put_about(const struct writer *w, error *e)
     put_text(&b, w->copy ? "." : r->images);
     data_print(&b, ",\n \"pictures\": [%ld, %ld, %ld], \"captions\": [%ld, %ld, %ld], ", r->pictures[0],
                r->pictures[1], r->pictures[2], r->captions[0], r->captions[1], r->captions[2]);
-    data_print(&b, "\"questions\": [%ld, %ld, %ld], \"missing\": %ld, \"without_text\": %ld}\n", r->questions[0],
-               r->questions[1], r->questions[2], r->missing, r->without_text);
+    data_print(&b, "\"questions\": [%ld, %ld, %ld], \"missing\": %ld, \"without_text\": %ld}\n",
+               r->questions[0], r->questions[1], r->questions[2], r->missing, r->without_text);
     bool ok = (!b.failed || data_no_memory(e, "import"))
               && data_folder_put(w->f, "import.json", b.text, b.used, e);
     data_buffer_free(&b);
@@ -248,7 +253,8 @@ bool import_write(import *m, const struct folder *f, import_progress progress, v
         snprintf(m->result->images, sizeof m->result->images, "%s", f->path);
     for (long i = 0; i < m->count && ok; i++) {
         ok = put_item(&w, &m->items[i], e);
-        if (ok && progress && (i + 1 == m->count || i%256 == 255) && !progress(context, "pictures", i + 1, m->count))
+        if (ok && progress && (i + 1 == m->count || i%256 == 255)
+            && !progress(context, "pictures", i + 1, m->count))
             ok = error_set(e, "import: stopped; nothing is written");
     }
     for (int s = 0; s < IMPORT_SPLITS; s++) {

@@ -34,7 +34,8 @@ void data_buffer_free(buffer *b);
 /* ---- a text cut into JSON values; memory in blocks: elements.c ---- */
 /* text[0..n) begins in this line; false stops */
 typedef bool data_element(void *context, long line, const char *text, long n);
-void data_elements(const char *name, const char *text, long bytes, data_element *each, void *context, error *e);
+void data_elements(const char *name, const char *text, long bytes, data_element *each, void *context,
+                   error *e);
 void *data_take(struct record_block **blocks, long bytes);         /* zeroed; NULL: memory is out */
 void data_blocks_free(struct record_block **blocks);
 bool data_leaves(const char *path);    /* it begins with / or has .. in it: records.c */

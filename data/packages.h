@@ -29,7 +29,7 @@ bool unpack_on_white(const unpacking *p, const char *name, const char *from, con
                      long side, error *e);
 bool unpack_line(const unpacking *p, const char *image, const char *const *captions, int count, error *e);
 
-/* ---- a data set in one HDF5 file (pack.c); records_read takes FILE.h5 and FILE.h5:val ------------------- */
+/* ---- a data set in one HDF5 file (pack.c); records_read takes FILE.h5 and FILE.h5:val ------------------ */
 /* Of a folder's train.jsonl, val.jsonl, test.jsonl and their pictures, whose paths start from images. */
 bool pack_write(const char *folder, const char *images, const char *path, error *e);
 bool pack_is(const char *path);                    /* is it called like one? */

@@ -149,7 +149,8 @@ static void set_alpha(const struct codec *c)
     png_set_gray_to_rgb(c->png);
 }
 
-/* Pillow spreads grey of 2 and 4 bits over 0 to 255 and then looks for tRNS as it stands: only black is met. */
+/* Pillow spreads grey of 2 and 4 bits over 0 to 255 and then looks for tRNS as it stands: only black is
+ * met. */
 static bool never_met(const struct codec *c)
 {
     int depth = png_get_bit_depth(c->png, c->info), n;

@@ -1,8 +1,8 @@
 /* rcc.c - Qt's binary resource files (rcc --binary, formats 1 to 3; Qt's tools/rcc/rcc.cpp): "qres", the
- * format, and where tree, data and names begin. A node of the tree: name (4), flags (2), then for a folder the
- * number of its entries and the first of them, for a file country, language (2 + 2) and its place among the
- * data; from format 2 on a time (8). A name: its length (2), a hash (4), UTF-16. Data: length (4), bytes; if
- * flag 1 is set the bytes are a length and a zlib stream. Numbers are big-endian.                          */
+ * format, and where tree, data and names begin. A node of the tree: name (4), flags (2), then for a folder
+ * the number of its entries and the first of them, for a file country, language (2 + 2) and its place
+ * among the data; from format 2 on a time (8). A name: its length (2), a hash (4), UTF-16. Data: length
+ * (4), bytes; if flag 1 is set the bytes are a length and a zlib stream. Numbers are big-endian. */
 #include "data/internal.h"
 #include "data/packages.h"
 #include <string.h>

@@ -1,6 +1,7 @@
-/* tar.c - archives, through libarchive, read as streams. A shard holds pictures with what belongs to them under
- * one name, as img2dataset and WebDataset write them: 000001.jpg, 000001.txt (a caption), 000001.json (a record,
- * its "image" left out). And archives unpacked whole, for packages that hold a data set. */
+/* tar.c - archives, through libarchive, read as streams. A shard holds pictures with what belongs to them
+ * under one name, as img2dataset and WebDataset write them: 000001.jpg, 000001.txt (a caption),
+ * 000001.json (a record, its "image" left out). And archives unpacked whole, for packages that hold a data
+ * set. */
 #include "data/import.h"
 #include <archive.h>
 #include <archive_entry.h>
@@ -32,7 +33,8 @@ static struct archive *open_archive(const char *path, error *e)
 }
 
 /* The bytes of the member that was just met, with a 0 behind them; mem_free them. */
-static char *read_member(struct archive *a, struct archive_entry *entry, long *bytes, const char *path, error *e)
+static char *read_member(struct archive *a, struct archive_entry *entry, long *bytes, const char *path,
+                         error *e)
 {
     const char *name = archive_entry_pathname(entry);
     char *data = NULL;
@@ -64,7 +66,7 @@ static char *read_member(struct archive *a, struct archive_entry *entry, long *b
     return data;
 }
 
-/* ---- a shard --------------------------------------------------------------------------------------------- */
+/* ---- a shard ------------------------------------------------------------------------------------------- */
 /* What has been met of one name; members of a name stand together. */
 struct sample { char key[PATH_MAX], *text; json_t *about; import_item *item; };
 struct shard { import *m; const char *path, *stem; struct sample now; };
@@ -175,9 +177,9 @@ void import_shard(import *m, const char *path)
     archive_read_free(a);
 }
 
-/* ---- unpacking ------------------------------------------------------------------------------------------- */
-static bool unpack_member(struct archive *a, struct archive_entry *entry, const char *path, const char *folder,
-                          error *e)
+/* ---- unpacking ----------------------------------------------------------------------------------------- */
+static bool unpack_member(struct archive *a, struct archive_entry *entry, const char *path,
+                          const char *folder, error *e)
 {
     const char *name = archive_entry_pathname(entry);
     long n;

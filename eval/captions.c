@@ -118,7 +118,8 @@ static json_t *references_of(const eval_data *d, const long *rows, long n)
     return json_pack("{s:o, s:o}", "images", images, "annotations", annotations);
 }
 
-/* The figures of the two files, as `score captions` gives them, put into m; each result gets its own CIDEr-D. */
+/* The figures of the two files, as `score captions` gives them, put into m; each result gets its own
+ * CIDEr-D. */
 static bool score_files(const eval_config *c, json_t *results, json_t *m, error *e)
 {
     const score_options o = { .whitespace = c->tokenizer == EVAL_WHITESPACE, .per_item = true,
@@ -202,7 +203,8 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
         json_t *settings = eval_settings(s, c, c->max_len);
         json_object_set_new(settings, "tokenizer", json_string(eval_tokenizer_names[c->tokenizer]));
         json_object_set_new(settings, "prompt", json_string(s->model.config.prompt));
-        json_object_set_new(settings, "by", json_string(blip2_llm_of(&s->model.config).vocab ? "language model"
+        json_object_set_new(settings, "by",
+                            json_string(blip2_llm_of(&s->model.config).vocab ? "language model"
                                                                                              : "ITG head"));
         json_object_set_new(m, "settings", settings);
         json_object_set(metrics, "captions", m);

@@ -11,12 +11,13 @@ typedef struct eval_session {
     tokenizer *bert, *llm;
     tape *t;
     bool sealed;
-    blip2_reference reference;         /* how pictures are read, what a text is: LAVIS's way, or Hugging Face's */
+    blip2_reference reference; /* how pictures are read, what a text is: LAVIS's way, or Hugging Face's */
     token_list line;                   /* used again and again */
     token_batch lines;
 } eval_session;
 bool eval_open(eval_session *s, const char *path, error *e);
-bool eval_open_told(eval_session *s, const char *path, const nn_watch *watch, error *e);   /* how much is read */
+/* how much is read */
+bool eval_open_told(eval_session *s, const char *path, const nn_watch *watch, error *e);
 void eval_close(eval_session *s);
 bool eval_tokenizers(const char *path, tokenizer **bert, tokenizer **llm, error *e);      /* NULL: none */
 bool eval_can_caption(const eval_session *s, const char *path, error *e);   /* stage 1: by its ITG head */
@@ -24,7 +25,8 @@ bool eval_can_answer(const eval_session *s, const char *path, error *e);
 bool eval_can_retrieve(const eval_session *s, const char *path, error *e);
 long eval_tokens(const blip2_config *c);           /* N: patches and class token */
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
-/* ids (length); by Hugging Face's rules with what stands before them: image tokens and prompt (OPT), the start (T5) */
+/* ids (length); by Hugging Face's rules with what stands before them: image tokens and prompt (OPT), the
+ * start (T5) */
 typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;
 /* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture.
  * questions: what the Q-Former reads too where the model is made so (question_in_qformer), NULL for a

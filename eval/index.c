@@ -199,7 +199,8 @@ typedef struct matching {
     bool ok;
 } matching;
 
-/* One picture with each text: the query's picture with found texts, or found pictures with the query's text. */
+/* One picture with each text: the query's picture with found texts, or found pictures with the query's
+ * text. */
 static void match_all(void *context)
 {
     matching *m = context;

@@ -18,10 +18,12 @@ bool eval_save(const eval_config *c, const char *file, const json_t *what, error
 json_t *eval_image_id(const record *r);            /* a number, or the text that the list has */
 /* How texts were made and intervals drawn, to stand beside the figures; length: the longest text. */
 json_t *eval_settings(const eval_session *s, const eval_config *c, long length);
-json_t *eval_interval(long n, const double *values, double factor, const eval_config *c);      /* [low, high] */
-/* The first record of each picture, in order: records of one image_id are of one. mem_free it; NULL: memory. */
+json_t *eval_interval(long n, const double *values, double factor, const eval_config *c); /* [low, high] */
+/* The first record of each picture, in order: records of one image_id are of one. mem_free it; NULL:
+ * memory. */
 long *eval_pictures(const eval_data *d, long *n);
-real *eval_rows(const eval_data *d, const real *features, const long *rows, long n);  /* (n,N,E), mem_free it */
+/* (n,N,E), mem_free it */
+real *eval_rows(const eval_data *d, const real *features, const long *rows, long n);
 /* As training reads them: cut at max_txt_len. Good until the session reads something else. */
 bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e);
 bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
@@ -69,5 +71,5 @@ json_t *eval_tally_shares(const eval_tally *t);    /* {"TYPE": share, ..., "all"
 /* What a random order gives: the mean over rows of the chance that one of the row's own columns, those with
  * its id, is among k of n. */
 double eval_chance(long n, const long *id, long k);
-double eval_chance_of(long n, long right, long k);         /* of one row, `right` of whose n columns are right */
+double eval_chance_of(long n, long right, long k); /* of one row, `right` of whose n columns are right */
 #endif

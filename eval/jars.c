@@ -1,9 +1,9 @@
-/* jars.c - METEOR and SPICE by their authors' own programs, which are neither part of this project nor fetched
- * by it: a user who has the jar names it. Both are spoken to through files, java is found on PATH.
+/* jars.c - METEOR and SPICE by their authors' own programs, which are neither part of this project nor
+ * fetched by it: a user who has the jar names it. Both are spoken to through files, java is found on PATH.
  *
  *   METEOR  java -Xmx2G -jar METEOR.jar CANDIDATES REFERENCES -l en -norm -r R     "Final score:   0.2951"
  *           R references a picture, a line each: all must have as many, or the first min of them are taken
- *   SPICE   java -Xmx8G -jar SPICE.jar INPUT.json -out OUTPUT.json -silent         mean of scores.All.f     */
+ *   SPICE   java -Xmx8G -jar SPICE.jar INPUT.json -out OUTPUT.json -silent         mean of scores.All.f */
 #include "eval/internal.h"
 #include "data/json.h"
 #include <errno.h>
@@ -71,12 +71,14 @@ static bool meteor(const char *jar, const char *folder, const json_t *results, j
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < json_array_size(results); i++)
         least = json_array_size(texts[i]) < least ? json_array_size(texts[i]) : least;
-    char *in = mem_text("%s/meteor_candidates.txt", folder), *of = mem_text("%s/meteor_references.txt", folder),
+    char *in = mem_text("%s/meteor_candidates.txt", folder),
+         *of = mem_text("%s/meteor_references.txt", folder),
          *out = mem_text("%s/meteor.txt", folder), *many = mem_text("%zu", least);
     long bytes;
     bool ok = (in && of && out && many) || error_set(e, "out of memory");
     ok = ok && write_lines(in, of, results, texts, least, e)
-         && java((char *[]){ "java", "-Xmx2G", "-jar", (char *)jar, in, of, "-l", "en", "-norm", "-r", many, NULL },
+         && java((char *[]){ "java", "-Xmx2G", "-jar", (char *)jar, in, of, "-l", "en", "-norm", "-r", many,
+                             NULL },
                  out, e);
     char *text = ok ? file_load(out, 1L << 30, &bytes, e) : NULL;
     const char *at = text ? strstr(text, "Final score:") : NULL;
@@ -98,21 +100,23 @@ static bool meteor(const char *jar, const char *folder, const json_t *results, j
 static bool spice(const eval_config *c, const json_t *results, json_t **texts, json_t *m, error *e)
 {
     json_t *list = json_array(), *one;
-    char *in = mem_text("%s/spice_input.json", c->output_dir), *out = mem_text("%s/spice.json", c->output_dir),
-         *said = mem_text("%s/spice.txt", c->output_dir);
+    char *in = mem_text("%s/spice_input.json", c->output_dir),
+         *out = mem_text("%s/spice.json", c->output_dir), *said = mem_text("%s/spice.txt", c->output_dir);
     for (size_t i = 0; i < json_array_size(results); i++)
         json_array_append_new(list, json_pack("{s:O, s:O, s:O}",
             "image_id", json_object_get(json_array_get(results, i), "image_id"), "test",
             json_object_get(json_array_get(results, i), "caption"), "refs", texts[i]));
     bool ok = (in && out && said) || error_set(e, "out of memory");
     ok = ok && eval_save(c, "spice_input.json", list, e)
-         && java((char *[]){ "java", "-Xmx8G", "-jar", (char *)c->spice_jar, in, "-out", out, "-silent", NULL },
+         && java((char *[]){ "java", "-Xmx8G", "-jar", (char *)c->spice_jar, in, "-out", out, "-silent",
+                             NULL },
                  said, e);
     json_t *scores = ok ? data_json_file(out, e) : NULL;
     double sum = 0;
     size_t i, n = 0;
     json_array_foreach(scores, i, one) {
-        double f = json_number_value(json_object_get(json_object_get(json_object_get(one, "scores"), "All"), "f"));
+        double f = json_number_value(json_object_get(json_object_get(json_object_get(one, "scores"), "All"),
+                                                     "f"));
         sum += isfinite(f) ? f : 0;
         n++;
     }

@@ -1,5 +1,5 @@
-/* pairing.c - which texts are right for which pictures, both ways: a picture's own captions, and those of others
- * that read the same.                                                                                      */
+/* pairing.c - which texts are right for which pictures, both ways: a picture's own captions, and those of
+ * others that read the same. */
 #include "eval/internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,8 @@ static bool number_texts(eval_pairing *p)
     return order != NULL;
 }
 
-/* Right are a picture's own texts and those that read like one of them. texts of a picture lie side by side */
+/* Right are a picture's own texts and those that read like one of them. texts of a picture lie side by
+ * side */
 static bool pair_up(eval_pairing *p)
 {
     unsigned char *same = mem_new((size_t)p->m + 1);       /* by id: reads like one of the picture's */

@@ -45,8 +45,8 @@ static const config_key keys[] = {
 eval_config eval_config_default(void)
 {
     return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
-                          .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40, .answer_length = 10,
-                          .retrieval_captions = 1, .length_penalty = 1, .seed = 42,
+                          .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40,
+                          .answer_length = 10, .retrieval_captions = 1, .length_penalty = 1, .seed = 42,
                           .output_dir = "out/eval" };
 }
 
@@ -113,7 +113,7 @@ long *eval_pictures(const eval_data *d, long *n)
         order[i] = &d->records.items[i];
     if (order && rows) {
         qsort(order, (size_t)d->n, sizeof *order, by_picture);
-        for (long i = 0; i < d->n; i++)                    /* rows[r]: 1 where r is the first of its picture */
+        for (long i = 0; i < d->n; i++) /* rows[r]: 1 where r is the first of its picture */
             rows[order[i] - d->records.items] = !i || order[i]->image_id != order[i - 1]->image_id;
         for (long i = 0; i < d->n; i++)
             if (rows[i])
@@ -247,8 +247,10 @@ char *eval_run(const eval_config *given, error *e)
     eval_config c = *given;
     eval_session s;
     eval_data d = { 0 };
-    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len, .min_length = (int)c.min_len,
-                                   .returns = 1, .length_penalty = c.length_penalty, .repetition_penalty = 1 };
+    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len,
+                                   .min_length = (int)c.min_len,
+                                   .returns = 1, .length_penalty = c.length_penalty,
+                                   .repetition_penalty = 1 };
     for (int i = 0; i < c.tasks.count; i++)
         if (find(c.tasks.item[i], e) < 0)
             return NULL;

@@ -1,5 +1,5 @@
-/* report.c - everything about a run as one HTML file that needs nothing else: no script, no other file. What the
- * folder holds is shown, what is missing is named. */
+/* report.c - everything about a run as one HTML file that needs nothing else: no script, no other file.
+ * What the folder holds is shown, what is missing is named. */
 #include "eval/report.h"
 #include "data/json.h"
 #include <dirent.h>
@@ -170,7 +170,8 @@ static void put_tail(report *r)
     put_settings(r);
     if (r->config) {
         report_difference(r);
-        file_print(r->to, "<details><summary>config.yaml: every setting of the training run</summary>\n<pre>");
+        file_print(r->to,
+                   "<details><summary>config.yaml: every setting of the training run</summary>\n<pre>");
         report_text(r, r->config);
         file_print(r->to, "</pre></details>\n");
     } else
@@ -229,7 +230,8 @@ bool eval_report(const char *run, const char *const *more, int n, const char *ou
                    .base_text = base ? base->config : NULL };
     gather(r, more, n);
     bool ok = r->has_log || r->count
-        || error_set(e, "%s: no run in it; expected a log.jsonl, which train writes, or a metrics.json, which "
+        || error_set(e,
+                     "%s: no run in it; expected a log.jsonl, which train writes, or a metrics.json, which "
                      "evaluate writes", QUOTE(run));
     r->to = ok ? file_create(out, e) : NULL;
     if (r->to) {

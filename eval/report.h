@@ -1,5 +1,5 @@
-/* report.h - what the parts of the report (report*.c) share: a page that is being written, and what is known of
- * the run. */
+/* report.h - what the parts of the report (report*.c) share: a page that is being written, and what is
+ * known of the run. */
 #ifndef EVAL_REPORT_H
 #define EVAL_REPORT_H
 #include "eval/internal.h"
@@ -13,7 +13,8 @@ typedef struct report {
     file_out *to;
     const char *run;
     char *config;                      /* config.yaml, NULL: not there */
-    const char *base, *base_text;      /* a configuration to compare with, its name and config_print's text; or NULL */
+    /* a configuration to compare with, its name and config_print's text; or NULL */
+    const char *base, *base_text;
     bool has_log, has_model;
     report_results results[REPORT_MOST];
     int count, ids;                    /* ids given out so far: each is used once */
@@ -26,9 +27,11 @@ typedef struct report {
 /* ---- report_html.c: pieces of HTML ------------------------------------------------------------------- */
 void report_text(report *r, const char *text);     /* escaped; what is no printable UTF-8 becomes U+FFFD */
 void report_left_out(report *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void report_section(report *r, const char *id, const char *title, const char *what);   /* what: below it, or NULL */
+/* what: below it, or NULL */
+void report_section(report *r, const char *id, const char *title, const char *what);
 void report_section_end(report *r);
-void report_picture(report *r, const picture *p, const char *alt, long side);  /* PNG, at most side pixels wide */
+/* PNG, at most side pixels wide */
+void report_picture(report *r, const picture *p, const char *alt, long side);
 /* From a file; a box that says so where it cannot be read. */
 void report_picture_file(report *r, const char *root, const char *path, long side);
 void report_word(report *r, const char *word);     /* of a shell command, in quotes where it needs them */

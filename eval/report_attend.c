@@ -1,5 +1,5 @@
 /* report_attend.c - what each query looks at: a picture lit by the probabilities of the last layer with
- * cross-attention, means over its heads. The brightest patch of each is as bright as the picture.           */
+ * cross-attention, means over its heads. The brightest patch of each is as bright as the picture. */
 #include "eval/report.h"
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +25,8 @@ static bool light(const picture *from, const double *w, long grid, picture *to, 
     for (long y = 0; y < to->height; y++)
         for (long x = 0; x < to->width; x++)
             for (long c = 0; c < 3; c++) {
-                long at = 3 * (y * to->width + x) + c, patch = y * grid / to->height * grid + x * grid / to->width;
+                long at = 3 * (y * to->width + x) + c,
+                     patch = y * grid / to->height * grid + x * grid / to->width;
                 to->rgb[at] = (uint8_t)(from->rgb[at] * (0.12 + 0.88 * w[patch] / most) + 0.5);
             }
     return true;
@@ -131,9 +132,9 @@ void report_attention(report *r)
             report_left_out(r, "what the queries look at: %s", e.text);
         else {
             report_section(r, "attention", "What each query looks at",
-                           "Cross-attention of the last layer that looks at the picture, means over heads: bright is "
-                           "looked at, relative to the query's brightest patch. Class: the share on the class token. "
-                           "<code>blip2 attention</code> shows all layers and heads.");
+                           "Cross-attention of the last layer that looks at the picture, means over heads: "
+                           "bright is looked at, relative to the query's brightest patch. Class: the share "
+                           "on the class token. <code>blip2 attention</code> shows all layers and heads.");
             for (int i = 0; i < n; i++)
                 if (!look(r, &s, paths[i], &e))
                     report_left_out(r, "what the queries look at: %s", e.text);

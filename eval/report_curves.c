@@ -1,6 +1,6 @@
-/* report_curves.c - log.jsonl as curves: one small chart for each number that was logged, losses first. The pale
- * line is the log itself, means of neighbours where it has more than POINTS steps; the dark one a running mean
- * over the last 2 % of the run, and named as such. */
+/* report_curves.c - log.jsonl as curves: one small chart for each number that was logged, losses first.
+ * The pale line is the log itself, means of neighbours where it has more than POINTS steps; the dark one a
+ * running mean over the last 2 % of the run, and named as such. */
 #include "eval/report.h"
 #include "data/json.h"
 #include <math.h>
@@ -137,8 +137,8 @@ static void put_axes(report *r, const range *x, const range *y)
     for (int k = 0; k <= 12 && x->low + k * x->step <= x->high * (1 + 1e-9); k++) {
         double v = x->low + k * x->step;
         bool last = v > x->high - x->step / 2;
-        file_print(r->to, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"%s\">%.6g</text>\n", across(x, v), HEIGHT - 8,
-                   last ? "end" : "middle", v);
+        file_print(r->to, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"%s\">%.6g</text>\n", across(x, v),
+                   HEIGHT - 8, last ? "end" : "middle", v);
     }
 }
 
@@ -182,7 +182,8 @@ static void thin(const run_log *l, const double *y, long window, drawn *d)
 }
 
 enum { RATE = 8, COSTS = 100 };
-/* What a reader looks for first: losses and the like, the learning rate, and from COSTS on time and memory. */
+/* What a reader looks for first: losses and the like, the learning rate, and from COSTS on time and
+ * memory. */
 static int place_of(const char *name)
 {
     static const char *const first[] = { "loss", "loss_itc", "loss_itm", "loss_lm", "itm_acc", "accuracy",
@@ -212,7 +213,8 @@ static void put_chart(report *r, const run_log *l, const series *s, long window,
         }
     if (!isfinite(low) || !isfinite(high))
         return;
-    range x = round_range(l->step[0] > 1 ? l->step[0] : 0, l->step[l->n - 1], 4), y = round_range(low, high, 4);
+    range x = round_range(l->step[0] > 1 ? l->step[0] : 0, l->step[l->n - 1], 4),
+          y = round_range(low, high, 4);
     x.high = fmax(l->step[l->n - 1], x.low + 1);           /* the curve ends where the run does */
     if (low > 0 && high > 20 * low && place != RATE)
         y = (range){ .low = log10(low) - 0.05, .high = log10(high) + 0.05, .log = true };
@@ -233,7 +235,8 @@ static void put_charts(report *r, const run_log *l)
     long window = l->n / 50 > 1 ? l->n / 50 : 1, kept = l->n < POINTS ? 1 : (l->n + POINTS - 1) / POINTS;
     drawn *d = mem_new(sizeof *d);
     report_section(r, "training", "Training", NULL);
-    file_print(r->to, "<p class=\"what\">%ld steps. Pale: %s. Dark: the mean of the last %ld step%s, which begins "
+    file_print(r->to,
+               "<p class=\"what\">%ld steps. Pale: %s. Dark: the mean of the last %ld step%s, which begins "
                "and ends at the numbers above each chart. Across: steps.</p>\n<div class=\"charts\">\n", l->n,
                kept > 1 ? "means of neighbouring steps" : "each step", window, window > 1 ? "s" : "");
     for (int place = 0; d && place < COSTS + 4; place++)

@@ -82,7 +82,8 @@ void report_difference(report *r)
         return;
     file_print(r->to, "<h3>Against ");
     report_text(r, r->base);
-    file_print(r->to, "</h3>\n<div class=\"scroll\"><table>\n<tr><th>key</th><th>there</th><th>here</th></tr>\n");
+    file_print(r->to,
+               "</h3>\n<div class=\"scroll\"><table>\n<tr><th>key</th><th>there</th><th>here</th></tr>\n");
     for (const char *at = r->config; next(&at, path, &here);) {
         bool met = find(r->base_text, here.key, &there);
         if (!met || strcmp(here.value, there.value)) {

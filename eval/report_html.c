@@ -1,4 +1,5 @@
-/* report_html.c - pieces of the report's HTML: text and pictures from files, none of which can leave its place. */
+/* report_html.c - pieces of the report's HTML: text and pictures from files, none of which can leave its
+ * place. */
 #include "eval/report.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -59,7 +60,8 @@ static void put_base64(report *r, const uint8_t *x, long n)
     char line[4096];
     long used = 0;
     for (long i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)x[i] << 16 | (i + 1 < n ? (uint32_t)x[i + 1] << 8 : 0) | (i + 2 < n ? x[i + 2] : 0);
+        uint32_t v = (uint32_t)x[i] << 16 | (i + 1 < n ? (uint32_t)x[i + 1] << 8 : 0) | (i + 2 < n ? x[i + 2]
+                                                                                                   : 0);
         for (int k = 0; k < 4; k++)
             line[used++] = i + k > n ? '=' : digit[v >> (18 - 6*k) & 63];
         if (used == sizeof line) {
@@ -79,8 +81,8 @@ static void put_png(report *r, const picture *p, const char *alt)
         file_print(r->to, "<span class=\"none\">no picture</span>");
         return;
     }
-    file_print(r->to, "<img class=\"%s\" width=\"%ld\" height=\"%ld\" alt=\"", p->width < 100 ? "pixels" : "photo",
-               p->width, p->height);
+    file_print(r->to, "<img class=\"%s\" width=\"%ld\" height=\"%ld\" alt=\"",
+               p->width < 100 ? "pixels" : "photo", p->width, p->height);
     report_text(r, alt);
     file_print(r->to, "\" src=\"data:image/png;base64,");
     put_base64(r, png, bytes);

@@ -1,5 +1,5 @@
-/* report_results.c - the figures of metrics.json: tiles for those that are looked for first, tables of all, and
- * VQA by type as bars with its controls and intervals. */
+/* report_results.c - the figures of metrics.json: tiles for those that are looked for first, tables of
+ * all, and VQA by type as bars with its controls and intervals. */
 #include "eval/report.h"
 #include <math.h>
 #include <stdio.h>
@@ -31,8 +31,8 @@ static void put_tile(report *r, const tile *t, const json_t *o, const char *note
     double value = number(o, t->key), b[2];
     if (isnan(value))
         return;
-    file_print(r->to, "<div class=\"tile\"><span>%s</span><b>%.*f%s</b>", t->label, t->digits, t->factor * value,
-               t->unit);
+    file_print(r->to, "<div class=\"tile\"><span>%s</span><b>%.*f%s</b>", t->label, t->digits,
+               t->factor * value, t->unit);
     if (bounds(o, t->key, b))
         file_print(r->to, "<span>95 %%: %.*f to %.*f</span>", t->digits, t->factor * b[0], t->digits,
                    t->factor * b[1]);
@@ -95,7 +95,8 @@ static void put_figures(report *r, const json_t *o)
 {
     const char *key;
     json_t *v;
-    file_print(r->to, "<div class=\"scroll\"><table><tr><th>figure</th><th>value [95 %% interval]</th></tr>\n");
+    file_print(r->to,
+               "<div class=\"scroll\"><table><tr><th>figure</th><th>value [95 %% interval]</th></tr>\n");
     json_object_foreach((json_t *)o, key, v)
         if (!isnan(number(o, key))) {
             file_print(r->to, "<tr><td>");
@@ -111,7 +112,8 @@ static void put_recalls(report *r, const json_t *retrieval)
 {
     static const char *const rows[][2] = { { "itc", "cosine alone (ITC)" }, { "itm", "best again by ITM" },
         { "sum", "best again by the sum" }, { "chance", "chance" } };
-    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10", "r_mean" };
+    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
+                                        "r_mean" };
     file_print(r->to, "<div class=\"scroll\"><table><tr><th>percent [95 %% interval]</th>");
     for (int k = 0; k < 7; k++)
         file_print(r->to, "<th>%s</th>", keys[k]);
@@ -136,7 +138,8 @@ static void put_recalls(report *r, const json_t *retrieval)
 void report_headline(report *r)
 {
     if (!r->count) {
-        report_left_out(r, "figures: no metrics.json in %s, beside it or below it; `blip2 evaluate` writes one",
+        report_left_out(r,
+                        "figures: no metrics.json in %s, beside it or below it; `blip2 evaluate` writes one",
                         QUOTE(r->run));
         return;
     }
@@ -185,15 +188,16 @@ static void put_type(report *r, const json_t *vqa, const char *type, int row)
     report_text(r, !strcmp(type, "all") ? "all questions" : type);
     file_print(r->to, "</text>");
     double value = number(json_object_get(vqa, "model"), type), b[2];
-    file_print(r->to, "<text class=\"no\" x=\"100%%\" y=\"%d\" text-anchor=\"end\">%.1f %%</text>\n", top + 14,
-               percent(value));
+    file_print(r->to, "<text class=\"no\" x=\"100%%\" y=\"%d\" text-anchor=\"end\">%.1f %%</text>\n",
+               top + 14, percent(value));
     for (int k = 0; k < ROWS; k++) {
         const json_t *o = json_object_get(vqa, rows[k]);
         int y = top + 20 + k * (BAR + 2);
         value = number(o, type);
         if (isnan(value))
             continue;
-        file_print(r->to, "<rect class=\"back\" x=\"0\" y=\"%d\" width=\"100%%\" height=\"%d\"/><rect class=\"b%d\" "
+        file_print(r->to,
+                   "<rect class=\"back\" x=\"0\" y=\"%d\" width=\"100%%\" height=\"%d\"/><rect class=\"b%d\" "
                    "x=\"0\" y=\"%d\" width=\"%.2f%%\" height=\"%d\"/>", y, BAR, k, y, percent(value), BAR);
         if (bounds(o, type, b))
             file_print(r->to, "<line class=\"whisker\" x1=\"%.2f%%\" x2=\"%.2f%%\" y1=\"%d\" y2=\"%d\"/>",
@@ -233,8 +237,8 @@ void report_answers(report *r)
             continue;
         snprintf(id, sizeof id, "vqa-%d", ++r->ids);
         report_section(r, id, "Questions by type",
-                       "Right is an answer that equals the true one letter by letter. What the grey bars reach needs "
-                       "no seeing.");
+                       "Right is an answer that equals the true one letter by letter. What the grey bars "
+                       "reach needs no seeing.");
         put_types(r, &r->results[i]);
         report_section_end(r);
     }

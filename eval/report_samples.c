@@ -1,5 +1,5 @@
-/* report_samples.c - what was written, answered and found, evenly drawn from the results: pictures beside the words
- * about them. */
+/* report_samples.c - what was written, answered and found, evenly drawn from the results: pictures beside
+ * the words about them. */
 #include "eval/report.h"
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@ static const char *text_of(const json_t *o, const char *key)
     return text ? text : "";
 }
 
-static void begin(report *r, const char *name, const char *title, const report_results *f, long shown, long of)
+static void begin(report *r, const char *name, const char *title, const report_results *f, long shown,
+                  long of)
 {
     char id[32], what[160];
     snprintf(id, sizeof id, "%s-%d", name, ++r->ids);
@@ -45,7 +46,8 @@ static void put_answer(report *r, const char *root, const json_t *o)
     report_picture_file(r, root, text_of(o, "image"), SIDE);
     file_print(r->to, "<div><p class=\"soft\">");
     report_text(r, text_of(o, "question"));
-    file_print(r->to, "</p><p><span class=\"%s\">%s</span> ", right ? "good" : "bad", right ? "&#10003;" : "&#10007;");
+    file_print(r->to, "</p><p><span class=\"%s\">%s</span> ", right ? "good" : "bad",
+               right ? "&#10003;" : "&#10007;");
     report_text(r, text_of(o, "answer"));
     file_print(r->to, "</p>");
     if (!right) {
@@ -56,8 +58,8 @@ static void put_answer(report *r, const char *root, const json_t *o)
     file_print(r->to, "</div></div>\n");
 }
 
-static void put_list(report *r, const report_results *f, const json_t *list, const char *name, const char *title,
-                     long most, void (*put)(report *, const char *, const json_t *))
+static void put_list(report *r, const report_results *f, const json_t *list, const char *name,
+                     const char *title, long most, void (*put)(report *, const char *, const json_t *))
 {
     long n = (long)json_array_size(list), shown = n < most ? n : most;
     if (!n)
@@ -126,7 +128,8 @@ static void put_query(report *r, const report_results *f, long j)
         const char *path = json_string_value(json_array_get(images, (size_t)best[k]));
         file_print(r->to, "<li class=\"%s\">", good ? "good" : "bad");
         report_picture_file(r, text_of(f->metrics, "images"), path ? path : "", SIDE);
-        file_print(r->to, "<span>%s %.2f</span></li>", good ? "&#10003;" : "&#10007;", score_at(row, best[k]));
+        file_print(r->to, "<span>%s %.2f</span></li>", good ? "&#10003;" : "&#10007;",
+                   score_at(row, best[k]));
     }
     file_print(r->to, "</ul>\n");
 }
@@ -135,14 +138,16 @@ void report_retrieval(report *r)
 {
     for (int i = 0; i < r->count; i++) {
         const report_results *f = &r->results[i];
-        long n = (long)json_array_size(json_object_get(f->retrieval, "texts")), shown = n < QUERIES ? n : QUERIES;
+        long n = (long)json_array_size(json_object_get(f->retrieval, "texts")),
+             shown = n < QUERIES ? n : QUERIES;
         if (!n) {
             if (json_object_get(f->metrics, "retrieval"))
                 report_left_out(r, "what was found: %s has no retrieval.json", QUOTE(f->folder));
             continue;
         }
         begin(r, "retrieval", "Pictures found for a text", f, shown, n);
-        file_print(r->to, "<p class=\"what\">The %d best of %zu pictures, best first, with their scores; framed: right.</p>\n",
+        file_print(r->to, "<p class=\"what\">The %d best of %zu pictures, best first, with their scores; "
+                          "framed: right.</p>\n",
                    BEST, json_array_size(json_object_get(f->retrieval, "images")));
         for (long k = 0; k < shown; k++)
             put_query(r, f, (2*k + 1) * n / (2 * shown));

@@ -1,8 +1,9 @@
 /* retrieve.c - retrieval over a test split, both ways: recall by ITC alone and after re-ranking the best k by
- * ITM, beside chance, under LAVIS's names (txt: texts found for a picture, img: pictures for a text), percent.
+ * ITM, beside chance, under LAVIS's names (txt: texts found for a picture, img: pictures for a text),
+ * percent.
  *
  * Captions that read the same count as right for each other's pictures, and so do all those of one picture.
- * Beside it the accuracy of ITM: each picture with a caption of its own, and with another picture's.       */
+ * Beside it the accuracy of ITM: each picture with a caption of its own, and with another picture's. */
 #include "eval/internal.h"
 #include "eval/metrics.h"
 #include <math.h>
@@ -72,8 +73,10 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const e
     return to;
 }
 
-/* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0 tells the two apart. */
-static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS], const eval_config *c)
+/* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0
+ * tells the two apart. */
+static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS],
+                        const eval_config *c)
 {
     json_t *to = json_object();
     for (int w = 0; w < WAYS; w++) {
@@ -200,7 +203,7 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         if (by == EVAL_ITC)
             x->itc[w] = rank[w];
     }
-    if (by == EVAL_ITC)                                    /* its places stay on the tape for the other rules */
+    if (by == EVAL_ITC) /* its places stay on the tape for the other rules */
         here = ag_here(t);
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
@@ -281,7 +284,8 @@ static void rank(void *context)
 static json_t *settings_of(const eval_session *s, const eval_config *c, const ranking *x)
 {
     json_t *o = eval_settings(s, c, s->model.config.max_text);
-    static const char *const of_writing[] = { "num_beams", "min_len", "length_penalty", "repetition_penalty", "llm" };
+    static const char *const of_writing[] = { "num_beams", "min_len", "length_penalty", "repetition_penalty",
+                                              "llm" };
     for (size_t i = 0; i < sizeof of_writing / sizeof *of_writing; i++)
         json_object_del(o, of_writing[i]);
     json_object_set_new(o, "k_test", json_integer(x->k));
@@ -295,7 +299,8 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
                 json_t *metrics, error *e)
 {
     long most = p->n < p->m ? p->n : p->m;
-    ranking x = { .s = s, .c = c, .d = d, .p = p, .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
+    ranking x = { .s = s, .c = c, .d = d, .p = p,
+                  .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
     real *features = eval_rows(d, d->features, p->rows, p->n);
     x.features = features;
     x.right = mem_new((size_t)p->n * sizeof *x.right);

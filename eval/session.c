@@ -208,8 +208,8 @@ static long space_at(const char *p, const char *end)
                    || point == 0x202f || point == 0x205f || point == 0x3000 ? 3 : 0;
 }
 
-/* Without white space at both ends; a byte of 0 inside becomes C0 80, which no other text has, so that a C string
- * holds it. mem_free it. */
+/* Without white space at both ends; a byte of 0 inside becomes C0 80, which no other text has, so that a C
+ * string holds it. mem_free it. */
 static char *stripped(const char *text, long bytes)
 {
     const char *end = text + bytes;
@@ -241,7 +241,8 @@ static char *words_of(const eval_session *s, const int *ids, long n)
     long bytes;
     while (n > 0 && is_special(&llm, ids[n-1]))
         n--;
-    char *text = tokenizer_decode(s->model.config.llm == BLIP2_LLM_NONE ? s->bert : s->llm, ids, n, false, &bytes);
+    char *text = tokenizer_decode(s->model.config.llm == BLIP2_LLM_NONE ? s->bert : s->llm, ids, n, false,
+                                  &bytes);
     if (!text)
         ag_fail("generate", "out of memory");
     char *words = stripped(text, bytes);
@@ -251,7 +252,8 @@ static char *words_of(const eval_session *s, const int *ids, long n)
     return words;
 }
 
-/* By Hugging Face's rules OPT's ids begin with the image tokens and the prompt, which penalties count: (n,*count). */
+/* By Hugging Face's rules OPT's ids begin with the image tokens and the prompt, which penalties count:
+ * (n,*count). */
 static const int *given_ids(eval_session *s, const blip2_text *prompt, bool pictures, long *count)
 {
     long Q = pictures ? blip2_prompts(&s->model.config, NULL) : 0;
@@ -265,7 +267,8 @@ static const int *given_ids(eval_session *s, const blip2_text *prompt, bool pict
 }
 
 /* Text and ids of a sequence behind what stands before it (n): nothing, unless Hugging Face says so. */
-static void keep_text(const eval_session *s, const blip2_sequence *q, const int *before, long n, eval_text *to)
+static void keep_text(const eval_session *s, const blip2_sequence *q, const int *before, long n,
+                      eval_text *to)
 {
     to->length = n + q->length;
     to->score = q->score;

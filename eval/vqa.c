@@ -76,7 +76,8 @@ static bool have_ids(const asked *list, long n)
 static json_t *result_of(const eval_data *d, const asked *a, json_int_t number, const char *answer)
 {
     const record *r = &d->records.items[a->picture];
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", number, "image_id", eval_image_id(r),
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", number, "image_id",
+                     eval_image_id(r),
                      "image", r->image, "type", a->q->type, "question", a->q->question, "answer", answer,
                      "truth", a->q->answer);
 }
@@ -143,7 +144,8 @@ static json_t *answers_of(const record_question *q)
 {
     json_t *to = json_array();
     for (long k = 0; k < (q->answer_count ? q->answer_count : 1); k++)
-        json_array_append_new(to, json_pack("{s:s, s:I}", "answer", q->answer_count ? q->answers[k] : q->answer,
+        json_array_append_new(to, json_pack("{s:s, s:I}", "answer",
+                                            q->answer_count ? q->answers[k] : q->answer,
                                             "answer_id", (json_int_t)k + 1));
     return to;
 }
@@ -158,7 +160,8 @@ static bool save_questions(const eval_config *c, const eval_data *d, const asked
         json_int_t id = own ? q->id : i;
         json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
                                                    eval_image_id(r), "question", q->question));
-        json_array_append_new(annotations, json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id",
+        json_array_append_new(annotations,
+                              json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id",
             eval_image_id(r), "question_type", q->type, "answer_type", q->type, "answers", answers_of(q)));
     }
     questions = json_pack("{s:o}", "questions", questions);

@@ -1,7 +1,8 @@
 /* low.c - frozen matrices that stay in 16 or 8 bits, in memory as in the file (nn.h).
  *
- * f16 and bf16 are datasets of 16-bit floats. int8 is a dataset of bytes NAME and one of floats NAME.scale, one a row:
- * W[n][k] = scale[n] NAME[n][k]. They are read straight into place and their digests checked on the way. */
+ * f16 and bf16 are datasets of 16-bit floats. int8 is a dataset of bytes NAME and one of floats
+ * NAME.scale, one a row: W[n][k] = scale[n] NAME[n][k]. They are read straight into place and their
+ * digests checked on the way. */
 #include "nn/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,8 @@ static const char suffix[] = ".scale";
 
 static ag_dtype type_of(h5_type stored)
 {
-    return stored == H5_HALVES ? AG_F16 : stored == H5_BRAINS ? AG_BF16 : stored == H5_INT8S ? AG_INT8 : AG_REAL;
+    return stored == H5_HALVES ? AG_F16 : stored == H5_BRAINS ? AG_BF16 : stored == H5_INT8S ? AG_INT8
+                                                                                             : AG_REAL;
 }
 
 static h5_type stored_as(ag_dtype type)
@@ -70,7 +72,8 @@ long nn_keep_as(nn_store *s, const char *prefix, ag_dtype type)
 long low_bytes(const nn_entry *p)
 {
     const tensor *x = p->value;
-    return p->kept == AG_REAL || p->alias_of ? 0 : (ag_frozen_bytes(p->kept, x->dim[0], columns(x)) + 63) / 64 * 64;
+    return p->kept == AG_REAL || p->alias_of ? 0
+        : (ag_frozen_bytes(p->kept, x->dim[0], columns(x)) + 63) / 64 * 64;
 }
 
 void low_place(nn_store *s, nn_entry *p, char *at)
@@ -94,7 +97,8 @@ bool low_expect(const nn_entry *p, h5 *f, const char *name, error *e)
     bool bytes = p->matrix && h5_find(f, name, &shape, &none) && shape.stored == H5_INT8S;
     h5_type as = p->kept != AG_REAL ? stored_as(p->kept) : bytes ? H5_INT8S : H5_REALS;
     scale_name(name, scale);
-    return h5_expect(f, name, as, x->ndim, x->dim, e) && (as != H5_INT8S || h5_expect(f, scale, H5_REALS, 1, x->dim, e));
+    return h5_expect(f, name, as, x->ndim, x->dim, e)
+        && (as != H5_INT8S || h5_expect(f, scale, H5_REALS, 1, x->dim, e));
 }
 
 bool low_is_scale(const nn_store *s, h5 *f, const char *name)

@@ -45,13 +45,14 @@ typedef struct nn_store {
     real *values, *grads, *m, *v;      /* (trainable) each; m, v: AdamW's moments; NULL without training */
     real *frozen_values;
     char *low;                         /* numbers of matrices that are kept in low precision */
-    bool blank;                        /* set before nn_build: all is read from a file next, so nothing is drawn */
+    bool blank; /* set before nn_build: all is read from a file next, so nothing is drawn */
     nn_watch watch;
     long trainable, frozen;            /* elements */
     bool laid_out;                     /* frozen counts what is kept in low precision too */
     bool built, out_of_memory;
-    bool measures;                     /* set before nn_build: it allocates no numbers, and data and gradients lie
-                                          in one window of addresses that nobody may touch; for a tape that measures */
+    /* set before nn_build: it allocates no numbers, and data and gradients lie in one window of addresses
+     * that nobody may touch; for a tape that measures */
+    bool measures;
     long window;                       /* its bytes */
     char *sources[NN_SOURCES]; int source_count;           /* files that values came from, counted from 1 */
     tape *names;                       /* arena of tensors and names */
@@ -76,8 +77,8 @@ long nn_freeze(nn_store *s, const char *prefix);   /* whole parts of names ("opt
                                                       many parameters it met */
 /* A number for entries whose values come from this file; loading from HDF5 sets it by itself. */
 int nn_source(nn_store *s, const char *path);
-/* Frozen matrices stay in low precision: those that the file holds so, or all, under prefix; their data are then
- * `frozen`. After nn_freeze, before nn_build; how many. */
+/* Frozen matrices stay in low precision: those that the file holds so, or all, under prefix; their data
+ * are then `frozen`. After nn_freeze, before nn_build; how many. */
 long nn_keep(nn_store *s, h5 *f, const char *prefix);
 long nn_keep_as(nn_store *s, const char *prefix, ag_dtype type);
 bool nn_build(nn_store *s, bool training, error *e);       /* false: memory is out, says how much */
@@ -113,7 +114,7 @@ bool nn_load_moments(nn_store *s, h5 *f, error *e);
 typedef struct nn_linear { tensor *weight, *bias; } nn_linear;         /* (N,K), (N) or NULL */
 void nn_linear_init(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);      /* bias 0 */
 void nn_linear_init_torch(nn_linear *l, nn_scope s, long outputs, long inputs);    /* both U(+-1/sqrt K) */
-void nn_linear_init_plain(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight);    /* no bias */
+void nn_linear_init_plain(nn_linear *l, nn_scope s, long outputs, long inputs, nn_init weight); /* no bias */
 tensor *nn_linear_forward(const nn_linear *l, tape *t, tensor *x);
 tensor *nn_linear_act(const nn_linear *l, tape *t, tensor *x, ag_act act);
 
@@ -150,7 +151,7 @@ typedef struct nn_check {
 nn_check nn_gradcheck(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
                       uint64_t seed);
 /* the same, and every comparison is told (`variant` is left 0) */
-nn_check nn_gradcheck_told(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx, double tolerance,
-                           uint64_t seed, ag_listener tell, void *telling);
+nn_check nn_gradcheck_told(nn_store *s, tape *t, tensor *(*build)(tape *t, void *ctx), void *ctx,
+                           double tolerance, uint64_t seed, ag_listener tell, void *telling);
 #pragma GCC visibility pop
 #endif

@@ -203,13 +203,15 @@ static double low_all(const nn_store *s)
     double sum = 0;
     for (long i = 0; i < s->count; i++)
         if (s->entries[i].kept != AG_REAL && !s->entries[i].alias_of)
-            sum += (double)low_bytes(&s->entries[i]) - (s->laid_out ? (double)s->entries[i].value->size * sizeof(real) : 0);
+            sum += (double)low_bytes(&s->entries[i])
+                - (s->laid_out ? (double)s->entries[i].value->size * sizeof(real) : 0);
     return sum;
 }
 
 double nn_bytes(const nn_store *s, bool training)
 {
-    return ((training ? 4.0 : 1.0) * (double)s->trainable + (double)s->frozen) * (double)sizeof(real) + low_all(s);
+    return ((training ? 4.0 : 1.0) * (double)s->trainable + (double)s->frozen) * (double)sizeof(real)
+        + low_all(s);
 }
 
 /* Addresses for the largest parameter, in the place of all of them. */
@@ -233,7 +235,8 @@ static bool fill_low(const nn_entry *p, error *e)
     for (long n = 0; n < w->N; n++) {
         for (long k = 0; k < w->K; k++)
             row[k] = start_value(p, n * w->K + k);
-        ag_quantize(w->type, 1, w->K, row, (char *)w->data + n * bytes, w->scale ? (float *)w->scale + n : NULL);
+        ag_quantize(w->type, 1, w->K, row, (char *)w->data + n * bytes,
+                    w->scale ? (float *)w->scale + n : NULL);
     }
     mem_free(row);
     return true;
@@ -255,7 +258,8 @@ static bool allocate(nn_store *s, bool training, long low)
     return s->values && s->frozen_values && (!low || s->low) && (!training || (s->grads && s->m && s->v));
 }
 
-/* s->frozen counts ordinary ones alone until all is laid out; low: bytes of those in low precision, numbers of them. */
+/* s->frozen counts ordinary ones alone until all is laid out; low: bytes of those in low precision,
+ * numbers of them. */
 static bool count_all(nn_store *s, long *low, long *numbers, error *e)
 {
     s->trainable = s->frozen = *low = *numbers = 0;
@@ -316,7 +320,8 @@ bool nn_build(nn_store *s, bool training, error *e)
     return s->built = true;
 }
 
-/* Without memory for the path it stays NULL: from some file is all that is known. Past the last place, too. */
+/* Without memory for the path it stays NULL: from some file is all that is known. Past the last place,
+ * too. */
 int nn_source(nn_store *s, const char *path)
 {
     for (int i = 0; i < s->source_count; i++)

@@ -138,7 +138,8 @@ static bool same_numbers(h5 *f, const nn_entry *p, error *e)
     if (h5_has(f, name) == H5_NOTHING || h5_same(f, name, of))
         return true;
     long n = x->size;
-    real *other = mem_new((size_t)n * sizeof *other), *ours = x->frozen ? mem_new((size_t)n * sizeof *ours) : x->data;
+    real *other = mem_new((size_t)n * sizeof *other),
+         *ours = x->frozen ? mem_new((size_t)n * sizeof *ours) : x->data;
     if (!other || !ours) {
         mem_free(other);
         if (x->frozen)

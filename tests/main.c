@@ -15,7 +15,8 @@ static bool wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     SRunner *runner = srunner_create(NULL);
-#define SUITE_ADD(name) if (suite_##name && wanted(#name, argc, argv)) srunner_add_suite(runner, suite_##name());
+#define SUITE_ADD(name) \
+    if (suite_##name && wanted(#name, argc, argv)) srunner_add_suite(runner, suite_##name());
     SUITES(SUITE_ADD)
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

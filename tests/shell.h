@@ -6,8 +6,8 @@
 
 typedef struct said { int code; char *out, *err; } said;   /* exit code, or 128 + signal; shell_free it */
 enum { SHELL_WORDS = 24, SHELL_SECONDS = 120 };            /* a program that hangs is killed and gives 142 */
-/* What the next call differs in: limits on the size of files and on address space (0: none), where stdout goes
- * (NULL: to .out).                                                                                         */
+/* What the next call differs in: limits on the size of files and on address space (0: none), where stdout
+ * goes (NULL: to .out). */
 typedef struct shell_options { long file_bytes, address_bytes; const char *out; } shell_options;
 extern shell_options shell_next;
 

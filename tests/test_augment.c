@@ -62,7 +62,8 @@ START_TEST(an_operation_by_nothing_changes_nothing)
 {
     static const struct { augment_operation operation; double argument; } still[] = {
         { AUGMENT_IDENTITY, 3 }, { AUGMENT_BRIGHTNESS, 1 }, { AUGMENT_SHARPNESS, 1 }, { AUGMENT_SHEAR_X, 0 },
-        { AUGMENT_SHEAR_Y, 0 }, { AUGMENT_TRANSLATE_X, 0 }, { AUGMENT_TRANSLATE_Y, 0 }, { AUGMENT_ROTATE, 0 } };
+        { AUGMENT_SHEAR_Y, 0 }, { AUGMENT_TRANSLATE_X, 0 }, { AUGMENT_TRANSLATE_Y, 0 },
+        { AUGMENT_ROTATE, 0 } };
     for (size_t k = 0; k < sizeof still / sizeof *still; k++) {
         picture p = make(16, 9);
         uint64_t before = digest(&p);

@@ -41,7 +41,8 @@ static void make_bert(const blip2_config *c)
     tiny_shake(s);
     ck_assert_msg(blip2_save(&m, IN_FOLDER("made.h5"), "made", NULL, 0, &e), "%s", e.text);
     nn_store_free(s);
-    ck_assert_msg(convert_export(IN_FOLDER("made.h5"), IN_FOLDER("hf"), true, -1, &left_out, &e), "%s", e.text);
+    ck_assert_msg(convert_export(IN_FOLDER("made.h5"), IN_FOLDER("hf"), true, -1, &left_out, &e), "%s",
+                  e.text);
     ck_assert_int_eq(left_out, 0);
 }
 
@@ -158,7 +159,8 @@ START_TEST(text_is_berts_queries_are_copies_and_the_rest_is_fresh)
             long row = x->size - theirs->size;
             ck_assert(row == (x->ndim == 2 ? 12 : 1));
             ck_assert(!memcmp(x->data, theirs->data, (size_t)theirs->size * sizeof(real)));
-            ck_assert(!memcmp(x->data + theirs->size, start->data + theirs->size, (size_t)row * sizeof(real)));
+            ck_assert(!memcmp(x->data + theirs->size, start->data + theirs->size,
+                              (size_t)row * sizeof(real)));
             grown++;
         } else if (theirs) {
             ck_assert_msg(same(x, theirs), "%s is not the BERT's", name);
@@ -233,7 +235,8 @@ static void make_world_bert(train_config *c)
         char path[600];
         snprintf(path, sizeof path, "%s/%s", IN_FOLDER("hf"), files[i].name);
         FILE *f = fopen(path, "w");
-        ck_assert(f && fwrite(files[i].bytes, 1, (size_t)files[i].size, f) == (size_t)files[i].size && !fclose(f));
+        ck_assert(f && fwrite(files[i].bytes, 1, (size_t)files[i].size, f) == (size_t)files[i].size
+                  && !fclose(f));
         mem_free((void *)files[i].bytes);
     }
     tokenizer_free(words);
@@ -270,9 +273,9 @@ START_TEST(train_takes_a_folder_and_starts_from_it)
                    nn_find(from.store, text)));
     blip2_close(&m);
     blip2_close(&from);
-    WORKS("train", IN_FOLDER("stage1/config.yaml"), "--quiet");            /* it names bert.h5 in its folder */
-    FAILS(2, "model.qformer.heads: expected 2, as this BERT has, found 4", "train", IN_FOLDER("run.yaml"), bert,
-          "model.qformer.heads=4", "--quiet");
+    WORKS("train", IN_FOLDER("stage1/config.yaml"), "--quiet"); /* it names bert.h5 in its folder */
+    FAILS(2, "model.qformer.heads: expected 2, as this BERT has, found 4", "train", IN_FOLDER("run.yaml"),
+          bert, "model.qformer.heads=4", "--quiet");
     FAILS(1, "no such file or folder", "train", IN_FOLDER("run.yaml"), "model.bert=none", "--quiet");
 }
 END_TEST
@@ -345,7 +348,7 @@ START_TEST(minilm_says_what_transformers_says)
     double worst = 0;
     convert(folder, IN_FOLDER("minilm.h5"));
     ck_assert_msg(blip2_open(&m, IN_FOLDER("minilm.h5"), &sealed, &e), "%s", e.text);
-    ck_assert_int_eq(m.store->frozen, 22565376);           /* 22,713,216 with the pooler, which BLIP-2 has not */
+    ck_assert_int_eq(m.store->frozen, 22565376); /* 22,713,216 with the pooler, which BLIP-2 has not */
     h5 *f = h5_open(IN_FOLDER("minilm.h5"), &e);
     int n = blip2_read_parts(f, "bert", parts, &e);
     for (int i = 0; i < n; i++)

@@ -281,7 +281,8 @@ START_TEST(a_model_file_that_is_wrong_is_refused_in_one_line)
         FAILS(1, all[i].says, "answer", IN_FOLDER(all[i].file), PICTURE, "what ?");
     }
     FAILS(1, "intermediate/dense/weight: ", "inspect", IN_FOLDER("mixed.h5"));
-    FAILS(1, "cannot answer: it has no language model", "answer", IN_FOLDER("stage1/model.h5"), PICTURE, "what ?");
+    FAILS(1, "cannot answer: it has no language model", "answer", IN_FOLDER("stage1/model.h5"), PICTURE,
+          "what ?");
 }
 END_TEST
 
@@ -300,7 +301,8 @@ START_TEST(a_picture_that_is_wrong_is_refused_and_the_others_get_their_captions)
     }
     said s = BLIP2("caption", "--json", MODEL, IN_FOLDER("cut.png"), PICTURE, "--beams", "1");
     json_t *line = json_loads(s.out, JSON_ALLOW_NUL, NULL);    /* an untrained model says anything */
-    ck_assert_msg(s.code == 1 && strstr(s.err, "blip2: error: ") == s.err && json_is_object(line), "%s%s", s.out, s.err);
+    ck_assert_msg(s.code == 1 && strstr(s.err, "blip2: error: ") == s.err && json_is_object(line), "%s%s",
+                  s.out, s.err);
     json_decref(line);
     shell_free(s);
     FAILS(1, "a\\x0ab: cannot be opened", "caption", MODEL, "a\nb");       /* still one line */
@@ -375,7 +377,8 @@ START_TEST(quiet_runs_say_nothing)
     ck_assert_msg(s.code == 0 && !*s.out && !*s.err, "%s%s", s.out, s.err);
     shell_free(s);
     s = BLIP2("train", IN_FOLDER("lm.yaml"), "run.log_freq=1");
-    ck_assert_msg(s.code == 0 && strstr(s.err, "Train: data epoch: [0]  [1/") && !strchr(s.err, '\r'), "%s", s.err);
+    ck_assert_msg(s.code == 0 && strstr(s.err, "Train: data epoch: [0]  [1/") && !strchr(s.err, '\r'), "%s",
+                  s.err);
     shell_free(s);
 }
 END_TEST
@@ -442,7 +445,8 @@ START_TEST(evaluate_prints_what_re_ranking_gains_under_its_row)
     write_text(IN_FOLDER("eval.yaml"), "run: {limit: 6, k_test: 3, tasks: [retrieval]}\n");
     said s = BLIP2("evaluate", IN_FOLDER("eval.yaml"), file, root, out);
     ck_assert_msg(s.code == 0, "%s", s.err);
-    const char *itc = strstr(s.out, "\n  itc "), *itm = strstr(s.out, "\n  itm "), *gain = strstr(s.out, "\n    over itc ");
+    const char *itc = strstr(s.out, "\n  itc "), *itm = strstr(s.out, "\n  itm "),
+               *gain = strstr(s.out, "\n    over itc ");
     double found[2], more;
     ck_assert_msg(itc && itm && gain && itc < itm && itm < gain, "%s", s.out);
     ck_assert(sscanf(itc, " itc %lf", &found[0]) == 1 && sscanf(itm, " itm %lf", &found[1]) == 1

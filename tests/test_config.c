@@ -347,8 +347,8 @@ START_TEST(sections_may_have_names_of_their_own)
 {
     many m = { 0 }, again = { 0 };
     config_table t[3];
-    ck_assert_msg(read_many(&m, "parts: {all: 3, b-2: {size: 5, way: {share: 0.5}}, size: 9, a: {size: 7}}"), "%s",
-                  e.text);
+    ck_assert_msg(read_many(&m, "parts: {all: 3, b-2: {size: 5, way: {share: 0.5}}, size: 9, a: {size: 7}}"),
+                  "%s", e.text);
     ck_assert(m.all == 3 && m.only.size == 9 && m.named.count == 2);
     ck_assert_str_eq(m.named.name[0], "b-2");
     ck_assert(m.part[0].size == 5 && m.part[0].share == 0.5 && m.part[1].size == 7);
@@ -376,7 +376,8 @@ START_TEST(mistakes_in_and_about_named_sections_are_told)
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         many m = { 0 };
         ck_assert(!read_many(&m, all[k].text));
-        ck_assert_msg(strstr(e.text, all[k].says) != NULL, "expected \"%s\", found \"%s\"", all[k].says, e.text);
+        ck_assert_msg(strstr(e.text, all[k].says) != NULL, "expected \"%s\", found \"%s\"", all[k].says,
+                      e.text);
         ck_assert_int_eq(e.kind, ERROR_USAGE);
     }
 }

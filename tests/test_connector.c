@@ -1,5 +1,5 @@
-/* test_connector.c - one linear layer, or two, in place of the Q-Former: what the soft tokens are, what is written
- * behind them, model files, training. Gradients: suite gradients, example `connector`.                      */
+/* test_connector.c - one linear layer, or two, in place of the Q-Former: what the soft tokens are, what is
+ * written behind them, model files, training. Gradients: suite gradients, example `connector`. */
 #include "convert/convert.h"
 #include "tests/world.h"
 #include <math.h>
@@ -61,7 +61,8 @@ START_TEST(each_patch_is_a_soft_token_and_the_class_token_is_none)
 {
     make(_i);
     long E = config.qformer.memory_width, L = 16;
-    blip2_stage2_out out = forward(ag_slice(t, features, 0, 1, 1), (int[]){ 2, 9, 11 }, (int[]){ 9, 11, 2 }, 3);
+    blip2_stage2_out out = forward(ag_slice(t, features, 0, 1, 1), (int[]){ 2, 9, 11 }, (int[]){ 9, 11, 2 },
+                                   3);
     ck_assert(!out.query_output);
     ck_assert_int_eq(out.projected->dim[1], N - 1);
     ck_assert_int_eq(blip2_prompts(&config, features), N - 1);
@@ -120,7 +121,8 @@ START_TEST(parts_that_do_not_fit_are_named)
     make(0);
     config.qformer.queries = 4;
     ck_assert(!blip2_config_check("f.h5", &config, &e));
-    ck_assert_ptr_nonnull(strstr(e.text, "f.h5: connector: linear and mlp lead straight into a language model"));
+    ck_assert_ptr_nonnull(strstr(e.text,
+                                 "f.h5: connector: linear and mlp lead straight into a language model"));
     config.qformer.queries = 0;
     config.llm = BLIP2_LLM_NONE;
     ck_assert(!blip2_config_check("f.h5", &config, &e));
@@ -128,7 +130,7 @@ START_TEST(parts_that_do_not_fit_are_named)
 }
 END_TEST
 
-/* ---- a run ----------------------------------------------------------------------------------------------- */
+/* ---- a run --------------------------------------------------------------------------------------------- */
 START_TEST(a_run_trains_it_alone_and_its_file_opens)
 {
     world_train_all(TRAIN_LM);
@@ -151,7 +153,8 @@ START_TEST(a_run_trains_it_alone_and_its_file_opens)
     const char *name = "visual_encoder.cls_token";
     ck_assert(tiny_distance(nn_find(before.store, name), nn_find(after.store, name)) == 0);
     ck_assert(!convert_export(IN_FOLDER("stage2/model.h5"), IN_FOLDER("out"), true, 0, &left_out, &e));
-    ck_assert_ptr_nonnull(strstr(e.text, "its connector is mlp; neither LAVIS nor Hugging Face has a BLIP-2 without"));
+    ck_assert_ptr_nonnull(strstr(e.text, "its connector is mlp; neither LAVIS nor Hugging Face has a BLIP-2 "
+                                         "without"));
     blip2_close(&before);
     blip2_close(&after);
     c.task = TRAIN_STAGE1;

@@ -206,7 +206,8 @@ START_TEST(figures_are_those_of_the_results)
               && json_is_integer(json_object_get(asked, "image_id")));
     ck_assert(json_equal(json_object_get(saved, "captions"), json_object_get(figures, "captions")));
     for (int k = 0; k < 2; k++)                            /* the controls are asked the same questions */
-        ck_assert(share(json_object_get(json_object_get(figures, "vqa"), k ? "blind" : "shuffled"), "questions")
+        ck_assert(share(json_object_get(json_object_get(figures, "vqa"), k ? "blind" : "shuffled"),
+                        "questions")
                   == share(model, "questions"));
     json_decref(figures);
     json_decref(saved);
@@ -249,16 +250,18 @@ START_TEST(retrieval_stands_beside_chance)
     char *text = eval_run(&c, &e);
     json_t *figures = parsed(text), *r = json_object_get(figures, "retrieval");
     ck_assert(share(r, "pictures") == 12 && share(r, "k_test") == 4);
-    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10", "r_mean" };
+    static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
+                                        "r_mean" };
     static const char *const rows[] = { "itc", "itm", "sum" };
     for (int k = 0; k < 7; k++)
         for (int by = 0; by < 3; by++) {
             double x = share(json_object_get(r, rows[by]), keys[k]);
             ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
-    for (int k = 0; k < 6; k++)                            /* the gain of re-ranking is that of the rows above */
+    for (int k = 0; k < 6; k++) /* the gain of re-ranking is that of the rows above */
         for (int by = 1; by < 3; by++) {
-            const json_t *row = json_object_get(r, rows[by]), *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
+            const json_t *row = json_object_get(r, rows[by]),
+                         *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
             double difference = share(row, keys[k]) - share(json_object_get(r, "itc"), keys[k]);
             ck_assert_double_eq_tol(json_number_value(json_array_get(gain, 0)), difference, 1e-9);
             ck_assert_double_le(json_number_value(json_array_get(gain, 1)), difference + 1e-9);
@@ -268,7 +271,8 @@ START_TEST(retrieval_stands_beside_chance)
     double r1 = share(chance, "txt_r1"), r5 = share(chance, "txt_r5");
     ck_assert_msg(r1 >= 100.0 / 12 - 1e-6 && r1 < r5 && r5 < 100, "%s", text);
     const json_t *itm = json_object_get(r, "itm_accuracy");
-    ck_assert_double_eq_tol(share(itm, "accuracy"), (share(itm, "matched") + share(itm, "shuffled")) / 2, 1e-9);
+    ck_assert_double_eq_tol(share(itm, "accuracy"), (share(itm, "matched") + share(itm, "shuffled")) / 2,
+                            1e-9);
     json_decref(figures);
     mem_free(text);
 }
@@ -282,8 +286,8 @@ static void contains(const json_t *a, const json_t *b, double factor)
     int numbers = 0;
     json_object_foreach((json_t *)b, key, v)
         if (json_is_number(v) && json_object_get(a, key)) {
-            ck_assert_msg(fabs(share(a, key) - factor * json_number_value(v)) < 1e-9, "%s: %.12g, expected %.12g",
-                          key, share(a, key), factor * json_number_value(v));
+            ck_assert_msg(fabs(share(a, key) - factor * json_number_value(v)) < 1e-9,
+                          "%s: %.12g, expected %.12g", key, share(a, key), factor * json_number_value(v));
             numbers++;
         }
     ck_assert_int_ge(numbers, 2);
@@ -311,8 +315,8 @@ START_TEST(score_reads_the_figures_back_from_the_files)
         mem_free(text);
         mem_free(again);
     }
-    text = score_caption_files(IN_FOLDER("said/captions.json"), IN_FOLDER("said/captions_references.json"), &exact,
-                               &e);
+    text = score_caption_files(IN_FOLDER("said/captions.json"), IN_FOLDER("said/captions_references.json"),
+                               &exact, &e);
     json_t *captions = parsed(text);
     const json_t *mine = json_object_get(figures, "captions");
     contains(mine, captions, 1);
@@ -335,7 +339,8 @@ END_TEST
 START_TEST(intervals_hold_the_figures_and_settings_stand_beside_them)
 {
     static const char *const tasks[] = { "captions", "vqa" };
-    static const char *const keys[] = { "num_beams", "max_len", "min_len", "length_penalty", "resamples", "seed" };
+    static const char *const keys[] = { "num_beams", "max_len", "min_len", "length_penalty", "resamples",
+                                        "seed" };
     world_train_all(TRAIN_STAGE2);
     eval_config c = config_of("stage2/model.h5", "said");
     c.tokenizer = EVAL_WHITESPACE;
@@ -344,7 +349,8 @@ START_TEST(intervals_hold_the_figures_and_settings_stand_beside_them)
     const char *key;
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 6; k++)
-            ck_assert_msg(share(json_object_get(json_object_get(figures, tasks[i]), "settings"), keys[k]) >= 0,
+            ck_assert_msg(share(json_object_get(json_object_get(figures, tasks[i]), "settings"),
+                                keys[k]) >= 0,
                           "%s: %s", tasks[i], keys[k]);
     for (int i = 0; i < 2; i++) {
         m = i ? m : json_object_get(figures, "captions");
@@ -377,7 +383,8 @@ START_TEST(perplexity_is_that_of_the_training_loss)
         ck_assert_msg(fabs(loss - log(140)) < 1 && fabs(loss - first) < 1e-4, "%g, %g", loss, first);
         ck_assert_double_eq_tol(share(m, "perplexity"), exp(loss), 1e-3);
         ck_assert(share(m, "tokens") > 16 * 4 && share(m, "perplexity_shuffled") > 1);
-        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(m, "settings"), "by")), "ITG head");
+        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(m, "settings"), "by")),
+                         "ITG head");
         json_decref(figures);
         mem_free(text);
     }
@@ -395,7 +402,8 @@ START_TEST(answers_of_several_people_are_scored_by_both_rules)
     world_train_all(TRAIN_STAGE2);
     write_file("world/people.jsonl",
                "{\"image\": \"test/000073.png\", \"image_id\": 3, \"questions\": [{\"question\": \"what ?\", "
-               "\"question_id\": \"700\", \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, \"a\", \"red\", "
+               "\"question_id\": \"700\", \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, "
+               "\"a\", \"red\", "
                "\"red\", \"red\", \"red\", \"red\", \"red\", \"red\"]}]}\n");
     eval_config c = config_of("stage2/model.h5", "people");
     world_text(c.list, "people.jsonl");
@@ -426,7 +434,7 @@ START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
     eval_config c = config_of("stage1/model.h5", "jars");
     c.tasks = (config_list){ 1, { "captions" } };
     char *text = eval_run(&c, &e);
-    ck_assert(text && !strstr(text, "METEOR") && !strstr(text, "SPICE"));          /* never unless configured */
+    ck_assert(text && !strstr(text, "METEOR") && !strstr(text, "SPICE")); /* never unless configured */
     mem_free(text);
     world_text(c.meteor_jar, "meteor.jar");
     world_text(c.spice_jar, "spice.jar");

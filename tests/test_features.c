@@ -1,5 +1,6 @@
 /* test_features.c - a cache of what a frozen tower makes of the pictures: the same losses as without, made
- * once, gone on with when its making was stopped, made anew when it does not fit, refused when it is damaged. */
+ * once, gone on with when its making was stopped, made anew when it does not fit, refused when it is
+ * damaged. */
 #include "base/rows.h"
 #include "tests/world.h"
 #include "train/ranks.h"
@@ -135,7 +136,7 @@ static void same_run(const char *what, const double *x, const double *y)
 
 static void keep(double to[64]) { memcpy(to, losses, sizeof losses); }
 
-/* ---- the same numbers ----------------------------------------------------------------------------------- */
+/* ---- the same numbers ---------------------------------------------------------------------------------- */
 START_TEST(features_that_are_read_train_like_features_that_are_computed)
 {
     train_config without = of("without", NULL), with = of("with", "cache/f.h5");
@@ -225,7 +226,7 @@ START_TEST(ranks_make_and_read_one_cache)
 }
 END_TEST
 
-/* ---- making it ------------------------------------------------------------------------------------------ */
+/* ---- making it ----------------------------------------------------------------------------------------- */
 START_TEST(what_was_stopped_while_it_was_made_is_gone_on_with)
 {
     train_config whole = of("whole", "whole.h5"), parts = of("parts", "parts.h5");
@@ -271,7 +272,7 @@ START_TEST(rows_that_were_not_written_or_not_whole_are_made_again)
 }
 END_TEST
 
-/* ---- one that does not fit ------------------------------------------------------------------------------ */
+/* ---- one that does not fit ----------------------------------------------------------------------------- */
 static void must_be_made_anew(train_config *c, const char *why)
 {
     must(c);
@@ -339,7 +340,7 @@ START_TEST(features_too_large_for_f16_are_told)
 }
 END_TEST
 
-/* ---- damage --------------------------------------------------------------------------------------------- */
+/* ---- damage -------------------------------------------------------------------------------------------- */
 static void flip(const char *name, long at)
 {
     long n;
@@ -388,7 +389,7 @@ START_TEST(another_file_in_its_place_stays)
 }
 END_TEST
 
-/* ---- broken pictures ------------------------------------------------------------------------------------ */
+/* ---- broken pictures ----------------------------------------------------------------------------------- */
 START_TEST(broken_pictures_are_no_part_of_it)
 {
     train_config a = of("a", NULL), b = of("b", "f.h5");
@@ -410,7 +411,7 @@ START_TEST(broken_pictures_are_no_part_of_it)
 }
 END_TEST
 
-/* ---- numbers in 16 bits --------------------------------------------------------------------------------- */
+/* ---- numbers in 16 bits -------------------------------------------------------------------------------- */
 START_TEST(short_floats_are_the_nearest)
 {
     for (int h = 0; h < 0x10000; h++)
@@ -422,7 +423,8 @@ START_TEST(short_floats_are_the_nearest)
             narrow_reals(as, 1, &x, &back);
             ck_assert_msg(back == bits || isnan(x), "%d %04x: %g %04x", k, h, (double)x, back);
             int exponent = k ? h >> 7 & 255 : h >> 10 & 31;
-            double exact = k ? ldexp(128 + (h & 127), exponent - 134) : ldexp(1024 + (h & 1023), exponent - 25);
+            double exact = k ? ldexp(128 + (h & 127), exponent - 134)
+                             : ldexp(1024 + (h & 1023), exponent - 25);
             if (exponent > 0 && exponent < (k ? 255 : 31))
                 ck_assert(fabs((double)x) == exact && !!signbit(x) == h >> 15);
         }

@@ -1,4 +1,5 @@
-/* test_gemm.c - the one door to matrix products: right at every shape and flag, same bits for any thread count. */
+/* test_gemm.c - the one door to matrix products: right at every shape and flag, same bits for any thread
+ * count. */
 #include "tests/tests.h"
 #include <math.h>
 #include <stdlib.h>
@@ -40,7 +41,8 @@ END_TEST
 
 START_TEST(any_number_of_threads_gives_the_same_bits)
 {
-    static const long sizes[][3] = { { 512, 768, 96 }, { 64, 64, 2000 }, { 1, 3000, 300 }, { 257, 513, 129 } };
+    static const long sizes[][3] = { { 512, 768, 96 }, { 64, 64, 2000 }, { 1, 3000, 300 },
+                                     { 257, 513, 129 } };
     long M = sizes[_i][0], N = sizes[_i][1], K = sizes[_i][2];
     real *A = numbers(M * K, 1), *B = numbers(K * N, 2), *C = numbers(M * N, 3), *D = numbers(M * N, 4);
     for (int tb = 0; tb < 2; tb++)

@@ -15,11 +15,14 @@ START_TEST(layers_learn_by_lavis_ids)
         { "visual_encoder.blocks.38.mlp.fc2.weight", 1 },
         { "visual_encoder.class_embedding", 40 }, { "visual_encoder.positional_embedding", 40 },
         { "visual_encoder.transformer.resblocks.0.ln_1.bias", 39 },
-        { "visual_encoder.conv1.weight", 1 }, { "visual_encoder.ln_pre.bias", 1 },     /* LAVIS's test misses them */
-        { "ln_vision.weight", 0 }, { "query_tokens", 0 }, { "Qformer.bert.encoder.layer.3.output.dense.weight", 0 },
+        /* LAVIS's test misses these two */
+        { "visual_encoder.conv1.weight", 1 }, { "visual_encoder.ln_pre.bias", 1 },
+        { "ln_vision.weight", 0 }, { "query_tokens", 0 },
+        { "Qformer.bert.encoder.layer.3.output.dense.weight", 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ck_assert_msg(fabs(train_layer_factor(&tower, cases[i].name, 0.95) - pow(0.95, cases[i].power)) < 1e-15,
+        ck_assert_msg(fabs(train_layer_factor(&tower, cases[i].name, 0.95)
+                           - pow(0.95, cases[i].power)) < 1e-15,
                       "%s", cases[i].name);
         ck_assert(train_layer_factor(&tower, cases[i].name, 1) == 1);
     }
@@ -30,7 +33,8 @@ START_TEST(what_has_one_axis_or_is_a_bias_is_not_decayed)
 {
     blip2_config c = tiny_config();
     blip2_model m;
-    c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_EVA, .image_size = 4, .patch = 2, .width = 12, .depth = 1,
+    c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_EVA, .image_size = 4, .patch = 2, .width = 12,
+                                   .depth = 1,
                                    .heads = 3, .hidden = 16, .init_std = 0.3, .position_std = 0.3 };
     blip2_model_init(&m, nn_store_new(1), &c);
     static const struct { const char *name; bool decays; } cases[] = {
@@ -70,7 +74,7 @@ START_TEST(half_the_rate_goes_half_as_far)
 }
 END_TEST
 
-/* ---- LAVIS's names --------------------------------------------------------------------------------------- */
+/* ---- LAVIS's names ------------------------------------------------------------------------------------- */
 static bool read_text(train_config *c, const char *text, error *e)
 {
     config_table tables[TRAIN_TABLES];
@@ -93,7 +97,8 @@ START_TEST(a_file_of_lavis_is_taken_or_told_what_to_write)
         "  use_grad_checkpoint: True\n  drop_path_rate: 0.1\ndatasets:\n  coco_caption:\n"
         "    vis_processor: {train: {name: blip2_image_train, image_size: 224}}\n"
         "    text_processor: {train: {name: blip_caption}}\nrun:\n  lr_sched: linear_warmup_cosine_lr\n"
-        "  init_lr: 1e-4\n  warmup_steps: 5000\n  amp: True\n  distributed: True\n  lr_layer_decay: 0.95\n", &e));
+        "  init_lr: 1e-4\n  warmup_steps: 5000\n  amp: True\n  distributed: True\n  lr_layer_decay: 0.95\n",
+        &e));
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)
         ck_assert_msg(strstr(e.text, told[i]) != NULL, "expected \"%s\" in: %s", told[i], e.text);
     ck_assert(c.freeze_vit && c.grad_checkpoint && c.drop_path == 0.1 && c.lr_layer_decay == 0.95);
@@ -126,7 +131,8 @@ static void run(train_config *c, const char *name, bool watched)
     train_result result;
     train_watch watch = { .step = look };
     world_text(c->output_dir, IN_FOLDER(name));
-    ck_assert_msg(train_run(c, &(train_options){ .watch = watched ? &watch : NULL }, &result, &e), "%s", e.text);
+    ck_assert_msg(train_run(c, &(train_options){ .watch = watched ? &watch : NULL }, &result, &e), "%s",
+                  e.text);
 }
 
 static blip2_model open_run(const char *name)
@@ -149,7 +155,8 @@ static double moved(const blip2_model *a, const blip2_model *b, const char *pref
     return most;
 }
 
-/* With factor 0 a tower stands still, and temp; unless the factors are stored and not applied, as in LAVIS. */
+/* With factor 0 a tower stands still, and temp; unless the factors are stored and not applied, as in
+ * LAVIS. */
 START_TEST(a_run_applies_the_factors_or_does_not)
 {
     world_train_all(TRAIN_VIT);

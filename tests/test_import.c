@@ -1,4 +1,5 @@
-/* test_import.c - dataset import as a user runs it: every form of data set made small, and what is wrong with it. */
+/* test_import.c - dataset import as a user runs it: every form of data set made small, and what is wrong
+ * with it. */
 #include "tests/shell.h"
 #include "tests/png.h"
 #include "data/data.h"
@@ -91,7 +92,8 @@ START_TEST(pictures_may_stay_where_they_are)
 {
     folder("in"), folder("in/x"), folder("in/y");
     put_picture("in/x/a.png", 1), put_picture("in/y/b.png", 2);
-    put("in/l.jsonl", "{\"image\":\"x/a.png\",\"caption\":\"one\"}\n{\"image\":\"y/b.png\",\"caption\":\"two\"}\n");
+    put("in/l.jsonl",
+        "{\"image\":\"x/a.png\",\"caption\":\"one\"}\n{\"image\":\"y/b.png\",\"caption\":\"two\"}\n");
     prints(IMPORT(IN_FOLDER("in/l.jsonl"), ALL_TRAIN), "pictures stay in ");
     holds("out/train.jsonl", "{\"image\":\"x/a.png\",\"captions\":[\"one\"]}\n"
                              "{\"image\":\"y/b.png\",\"captions\":[\"two\"]}\n");
@@ -107,7 +109,8 @@ START_TEST(tables_are_read_by_their_header)
     put("t.csv", "\xef\xbb\xbfimage_id,image,caption,split\r\n7,a.png,\"one, \"\"two\"\"\",train\r\n"
                  "8,\"b,c.png\",\"a\nline\",val\n7,a.png,again,train\n");
     WORKS("dataset", "import", IN_FOLDER("t.csv"), "-o", IN_FOLDER("out"));
-    holds("out/train.jsonl", "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"one, \\\"two\\\"\",\"again\"]}\n");
+    holds("out/train.jsonl",
+          "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"one, \\\"two\\\"\",\"again\"]}\n");
     holds("out/val.jsonl", "{\"image\":\"b,c.png\",\"image_id\":8,\"captions\":[\"a\\u000aline\"]}\n");
     put("t.tsv", "\"quoted\" words\ta.png\n");
     WORKS("dataset", "import", IN_FOLDER("t.tsv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN, "--columns",
@@ -124,7 +127,8 @@ START_TEST(lavis_lists_of_captions_and_questions)
                   "\"question_id\":5,\"image_id\":\"coco_1\"}]");
     WORKS("dataset", "import", IN_FOLDER("l.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl",
-          "{\"image\":\"a.png\",\"image_id\":\"coco_1\",\"captions\":[\"one\",\"two\"],\"questions\":[{\"question\":"
+          "{\"image\":\"a.png\",\"image_id\":\"coco_1\",\"captions\":[\"one\",\"two\"],"
+          "\"questions\":[{\"question\":"
           "\"what?\",\"answer\":\"y\",\"question_id\":\"5\",\"answers\":[\"x\",\"y\",\"y\"]}]}\n");
     holds("out/text.txt", "one\ttwo\tquestion: what? answer: y\n");
 }
@@ -135,16 +139,19 @@ START_TEST(coco_captions_and_karpathys_splits)
     folder("val2014");
     put_picture("val2014/a.png", 1), put_picture("val2014/b.png", 2);
     put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"a.png\"},{\"id\":2,\"file_name\":\"b.png\"}],"
-                  "\"annotations\":[{\"image_id\":1,\"id\":9,\"caption\":\"one\"},{\"image_id\":2,\"caption\":"
+                  "\"annotations\":[{\"image_id\":1,\"id\":9,\"caption\":\"one\"},{\"image_id\":2,"
+                  "\"caption\":"
                   "\"two\"},{\"image_id\":1,\"caption\":\"three\"}]}");
     char *source = mem_text("val:%s", IN_FOLDER("c.json"));
     WORKS("dataset", "import", source, "-o", IN_FOLDER("out"));
     holds("out/val.jsonl", "{\"image\":\"a.png\",\"image_id\":1,\"captions\":[\"one\",\"three\"]}\n"
                            "{\"image\":\"b.png\",\"image_id\":2,\"captions\":[\"two\"]}\n");
     mem_free(source);
-    put("k.json", "{\"dataset\":\"coco\",\"images\":[{\"filepath\":\"val2014\",\"filename\":\"a.png\",\"cocoid\":1,"
-                  "\"split\":\"restval\",\"sentences\":[{\"raw\":\"one\",\"tokens\":[\"one\"]}]},{\"filepath\":"
-                  "\"val2014\",\"filename\":\"b.png\",\"cocoid\":2,\"split\":\"test\",\"sentences\":[{\"raw\":\"x\"}]}]}");
+    put("k.json",
+        "{\"dataset\":\"coco\",\"images\":[{\"filepath\":\"val2014\",\"filename\":\"a.png\",\"cocoid\":1,"
+        "\"split\":\"restval\",\"sentences\":[{\"raw\":\"one\",\"tokens\":[\"one\"]}]},{\"filepath\":"
+        "\"val2014\",\"filename\":\"b.png\",\"cocoid\":2,\"split\":\"test\",\"sentences\":[{\"raw\":\"x\"}]}"
+        "]}");
     WORKS("dataset", "import", IN_FOLDER("k.json"), "-o", IN_FOLDER("out"), "--force");
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"image_id\":1,\"captions\":[\"one\"]}\n");
     holds("out/test.jsonl", "{\"image\":\"b.png\",\"image_id\":2,\"captions\":[\"x\"]}\n");
@@ -155,21 +162,24 @@ START_TEST(genome_and_gqa)
 {
     folder("VG_100K_2");
     put_picture("VG_100K_2/4.jpg", 1), put_picture("17.jpg", 2);
-    put("r.json", "[{\"id\":4,\"regions\":[{\"image_id\":4,\"phrase\":\"a sign\",\"x\":1},{\"phrase\":\"a car\"}]},"
-                  "{\"id\":5,\"regions\":[]}]");
+    put("r.json",
+        "[{\"id\":4,\"regions\":[{\"image_id\":4,\"phrase\":\"a sign\",\"x\":1},{\"phrase\":\"a car\"}]},"
+        "{\"id\":5,\"regions\":[]}]");
     put("g.json", "{\"0293\":{\"imageId\":\"17\",\"question\":\"Is it?\",\"answer\":\"no\",\"types\":"
                   "{\"structural\":\"verify\"}}}");
     WORKS("dataset", "import", IN_FOLDER("r.json"), IN_FOLDER("g.json"), "-o", IN_FOLDER("out"), ALL_TRAIN,
           "--skip-missing");
     holds("out/train.jsonl",
           "{\"image\":\"VG_100K_2/4.jpg\",\"image_id\":4,\"captions\":[\"a sign\",\"a car\"]}\n"
-          "{\"image\":\"17.jpg\",\"image_id\":17,\"captions\":[],\"questions\":[{\"question\":\"Is it?\",\"answer\":"
+          "{\"image\":\"17.jpg\",\"image_id\":17,\"captions\":[],\"questions\":[{\"question\":\"Is "
+          "it?\",\"answer\":"
           "\"no\",\"type\":\"verify\",\"question_id\":\"0293\"}]}\n");
 }
 END_TEST
 
 static const char answers[] =
-    "{\"annotations\":[{\"question_id\":421,\"image_id\":42,\"answer_type\":\"other\",\"answers\":[{\"answer\":"
+    "{\"annotations\":[{\"question_id\":421,\"image_id\":42,\"answer_type\":\"other\","
+    "\"answers\":[{\"answer\":"
     "\"net\"},{\"answer\":\"net\"}],\"multiple_choice_answer\":\"net\"}]}";
 
 START_TEST(vqa_joins_questions_and_answers)
@@ -181,8 +191,10 @@ START_TEST(vqa_joins_questions_and_answers)
     put("a.json", answers);
     WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl",
-          "{\"image\":\"COCO_train2014_000000000042.jpg\",\"image_id\":42,\"captions\":[],\"questions\":[{\"question\":"
-          "\"What?\",\"answer\":\"net\",\"type\":\"other\",\"question_id\":\"421\",\"answers\":[\"net\",\"net\"]}]}\n");
+          "{\"image\":\"COCO_train2014_000000000042.jpg\",\"image_id\":42,\"captions\":[],"
+          "\"questions\":[{\"question\":"
+          "\"What?\",\"answer\":\"net\",\"type\":\"other\",\"question_id\":\"421\",\"answers\":[\"net\","
+          "\"net\"]}]}\n");
     WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), "--force",
           "--pattern", "{s}/COCO_{s}_{12}.jpg");
     FAILS(1, "expected the file of questions beside it", "dataset", "import", IN_FOLDER("a.json"), "-o",
@@ -198,13 +210,18 @@ START_TEST(easy_vqa_gets_captions_from_its_questions)
     folder("e"), folder("e/train"), folder("e/test"), folder("e/train/images"), folder("e/test/images");
     put_picture("e/train/images/0.png", 1), put_picture("e/train/images/1.png", 2);
     put_picture("e/test/images/0.png", 3);
-    put("e/train/questions.json", "[[\"what is the red shape?\",\"circle\",0],[\"is no blue shape present?\",\"no\",1]]");
-    put("e/test/questions.json", "[[\"is there a triangle?\",\"yes\",0],[\"is there not a teal shape?\",\"yes\",0]]");
-    prints(IMPORT(IN_FOLDER("e"), ALL_TRAIN, "--json"), "\"test\":{\"pictures\":1,\"captions\":1,\"questions\":2}");
+    put("e/train/questions.json",
+        "[[\"what is the red shape?\",\"circle\",0],[\"is no blue shape present?\",\"no\",1]]");
+    put("e/test/questions.json",
+        "[[\"is there a triangle?\",\"yes\",0],[\"is there not a teal shape?\",\"yes\",0]]");
+    prints(IMPORT(IN_FOLDER("e"), ALL_TRAIN, "--json"),
+           "\"test\":{\"pictures\":1,\"captions\":1,\"questions\":2}");
     holds("out/train.jsonl",
-          "{\"image\":\"train/images/0.png\",\"captions\":[\"a red circle\"],\"questions\":[{\"question\":\"what is "
+          "{\"image\":\"train/images/0.png\",\"captions\":[\"a red "
+          "circle\"],\"questions\":[{\"question\":\"what is "
           "the red shape?\",\"answer\":\"circle\",\"type\":\"shape\"}]}\n"
-          "{\"image\":\"train/images/1.png\",\"captions\":[\"a blue shape\"],\"questions\":[{\"question\":\"is no "
+          "{\"image\":\"train/images/1.png\",\"captions\":[\"a blue "
+          "shape\"],\"questions\":[{\"question\":\"is no "
           "blue shape present?\",\"answer\":\"no\",\"type\":\"yes/no\"}]}\n");
     char *test = text_of("out/test.jsonl");
     ck_assert_ptr_nonnull(strstr(test, "\"captions\":[\"a triangle\"]"));
@@ -279,16 +296,19 @@ END_TEST
 START_TEST(all_problems_are_named_with_their_lines)
 {
     put_picture("a.png", 1), put_picture("b.png", 2);
-    put("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
-                   "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
-                   "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
-                   "{\"image\":\"b.png\"}\n{\"image\":\"b.png\",\"caption\":\"x\",\"split\":\"other\"}\n");
+    put("l.jsonl",
+        "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
+        "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
+        "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
+        "{\"image\":\"b.png\"}\n{\"image\":\"b.png\",\"caption\":\"x\",\"split\":\"other\"}\n");
     said s = IMPORT(IN_FOLDER("l.jsonl"));
     ck_assert_int_eq(s.code, 1);
     static const char *const says[] = {
         "import: 8 problems; nothing is written (--skip-missing", "l.jsonl:2: ", "none.png: No such file",
-        "l.jsonl:3: caption: expected a text or a list", "l.jsonl:4", "l.jsonl:5: ../a.png: leaves the folder",
-        "l.jsonl:6: image_id 1 stands for two pictures", "l.jsonl:7: image: expected the path of a file; pictures are not fetched",
+        "l.jsonl:3: caption: expected a text or a list", "l.jsonl:4",
+        "l.jsonl:5: ../a.png: leaves the folder",
+        "l.jsonl:6: image_id 1 stands for two pictures",
+        "l.jsonl:7: image: expected the path of a file; pictures are not fetched",
         "l.jsonl:8: caption, question: expected one of them", "l.jsonl:9: split: expected train, val or test",
     };
     for (size_t i = 0; i < sizeof says/sizeof *says; i++)
@@ -341,7 +361,8 @@ START_TEST(links_and_options_are_checked)
     WORKS("dataset", "import", IN_FOLDER("in/l.jsonl"), "-o", IN_FOLDER("out"), "--allow-outside");
     FAILS(2, "sources and -o DIR are needed", "dataset", "import", "-o", "x");
     put("x.bin", "x");
-    FAILS(1, "x.bin: form: expected a folder, .csv", "dataset", "import", IN_FOLDER("x.bin"), "-o", IN_FOLDER("y"));
+    FAILS(1, "x.bin: form: expected a folder, .csv", "dataset", "import", IN_FOLDER("x.bin"), "-o",
+          IN_FOLDER("y"));
 }
 END_TEST
 
@@ -370,12 +391,14 @@ START_TEST(what_alpha_hides_is_laid_on_white)
         snprintf(before, sizeof before, "in/%s", same[i]);
         snprintf(after, sizeof after, "out/images/%s", same[i]);
         long n, m;
-        char *a = file_load(IN_FOLDER(before), 1 << 20, &n, &e), *b = file_load(IN_FOLDER(after), 1 << 20, &m, &e);
+        char *a = file_load(IN_FOLDER(before), 1 << 20, &n, &e),
+             *b = file_load(IN_FOLDER(after), 1 << 20, &m, &e);
         ck_assert(a && b && n == m && !memcmp(a, b, (size_t)n));
         mem_free(a);
         mem_free(b);
     }
-    FAILS(2, "--white needs --copy", "dataset", "import", IN_FOLDER("in"), "--white", "-o", IN_FOLDER("other"));
+    FAILS(2, "--white needs --copy", "dataset", "import", IN_FOLDER("in"), "--white", "-o",
+          IN_FOLDER("other"));
 }
 END_TEST
 
@@ -430,7 +453,8 @@ START_TEST(a_package_that_cannot_be_got_says_what_to_do)
     ck_assert_ptr_nonnull(strstr(s.err, "pip cannot be run; expected it to be installed, or --from FOLDER"));
     ck_assert_int_eq(folder_count(), 1);
     shell_free(s);
-    FAILS(2, "no data set \"stmps\", did you mean stamps?", "dataset", "fetch", "stmps", "-o", IN_FOLDER("out"));
+    FAILS(2, "no data set \"stmps\", did you mean stamps?", "dataset", "fetch", "stmps", "-o",
+          IN_FOLDER("out"));
     FAILS(2, "a name and -o DIR are needed", "dataset", "fetch", "stamps");
 }
 END_TEST

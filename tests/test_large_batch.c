@@ -1,5 +1,5 @@
-/* test_large_batch.c - a batch of stage 1 in parts has the loss and the gradients of the undivided batch, at the
- * memory of a part (blip2/large_batch.c).                                                                   */
+/* test_large_batch.c - a batch of stage 1 in parts has the loss and the gradients of the undivided batch,
+ * at the memory of a part (blip2/large_batch.c). */
 #include "tests/tests.h"
 #include "train/ranks.h"
 #include <math.h>
@@ -19,7 +19,8 @@ typedef struct result { real *grads; long n, far; double losses[4]; } result;
 static blip2_config config_of(void)
 {
     blip2_config c = tiny_config();
-    c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_EVA, .image_size = SIDE, .patch = PATCH, .width = 12, .depth = 2,
+    c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_EVA, .image_size = SIDE, .patch = PATCH, .width = 12,
+                                   .depth = 2,
                                    .heads = 3, .hidden = 16, .init_std = 0.3, .position_std = 0.3 };
     return c;
 }

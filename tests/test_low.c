@@ -1,5 +1,5 @@
-/* test_low.c - frozen matrices in 16 and 8 bits: numbers, products by every set of instructions that the CPU has,
- * files, whole models. Gradients through them stand with the operations and the modules. */
+/* test_low.c - frozen matrices in 16 and 8 bits: numbers, products by every set of instructions that the
+ * CPU has, files, whole models. Gradients through them stand with the operations and the modules. */
 #define _GNU_SOURCE                    /* memmem */
 #include "autograd/internal.h"
 #include "tests/tests.h"
@@ -111,7 +111,8 @@ static ag_frozen matrix(const tensor *w)
 }
 
 /* y (R,N) in double, of factors rounded to bfloat16 or not. */
-static void by_hand(const tensor *w, bool rounded, long R, const real *x, double beta, const real *old, double *y)
+static void by_hand(const tensor *w, bool rounded, long R, const real *x, double beta, const real *old,
+                    double *y)
 {
     long N = w->dim[0], K = w->dim[1];
     real *wide = ag_alloc_real(t, N * K), *near = ag_alloc_real(t, R * K);
@@ -134,8 +135,8 @@ static void near(long n, long K, const real *y, const double *right, const char 
 {
     double bound = (REAL == 64 ? 1e-13 : 3e-6) * sqrt((double)K + 1);
     for (long i = 0; i < n; i++)
-        ck_assert_msg(fabs((double)y[i] - right[i]) <= bound, "%s: %g instead of %g at %ld", what, (double)y[i],
-                      right[i], i);
+        ck_assert_msg(fabs((double)y[i] - right[i]) <= bound, "%s: %g instead of %g at %ld", what,
+                      (double)y[i], right[i], i);
 }
 
 static int paths_here(const few_path *to[3])
@@ -197,7 +198,8 @@ START_TEST(a_row_is_the_same_however_many_are_computed_with_it)
 }
 END_TEST
 
-static const struct { long R, N, K; } products[] = { { 1, 130, 70 }, { 16, 40, 300 }, { 17, 200, 33 }, { 70, 500, 1300 } };
+static const struct { long R, N, K; } products[] = { { 1, 130, 70 }, { 16, 40, 300 }, { 17, 200, 33 },
+                                                     { 70, 500, 1300 } };
 
 static void product(const tensor *w, bool rounded, long R, const real *x, real beta, real *y)
 {
@@ -222,7 +224,8 @@ START_TEST(products_are_those_of_the_widened_matrix)
                 if (rounded) {                             /* the tile of pairs, in plain C */
                     const ag_frozen m = matrix(w);
                     memcpy(y, old, (size_t)(R * N) * sizeof *y);
-                    bf16_product_by(bf16_tile_plain, &m, R, x, ag_alloc(t, bf16_scratch(&m, R)), (real)beta, y);
+                    bf16_product_by(bf16_tile_plain, &m, R, x, ag_alloc(t, bf16_scratch(&m, R)), (real)beta,
+                                    y);
                     if (REAL == 32)
                         near(R * N, K, y, right, "tile");
                 }
@@ -234,7 +237,8 @@ END_TEST
 START_TEST(products_have_the_same_bits_for_any_number_of_threads)
 {
     long R = products[_i].R, N = products[_i].N, K = products[_i].K;
-    real *x = numbers(R * K, 6), *dy = numbers(R * N, 8), *first = ag_alloc_real(t, R * N), *y = ag_alloc_real(t, R * N);
+    real *x = numbers(R * K, 6), *dy = numbers(R * N, 8), *first = ag_alloc_real(t, R * N),
+         *y = ag_alloc_real(t, R * N);
     real *first_dx = ag_alloc_real(t, R * K), *dx = ag_alloc_real(t, R * K);
     for (int type = 0; type < TYPES; type++)
         for (int rounded = 0; rounded < 2; rounded++)
@@ -289,8 +293,8 @@ static blip2_config towers(blip2_llm_kind llm)
     blip2_config c = tiny_config();
     c.stage1 = false;
     c.qformer.text = c.qformer.head = false;
-    c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 28, .patch = 14, .width = 48, .depth = 2, .heads = 4,
-                                   .hidden = 96, .init_std = 0.05, .position_std = 0.05 };
+    c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 28, .patch = 14, .width = 48, .depth = 2,
+                                   .heads = 4, .hidden = 96, .init_std = 0.05, .position_std = 0.05 };
     c.qformer.memory_width = 48;
     c.llm = llm;
     c.opt = tiny_opt_config();
@@ -343,7 +347,8 @@ START_TEST(a_model_in_low_precision_comes_back_to_the_bit)
     same_models(&m, &back);
     ck_assert_msg(blip2_save(&back, IN_FOLDER("again.h5"), "made", NULL, 0, &e), "%s", e.text);
     long n, k;
-    char *one = file_load(IN_FOLDER("m.h5"), 1L << 30, &n, &e), *two = file_load(IN_FOLDER("again.h5"), 1L << 30, &k, &e);
+    char *one = file_load(IN_FOLDER("m.h5"), 1L << 30, &n, &e),
+         *two = file_load(IN_FOLDER("again.h5"), 1L << 30, &k, &e);
     ck_assert(one && two && n == k && !memcmp(one, two, (size_t)n));
     mem_free(one);
     mem_free(two);
@@ -360,7 +365,8 @@ START_TEST(what_learns_is_widened)
     blip2_config c = towers(BLIP2_LLM_OPT);
     build(&m, &c, types[1 + _i]);
     ck_assert(blip2_save(&m, IN_FOLDER("m.h5"), "made", NULL, 0, &e));
-    ck_assert_msg(blip2_open_case(&back, IN_FOLDER("m.h5"), (const char *const[]){ "visual_encoder", NULL }, &sealed, &e),
+    ck_assert_msg(blip2_open_case(&back, IN_FOLDER("m.h5"), (const char *const[]){ "visual_encoder", NULL },
+                                  &sealed, &e),
                   "%s", e.text);
     for (long i = 0; i < back.store->count; i++) {
         const nn_entry *p = &back.store->entries[i];
@@ -377,7 +383,7 @@ START_TEST(what_learns_is_widened)
 }
 END_TEST
 
-#if REAL == 32 && !defined __SANITIZE_ADDRESS__             /* double keeps what stands in the file as float */
+#if REAL == 32 && !defined __SANITIZE_ADDRESS__ /* double keeps what stands in the file as float */
 static long resident(void)
 {
     long pages = 0, all;
@@ -491,7 +497,8 @@ static void widened(blip2_model *to, const blip2_model *from)
 
 static tensor *seen(const blip2_model *m)
 {
-    tensor *pictures = tiny_normal(t, 3, DIMS(2, 3, m->config.vision.image_size, m->config.vision.image_size));
+    tensor *pictures = tiny_normal(t, 3,
+                                   DIMS(2, 3, m->config.vision.image_size, m->config.vision.image_size));
     return blip2_vision_features(m, t, pictures);
 }
 

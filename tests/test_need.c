@@ -1,5 +1,6 @@
-/* test_need.c - what a run says it needs before it has it: a tape that measures against one that computes, the
- * peak of whole runs against the prediction, what this machine has, refusal, and the paper's configurations. */
+/* test_need.c - what a run says it needs before it has it: a tape that measures against one that computes,
+ * the peak of whole runs against the prediction, what this machine has, refusal, and the paper's
+ * configurations. */
 #include "tests/shell.h"
 #include "tests/world.h"
 #include <jansson.h>
@@ -116,7 +117,7 @@ START_TEST(what_is_only_measured_takes_no_memory)
 }
 END_TEST
 
-/* ---- what this machine has ------------------------------------------------------------------------------- */
+/* ---- what this machine has ----------------------------------------------------------------------------- */
 static void write_file(const char *name, const char *text)
 {
     char path[512], part[512];
@@ -138,7 +139,8 @@ START_TEST(the_least_limit_counts)
 {
     const char *limit;
     ck_assert(available(&limit) >= 1e17);                  /* nothing is known */
-    write_file("root/proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\nSwapFree: 1000 kB\n");
+    write_file("root/proc/meminfo",
+               "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\nSwapFree: 1000 kB\n");
     ck_assert(available(&limit) == 6000 * 1024.0 && !strcmp(limit, "of this machine"));
     write_file("root/proc/self/cgroup", "0::/a/b\n");
     write_file("root/sys/fs/cgroup/a/b/memory.max", "max\n");
@@ -160,7 +162,7 @@ START_TEST(the_least_limit_counts)
 }
 END_TEST
 
-/* ---- runs ------------------------------------------------------------------------------------------------ */
+/* ---- runs ---------------------------------------------------------------------------------------------- */
 static void begin(void)
 {
     folder_begin();
@@ -214,7 +216,8 @@ static void write_config(train_config c)
 static void within_a_tenth(const train_config *c, const char *what)
 {
     write_config(*c);
-    json_t *need = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), "--dry-run", "--json", NULL });
+    json_t *need = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), "--dry-run", "--json",
+                                                 NULL });
     json_t *run = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), "--json", "--quiet", NULL });
     double predicted = number(need, "peak_bytes"), measured = number(run, "peak_rss_mb") * (1 << 20);
     ck_assert_msg(fabs(predicted / measured - 1) < 0.1, "%s: %.1f MiB predicted, %.1f measured", what,
@@ -261,7 +264,7 @@ START_TEST(the_peak_of_a_run_whose_model_is_most_of_it_is_predicted)
 }
 END_TEST
 
-/* ---- a run that does not fit ------------------------------------------------------------------------------ */
+/* ---- a run that does not fit --------------------------------------------------------------------------- */
 START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
 {
     train_config c = larger(TRAIN_STAGE1);
@@ -282,13 +285,14 @@ START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
     ck_assert(access(IN_FOLDER("refused"), F_OK));
     shell_next.address_bytes = most;           /* a dry run says it and goes on */
     json_t *need = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), batch, "--dry-run", "--json",
-                                                 "model.qformer.width=1536", "model.qformer.hidden=6144", NULL });
+                                                 "model.qformer.width=1536", "model.qformer.hidden=6144",
+                                                 NULL });
     ck_assert(json_is_false(json_object_get(need, "fits")));
     json_decref(need);
 }
 END_TEST
 
-/* ---- what is not there ------------------------------------------------------------------------------------ */
+/* ---- what is not there --------------------------------------------------------------------------------- */
 START_TEST(a_dry_run_goes_on_without_data)
 {
     for (int i = 0; i < 4; i++) {
@@ -306,7 +310,8 @@ START_TEST(a_dry_run_goes_on_without_data)
     train_config c = larger(TRAIN_STAGE1);
     world_text(c.data.images, "no/such/folder");           /* the list is there, the pictures are not */
     write_config(c);
-    said s = BLIP2("train", IN_FOLDER("run.yaml"), "--dry-run", "--json", "run.max_iters=0", "run.max_epoch=3");
+    said s = BLIP2("train", IN_FOLDER("run.yaml"), "--dry-run", "--json", "run.max_iters=0",
+                   "run.max_epoch=3");
     ck_assert_msg(s.code == 0 && strstr(s.err, "64 of 64 pictures cannot be read"), "%s", s.err);
     ck_assert(strstr(s.out, "\"steps\":6") && strstr(s.out, "\"stand_in\":false"));
     shell_free(s);
@@ -314,7 +319,7 @@ START_TEST(a_dry_run_goes_on_without_data)
 }
 END_TEST
 
-/* ---- the paper's configurations -------------------------------------------------------------------------- */
+/* ---- the paper's configurations ------------------------------------------------------------------------ */
 START_TEST(the_papers_configurations_have_the_papers_parameters)
 {
     static const struct { const char *name; long trained; } all[] = {

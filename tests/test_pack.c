@@ -1,4 +1,5 @@
-/* test_pack.c - a data set in one file trains like the folder it was made of; damage to any byte of it is seen. */
+/* test_pack.c - a data set in one file trains like the folder it was made of; damage to any byte of it is
+ * seen. */
 #include "data/packages.h"
 #include "tests/world.h"
 #include <stdio.h>
@@ -117,8 +118,8 @@ END_TEST
 
 START_TEST(what_is_no_picture_of_a_pack_is_an_error)
 {
-    static const char *const wrong[] = { "w.h5#a", "w.h5#a@1+2", "w.h5#a@1+99999999:0", "w.h5#a@-1+2:0", "w.h5#a@1+-2:0",
-                                         "w.h5#a:0+1@2", "w.h5#a@x+1:0", "none.h5#a@1+1:0" };
+    static const char *const wrong[] = { "w.h5#a", "w.h5#a@1+2", "w.h5#a@1+99999999:0", "w.h5#a@-1+2:0",
+                                         "w.h5#a@1+-2:0", "w.h5#a:0+1@2", "w.h5#a@x+1:0", "none.h5#a@1+1:0" };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         picture p;
         ck_assert(!picture_read(&p, IN_FOLDER(wrong[i]), &e) && e.text[0]);

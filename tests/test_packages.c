@@ -1,5 +1,5 @@
-/* test_packages.c - pictures out of fonts, Qt's resource files and clip art, made here byte by byte; and the same
- * files damaged in every place.                                                                              */
+/* test_packages.c - pictures out of fonts, Qt's resource files and clip art, made here byte by byte; and
+ * the same files damaged in every place. */
 #include "data/packages.h"
 #include "tests/tests.h"
 #include <stdio.h>
@@ -52,7 +52,7 @@ static void *png_of(uint8_t red, long side, long *n)
     return png;
 }
 
-/* ---- a font ---------------------------------------------------------------------------------------------- */
+/* ---- a font -------------------------------------------------------------------------------------------- */
 /* Glyphs 5 and 6 for U+1F600 and U+1F603, red 10 and 20, image format `form`, index format `index`. */
 static void make_font(bytes *f, int form, int index)
 {
@@ -148,7 +148,7 @@ START_TEST(a_damaged_font_is_an_error_or_loses_glyphs)
 }
 END_TEST
 
-/* ---- a resource file ------------------------------------------------------------------------------------- */
+/* ---- a resource file ----------------------------------------------------------------------------------- */
 /* /a with files b (plain) and c (packed). */
 static void make_rcc(bytes *f, int format)
 {
@@ -190,7 +190,8 @@ static bool look(void *context, const char *name, const uint8_t *from, long n, e
     (void)context, (void)why;
     size_t used = strlen(seen);
     if (used < 4096)
-        snprintf(seen + used, sizeof seen - used, "%s=%.*s ", name, n < 1000 ? (int)n : 1000, (const char *)from);
+        snprintf(seen + used, sizeof seen - used, "%s=%.*s ", name, n < 1000 ? (int)n : 1000,
+                 (const char *)from);
     return true;
 }
 
@@ -235,12 +236,13 @@ START_TEST(a_damaged_resource_file_is_an_error_or_reads_otherwise)
 }
 END_TEST
 
-/* ---- clip art -------------------------------------------------------------------------------------------- */
+/* ---- clip art ------------------------------------------------------------------------------------------ */
 static void add_drawing(const char *name, const char *rdf, bool png)
 {
     char text[2048], path[64];
     long n;
-    snprintf(text, sizeof text, "<svg><metadata><rdf:RDF><cc:Work>%s</cc:Work></rdf:RDF></metadata></svg>", rdf);
+    snprintf(text, sizeof text, "<svg><metadata><rdf:RDF><cc:Work>%s</cc:Work></rdf:RDF></metadata></svg>",
+             rdf);
     snprintf(path, sizeof path, "svg/%s.svg", name);
     write_file(path, text, (long)strlen(text));
     snprintf(path, sizeof path, "png/%s.png", name);
@@ -257,11 +259,13 @@ static void make_art(void)
         mkdir(IN_FOLDER(folders[i]), 0777);
     add_drawing("food/pear", "<dc:creator><cc:Agent><dc:title>Jane Doe</dc:title></cc:Agent></dc:creator>"
                 "<dc:title>A green_pear &amp; leaf</dc:title><dc:subject><rdf:Bag><rdf:li>fruit</rdf:li>"
-                "<rdf:li></rdf:li><rdf:li>HASH(0x1)</rdf:li><rdf:li>pear</rdf:li><rdf:li>food</rdf:li></rdf:Bag>"
-                "</dc:subject><dc:description>A pear that lies on a table.</dc:description>", true);
+                "<rdf:li></rdf:li><rdf:li>HASH(0x1)</rdf:li><rdf:li>pear</rdf:li><rdf:li>food</rdf:li>"
+                "</rdf:Bag></dc:subject><dc:description>A pear that lies on a table.</dc:description>", true);
     add_drawing("theme", "<dc:title>Lemon SVG theme</dc:title>", true);
     add_drawing("none", "<dc:title/>", true);
-    add_drawing("cat", "<dc:title>Cat</dc:title><dc:description>mail me@here.org for more of it</dc:description>", true);
+    add_drawing("cat",
+                "<dc:title>Cat</dc:title><dc:description>mail me@here.org for more of it</dc:description>",
+                true);
     add_drawing("lost", "<dc:title>Lost</dc:title>", false);
     for (int i = 0; i < 9; i++) {
         char name[16];
@@ -275,7 +279,8 @@ START_TEST(drawings_have_title_keywords_and_description_as_captions)
     make_art();
     ck_assert_msg(clipart_unpack(IN_FOLDER("svg"), IN_FOLDER("png"), IN_FOLDER("out"), &u, &e), "%s", e.text);
     char *list = read_list();
-    ck_assert_str_eq(list, "{\"image\":\"cat.png\",\"captions\":[\"Cat\"]}\n{\"image\":\"food-pear.png\",\"captions\":["
+    ck_assert_str_eq(list, "{\"image\":\"cat.png\",\"captions\":[\"Cat\"]}\n{\"image\":\"food-pear.png\","
+                           "\"captions\":["
                      "\"A green pear & leaf\",\"fruit, food\",\"A pear that lies on a table.\"]}\n");
     mem_free(list);
     ck_assert_int_eq(u.without_picture, 1);                /* lost */
@@ -288,8 +293,9 @@ END_TEST
 
 START_TEST(a_drawing_of_any_bytes_is_read_or_left_out)
 {
-    static const char rdf[] = "<metadata><dc:creator><dc:title>A</dc:title></dc:creator><dc:title>B &lt;</dc:title>"
-                              "<dc:subject><rdf:li>c</rdf:li></dc:subject></metadata>";
+    static const char rdf[] =
+        "<metadata><dc:creator><dc:title>A</dc:title></dc:creator><dc:title>B &lt;</dc:title>"
+        "<dc:subject><rdf:li>c</rdf:li></dc:subject></metadata>";
     char damaged[sizeof rdf];
     long n;
     mkdir(IN_FOLDER("svg"), 0777);
@@ -302,7 +308,8 @@ START_TEST(a_drawing_of_any_bytes_is_read_or_left_out)
             memcpy(damaged, rdf, sizeof rdf);
             damaged[at] = "<\xff\0"[k];
             write_file("svg/x.svg", damaged, k == 2 ? (long)at : (long)sizeof rdf - 1);
-            ck_assert_msg(clipart_unpack(IN_FOLDER("svg"), IN_FOLDER("png"), IN_FOLDER("out"), &u, &e), "%s", e.text);
+            ck_assert_msg(clipart_unpack(IN_FOLDER("svg"), IN_FOLDER("png"), IN_FOLDER("out"), &u, &e), "%s",
+                          e.text);
             ck_assert_int_eq(u.pictures + u.without_text, 1);
         }
 }

@@ -430,7 +430,8 @@ END_TEST
 
 START_TEST(webp_sizes_without_pixels_take_no_memory)
 {
-    static const uint8_t lie[49] = "RIFF\x29\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\x27\x23\0\x27\x23\0VP8L\x0b\0\0\0"
+    static const uint8_t lie[49] =
+        "RIFF\x29\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\x27\x23\0\x27\x23\0VP8L\x0b\0\0\0"
         "\x2f\x27\xe3\xc9\x18";                   /* 9000 x 9000 with alpha, and no pixel */
     picture p;
     error e = { 0 };

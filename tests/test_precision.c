@@ -1,10 +1,11 @@
-/* test_precision.c - every operation in float against the same in double, on the same values: result, gradients.
+/* test_precision.c - every operation in float against the same in double, on the same values: result,
+ * gradients.
  *
  * The double build comes as the shared library beside the programs; its names are looked up, so that they do
- * not meet ours. A difference is measured in units of 2^-23 of the tensor's largest value and may be 4 sqrt(n),
- * n the length of the sums: the longest row or column of the inputs, or all their elements where one number is
- * left. linear may differ by twice that: the rounding of its sum goes on through the slope of an activation,
- * where 1 - tanh^2 cancels (10.1 units against 9.8 were seen). */
+ * not meet ours. A difference is measured in units of 2^-23 of the tensor's largest value and may be 4
+ * sqrt(n), n the length of the sums: the longest row or column of the inputs, or all their elements where
+ * one number is left. linear may differ by twice that: the rounding of its sum goes on through the slope
+ * of an activation, where 1 - tanh^2 cancels (10.1 units against 9.8 were seen). */
 #include "tests/tests.h"
 
 #if REAL == 32

@@ -1,6 +1,7 @@
-/* test_published.c - what a user does with a checkpoint of Hugging Face's or LAVIS's form, by the commands alone:
- * convert, then caption, answer, match; texts, ids and scores are those that transformers gave (expected.json of
- * each folder of ../shared/golden/hf; PUBLISHED=FOLDER runs others of that form). Skips aloud without them. */
+/* test_published.c - what a user does with a checkpoint of Hugging Face's or LAVIS's form, by the commands
+ * alone: convert, then caption, answer, match; texts, ids and scores are those that transformers gave
+ * (expected.json of each folder of ../shared/golden/hf; PUBLISHED=FOLDER runs others of that form). Skips
+ * aloud without them. */
 #define _GNU_SOURCE
 #include "data/json.h"
 #include "tests/shell.h"
@@ -51,7 +52,8 @@ static const char *in(char to[900], const char *model, const char *name)
 
 static json_t *expected(const char *model)
 {
-    json_t *all = json_load_file(IN_MODEL("expected.json"), JSON_ALLOW_NUL, NULL);     /* models say such things */
+    /* models say such things */
+    json_t *all = json_load_file(IN_MODEL("expected.json"), JSON_ALLOW_NUL, NULL);
     ck_assert_msg(all != NULL, "%s", model);
     return all;
 }
@@ -160,18 +162,19 @@ static void caption_of(const char *model, const json_t *all, const char *run, lo
         if (scores) {
             double want = json_number_value(json_array_get(scores, at));
             double got = json_number_value(json_object_get(o, "score"));
-            ck_assert_msg(fabs(got - want) <= 2e-4 * fmax(1, fabs(want)), "%s: score %g, expected %g", what, got, want);
+            ck_assert_msg(fabs(got - want) <= 2e-4 * fmax(1, fabs(want)), "%s: score %g, expected %g", what,
+                          got, want);
         }
         const json_t *text = json_object_get(o, "caption"), *want = json_array_get(texts, at);
-        ck_assert_msg(!want || json_equal(text, want), "%s: \"%s\", expected \"%s\"", what, json_string_value(text),
-                      json_string_value(want));
+        ck_assert_msg(!want || json_equal(text, want), "%s: \"%s\", expected \"%s\"", what,
+                      json_string_value(text), json_string_value(want));
         json_decref(o);
     }
     shell_free(s);
 }
 
-/* T5 tells distances, so that a prompt that its batch had padded is another one alone (docs/generation.md): only
- * the longest prompt of a batch, and none, are compared. */
+/* T5 tells distances, so that a prompt that its batch had padded is another one alone
+ * (docs/generation.md): only the longest prompt of a batch, and none, are compared. */
 static bool was_padded(const json_t *all, const char *run, long row)
 {
     const json_t *prompts = json_object_get(all, "prompts");
@@ -205,7 +208,8 @@ START_TEST(captions_are_those_of_transformers)
 }
 END_TEST
 
-/* "Question: what is in the picture? Answer:" is a prompt of the goldens, and the frame of a Hugging Face model. */
+/* "Question: what is in the picture? Answer:" is a prompt of the goldens, and the frame of a Hugging Face
+ * model. */
 START_TEST(a_question_in_its_frame_is_the_prompt_of_that_text)
 {
     char model[300];
@@ -232,8 +236,9 @@ START_TEST(a_question_in_its_frame_is_the_prompt_of_that_text)
 END_TEST
 
 /* ---- LAVIS's files --------------------------------------------------------------------------------- */
-/* The checkpoint with what it lacks from the folder beside it (its tower and heads are of the same numbers): by
- * LAVIS's rules it writes what the folder's model writes by them, whose ln_vision alone has another epsilon. */
+/* The checkpoint with what it lacks from the folder beside it (its tower and heads are of the same
+ * numbers): by LAVIS's rules it writes what the folder's model writes by them, whose ln_vision alone has
+ * another epsilon. */
 START_TEST(a_lavis_checkpoint_writes_what_its_folder_writes)
 {
     char model[300];
@@ -246,10 +251,10 @@ START_TEST(a_lavis_checkpoint_writes_what_its_folder_writes)
     const char *const files[] = { IN_FOLDER("l.h5"), IN_FOLDER("m.h5") };
     json_t *said_of[2];
     for (int k = 0; k < 2; k++) {
-        said s = captions ? BLIP2("caption", files[k], IN_MODEL("inputs/image0.png"), "--prompt", "a photo of",
-                                  "--reference", "lavis", "--json")
-                          : BLIP2("match", files[k], IN_MODEL("inputs/image0.png"), "a small dog on the grass",
-                                  "--reference", "lavis", "--json");
+        said s = captions ? BLIP2("caption", files[k], IN_MODEL("inputs/image0.png"), "--prompt",
+                                  "a photo of", "--reference", "lavis", "--json")
+                          : BLIP2("match", files[k], IN_MODEL("inputs/image0.png"),
+                                  "a small dog on the grass", "--reference", "lavis", "--json");
         said_of[k] = line_of(s, 0);
         shell_free(s);
     }
@@ -304,7 +309,8 @@ START_TEST(what_is_exported_is_the_same_model)
         return;
     WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("m.h5"), "--quiet");
     for (int hf = 0; hf < 2; hf++) {
-        WORKS("export", IN_FOLDER("m.h5"), "-o", IN_FOLDER("out"), "--format", hf ? "hf" : "lavis", "--quiet");
+        WORKS("export", IN_FOLDER("m.h5"), "-o", IN_FOLDER("out"), "--format", hf ? "hf" : "lavis",
+              "--quiet");
         WORKS("convert", IN_FOLDER("out"), "-o", IN_FOLDER("b.h5"), "--quiet");
         same_to_the_bit(IN_FOLDER("m.h5"), IN_FOLDER("b.h5"));
     }
@@ -348,7 +354,8 @@ START_TEST(matches_are_those_of_transformers)
                 double got = json_number_value(json_object_get(o, "itc"));
                 ck_assert_msg(fabs(got - (double)itc[i * TEXTS + k]) < 1e-5, "%d %d: %g", i, k, got);
                 if (i == k)
-                    ck_assert(fabs(json_number_value(json_object_get(o, "itm")) - (double)itm[2 * i + 1]) < 1e-4);
+                    ck_assert(fabs(json_number_value(json_object_get(o, "itm"))
+                                   - (double)itm[2 * i + 1]) < 1e-4);
                 json_decref(o);
             }
         shell_free(s);
@@ -370,7 +377,8 @@ START_TEST(lists_and_conversations)
     if (!all)
         return;
     WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("m.h5"), "--quiet");
-    said s = BLIP2("caption", IN_FOLDER("m.h5"), "--images", IN_MODEL("inputs"), "--json", "--max-new-tokens", "3");
+    said s = BLIP2("caption", IN_FOLDER("m.h5"), "--images", IN_MODEL("inputs"), "--json", "--max-new-tokens",
+                   "3");
     for (int i = 0; i < 3; i++) {
         json_t *o = line_of(s, i);
         ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(o, "image")), "image"));
@@ -382,13 +390,14 @@ START_TEST(lists_and_conversations)
     json_decref(line_of(s, 5));
     shell_free(s);
     const char *image = IN_MODEL("inputs/image0.png");
-    s = BLIP2("answer", IN_FOLDER("m.h5"), image, "what?", "why?", "--chat", "--json", "--max-new-tokens", "3",
-              "--prompt", "Q: {} A:");
+    s = BLIP2("answer", IN_FOLDER("m.h5"), image, "what?", "why?", "--chat", "--json", "--max-new-tokens",
+              "3", "--prompt", "Q: {} A:");
     json_t *first = line_of(s, 0), *second = line_of(s, 1);
     char prompt[512];                                      /* the second turn by hand */
-    snprintf(prompt, sizeof prompt, "Q: what? A: %s. Q: {} A:", json_string_value(json_object_get(first, "answer")));
-    said whole = BLIP2("answer", IN_FOLDER("m.h5"), image, "why?", "--json", "--max-new-tokens", "3", "--prompt",
-                       prompt);
+    snprintf(prompt, sizeof prompt, "Q: what? A: %s. Q: {} A:",
+             json_string_value(json_object_get(first, "answer")));
+    said whole = BLIP2("answer", IN_FOLDER("m.h5"), image, "why?", "--json", "--max-new-tokens", "3",
+                       "--prompt", prompt);
     json_t *same = line_of(whole, 0);
     ck_assert(json_equal(json_object_get(second, "ids"), json_object_get(same, "ids")));
     json_decref(first);
@@ -397,8 +406,8 @@ START_TEST(lists_and_conversations)
     json_decref(all);
     shell_free(whole);
     shell_free(s);
-    FAILS(2, "expected one picture, found a list", "answer", IN_FOLDER("m.h5"), "--images", IN_MODEL("inputs"),
-          "--chat");
+    FAILS(2, "expected one picture, found a list", "answer", IN_FOLDER("m.h5"), "--images",
+          IN_MODEL("inputs"), "--chat");
     FAILS(1, "no pictures in it", "caption", IN_FOLDER("m.h5"), "--images", IN_FOLDER(""));
 }
 END_TEST

@@ -11,7 +11,8 @@ static void make(int what, blip2_recompute_what how)
 {
     error e;
     blip2_config c = tiny_config();
-    c.vision = (blip2_vit_config){ .kind = what == STAGE2_T5 ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA, .image_size = SIDE,
+    c.vision = (blip2_vit_config){ .kind = what == STAGE2_T5 ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA,
+                                   .image_size = SIDE,
                                    .patch = PATCH, .width = 48, .depth = 8, .heads = 3, .hidden = 192,
                                    .init_std = 0.1, .position_std = 0.1 };
     c.qformer.layers = 6;

@@ -1,5 +1,5 @@
-/* test_report.c - the report is one well-formed file that holds all it shows: whatever a run's files hold, nothing
- * leaves its place; what is missing is named. */
+/* test_report.c - the report is one well-formed file that holds all it shows: whatever a run's files hold,
+ * nothing leaves its place; what is missing is named. */
 #include "tests/world.h"
 #include "eval/eval.h"
 #include <ctype.h>
@@ -26,7 +26,7 @@ static void put(const char *name, const char *text)
     ck_assert_msg(f && fputs(text, f) >= 0 && !fclose(f), "%s", name);
 }
 
-/* ---- HTML, read as strictly as its writer could write it ------------------------------------------------- */
+/* ---- HTML, read as strictly as its writer could write it ----------------------------------------------- */
 static bool is_void(const char *tag)
 {
     static const char *const all[] = { "meta", "img", "path", "rect", "line", NULL };
@@ -169,7 +169,8 @@ START_TEST(a_whole_run_is_one_well_formed_file)
         ck_assert_msg(!*heard, "%s", heard);
         read_html("r.html", &h);
         ck_assert_int_gt(h.tags, 150);
-        static const char *const both[] = { "id=\"figures\"", "id=\"training\"", "id=\"captions-", "id=\"attention\"",
+        static const char *const both[] = { "id=\"figures\"", "id=\"training\"", "id=\"captions-",
+                                            "id=\"attention\"",
                                             "blip2 train ", "results/evaluate.yaml", "<summary>config.yaml" };
         for (int k = 0; k < 7; k++)
             ck_assert_msg(has("r.html", both[k]), "%s: %s", models[i], both[k]);
@@ -186,12 +187,15 @@ START_TEST(nothing_from_a_file_leaves_its_place)
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
     put("run/config.yaml", "</pre><script>alert(2)</script>\xff\x01 & \"quoted\"\n");
     put("run/log.jsonl", "{\"step\":1,\"" EVIL "\":1}\n{\"step\":2,\"" EVIL "\":3,\"loss\":2}\n");
-    put("run/metrics.json", "{\"model\":\"" EVIL "\",\"images\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
-        "\":1,\"CIDEr\":1,\"settings\":{\"" EVIL "\":\"" EVIL "\"}},\"vqa\":{\"model\":{\"" EVIL "\":0.5,\"all\":0.5,"
-        "\"questions\":2}},\"retrieval\":{\"sum\":{\"txt_r1\":1}}}");
+    put("run/metrics.json",
+        "{\"model\":\"" EVIL "\",\"images\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
+        "\":1,\"CIDEr\":1,\"settings\":{\"" EVIL "\":\"" EVIL "\"}},\"vqa\":{\"model\":{\"" EVIL "\":0.5,"
+        "\"all\":0.5,\"questions\":2}},\"retrieval\":{\"sum\":{\"txt_r1\":1}}}");
     put("run/captions.json", "[{\"image\":\"" EVIL "\",\"caption\":\"" EVIL "\",\"truth\":\"" EVIL "\"}]");
-    put("run/vqa.json", "[{\"image\":\"" EVIL "\",\"question\":\"" EVIL "\",\"answer\":\"" EVIL "\",\"truth\":\"a\"}]");
-    put("run/retrieval.json", "{\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
+    put("run/vqa.json",
+        "[{\"image\":\"" EVIL "\",\"question\":\"" EVIL "\",\"answer\":\"" EVIL "\",\"truth\":\"a\"}]");
+    put("run/retrieval.json",
+        "{\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
         "\",\"b\"]}");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
@@ -205,9 +209,11 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
     put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n");
-    put("run/config.yaml", "run:\n  task: stage1   # what\n  init_lr: 0.001   # peak\n  output_dir: \"a # b\"   # where\n"
+    put("run/config.yaml",
+        "run:\n  task: stage1   # what\n  init_lr: 0.001   # peak\n  output_dir: \"a # b\"   # where\n"
         "model:\n  freeze: []\n  vit:\n    width: 128   # of a token\n    depth: 4\n  prompt: \"\"\n");
-    base = &(eval_report_base){ "other<b>.yaml", "run:\n  task: stage1\n  init_lr: 0.002\n  output_dir: \"a # c\"\n"
+    base = &(eval_report_base){ "other<b>.yaml",
+                                "run:\n  task: stage1\n  init_lr: 0.002\n  output_dir: \"a # c\"\n"
         "  gone: 1\nmodel:\n  freeze: []\n  vit:\n    width: 64\n    depth: 4\n  prompt: \"\"\n" };
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
@@ -217,7 +223,8 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
         "<td>model.vit.width</td><td>64</td><td>128</td>", "<td>run.gone</td><td>1</td><td>not set</td>" };
     for (int i = 0; i < 5; i++)
         ck_assert_msg(has("r.html", rows[i]), "%s", rows[i]);
-    ck_assert(!has("r.html", "<td>run.task") && !has("r.html", "<td>model.vit.depth") && !has("r.html", "nothing differs"));
+    ck_assert(!has("r.html", "<td>run.task") && !has("r.html", "<td>model.vit.depth")
+              && !has("r.html", "nothing differs"));
     put("run/config.yaml", base->config);
     ck_assert(make("run", "r.html") && has("r.html", "nothing differs"));
     put("run/config.yaml", "a: 1\n   b\n:\n#\n  c:\nd: \"\\\n        e: 2\n");  /* no configuration of ours */
@@ -231,14 +238,17 @@ START_TEST(numbers_that_are_none_leave_gaps)
 {
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
-    put("run/log.jsonl", "{\"step\":1,\"loss\":null,\"lr\":0}\n{\"step\":2,\"loss\":1e300,\"lr\":0}\nnot a line\n"
-        "{\"loss\":3}\n{\"step\":3,\"loss\":-1e-300,\"lr\":0}\n{\"step\":4,\"loss\":null,\"lr\":0}\n{\"step\":5,\"lo");
-    put("run/metrics.json", "{\"captions\":{\"CIDEr\":null,\"Bleu_4\":\"x\",\"interval_95\":[1]},\"vqa\":{\"model\":{"
+    put("run/log.jsonl",
+        "{\"step\":1,\"loss\":null,\"lr\":0}\n{\"step\":2,\"loss\":1e300,\"lr\":0}\nnot a line\n"
+        "{\"loss\":3}\n{\"step\":3,\"loss\":-1e-300,\"lr\":0}\n{\"step\":4,\"loss\":null,\"lr\":0}"
+        "\n{\"step\":5,\"lo");
+    put("run/metrics.json",
+        "{\"captions\":{\"CIDEr\":null,\"Bleu_4\":\"x\",\"interval_95\":[1]},\"vqa\":{\"model\":{"
         "\"all\":7,\"questions\":1,\"interval_95\":{\"all\":[null,1]}}},\"retrieval\":5}");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
     ck_assert_msg(strstr(heard, "3 lines of log.jsonl, which are no steps"), "%s", heard);
-    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n");                     /* one step, the same number always */
+    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n"); /* one step, the same number always */
     ck_assert(make("run", "r.html"));
     read_html("r.html", &h);
     put("run/log.jsonl", "");

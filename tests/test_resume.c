@@ -253,8 +253,8 @@ START_TEST(a_picture_that_breaks_during_the_run_ends_it)
     c.memory_mb = 0;
     break_at = 2;
     ck_assert(!run(&c, false, &result) && e.kind == ERROR_RUN);
-    ck_assert_msg(strstr(e.text, "world/train/0000") && strstr(e.text, "it was whole when the run began"), "%s",
-                  e.text);
+    ck_assert_msg(strstr(e.text, "world/train/0000") && strstr(e.text, "it was whole when the run began"),
+                  "%s", e.text);
 }
 END_TEST
 

@@ -133,7 +133,8 @@ static void must_fail(const train_config *c, bool resume, error_kind kind, const
 /* ---- what a run leaves behind ------------------------------------------------------------------------ */
 static const char *const names[] = { "stage1", "stage2", "vit", "lm" };
 static const char *const losses[][8] = {
-    { "loss", "loss_itc", "loss_itm", "loss_lm", "itm_acc", "temp", "query_cosine" }, { "loss", "query_cosine" }, { "loss", "accuracy" },
+    { "loss", "loss_itc", "loss_itm", "loss_lm", "itm_acc", "temp", "query_cosine" },
+    { "loss", "query_cosine" }, { "loss", "accuracy" },
         { "loss" } };
 
 static const char *file_of(char to[512], train_task task, const char *file)
@@ -499,7 +500,7 @@ START_TEST(a_disk_that_fills_up_leaves_a_whole_model_and_nothing_half_written)
     must(&c, false);
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("new.h5"));
     long nth = 1, kept = 0;
-    for (bool done = false; !done; nth += 2) {             /* the calls of the system fail from some point on */
+    for (bool done = false; !done; nth += 2) { /* the calls of the system fail from some point on */
         train_result result;
         error why;
         unlink(IN_FOLDER("lm/model.h5"));

@@ -251,7 +251,7 @@ END_TEST
 
 /* Two beams. Behind the second place [eos] and [0 eos] are known, worth -0.69 and -0.58. The best live sum of
  * the third place is -2.35: over the 4 ids that it would have, -0.59, it may still be better than the worst,
- * and [0 0 0 eos] is: -0.60. Behind the fifth place nothing can be, and the search ends.                     */
+ * and [0 0 0 eos] is: -0.60. Behind the fifth place nothing can be, and the search ends. */
 START_TEST(a_search_ends_when_nothing_better_can_come)
 {
     static const double script[][WORDS] = {

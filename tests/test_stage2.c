@@ -81,7 +81,8 @@ START_TEST(the_gradient_of_stage_2_is_the_slope)
     tiny_settle(&m.opt);
     nn_check k = nn_gradcheck(store, t, run_stage2, &cases[_i], 1e-8, 8);
     ck_assert_msg(k.ok, "%s: %.1e", k.where, k.worst);
-    ck_assert_int_eq(k.idle, cases[_i].question ? 6 : 0);  /* the last layer's text feed-forward: nobody reads it */
+    /* the last layer's text feed-forward: nobody reads it */
+    ck_assert_int_eq(k.idle, cases[_i].question ? 6 : 0);
 }
 END_TEST
 

@@ -191,7 +191,7 @@ START_TEST(recomputation_changes_no_bit)
             else
                 block(t, NULL, from, &y);
         }
-        ag_training(t, false);                             /* backward reruns as forward ran, and leaves this alone */
+        ag_training(t, false); /* backward reruns as forward ran, and leaves this alone */
         ag_random outside = ag_seed(t, (ag_random){ .seed = 99, .step = 3 });
         ag_backward(t, ag_sum(t, y));
         ck_assert(!ag_is_training(t) && ag_random_now(t).seed == 99);
@@ -214,7 +214,7 @@ START_TEST(a_fence_tells_of_a_write_behind_an_allocation)
             unsigned char *p = ag_alloc(t, sizes[i]), *q = ag_alloc(t, 8);
             memset(p, 1, (size_t)sizes[i]);
             memset(q, 1, 8);
-            p[sizes[i] + (late ? 63 : 0)] = 1;             /* one byte too far, or as far as a fence reaches */
+            p[sizes[i] + (late ? 63 : 0)] = 1; /* one byte too far, or as far as a fence reaches */
             ag_rewind(t, here);
             ck_assert_msg(!ag_fences(t, false), "%ld bytes", sizes[i]);
             ck_assert(ag_fences(t, true));

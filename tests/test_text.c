@@ -159,7 +159,7 @@ START_TEST(special_tokens_in_text_count_unless_it_is_literal)
                      "[MASK] red [SEP] [ s ##e ##p ]");
     ck_assert_str_eq(tokens(t, "[SEP]", (tokenizer_options){ .literal = true }), "[CLS] [ s ##e ##p ] [SEP]");
     token_list l = { 0 };
-    ck_assert(tokenizer_encode(t, "[SEP]", 4, &(tokenizer_options){ .bare = true }, &l, &e));      /* "[SEP" */
+    ck_assert(tokenizer_encode(t, "[SEP]", 4, &(tokenizer_options){ .bare = true }, &l, &e)); /* "[SEP" */
     ck_assert(l.n == 4 && l.ids[0] == tokenizer_id(t, "["));
     mem_free(l.ids);
     int before = tokenizer_size(t), dec = tokenizer_add(t, "[DEC]", &e);

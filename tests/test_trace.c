@@ -1,6 +1,6 @@
-/* test_trace.c - a trace of a case in the form of golden/lavis is the case: every value of every dataset under
- * out/. The cases here are made in the test from a small model with h5_write, and, for the small golden case
- * that stands in the project, read from it.                                                                */
+/* test_trace.c - a trace of a case in the form of golden/lavis is the case: every value of every dataset
+ * under out/. The cases here are made in the test from a small model with h5_write, and, for the small
+ * golden case that stands in the project, read from it. */
 #include "tests/shell.h"
 #include <math.h>
 #include <stdio.h>

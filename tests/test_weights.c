@@ -201,7 +201,8 @@ static void zip_end(archive *z)
 }
 
 #define TEXT(s) "X" s                              /* BINUNICODE; s begins with its length in 4 bytes */
-#define STORAGE "(" TEXT("\7\0\0\0storage") "ctorch\nFloatStorage\n" TEXT("\1\0\0\0" "0") TEXT("\3\0\0\0cpu") "K\6tQ"
+#define STORAGE \
+    "(" TEXT("\7\0\0\0storage") "ctorch\nFloatStorage\n" TEXT("\1\0\0\0" "0") TEXT("\3\0\0\0cpu") "K\6tQ"
 #define TENSOR(offset, size, stride) "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE "K" offset size stride \
     "\x89" "ccollections\nOrderedDict\n)RtR"
 #define PICKLE(body) { "\x80\2" body ".", sizeof "\x80\2" body "." - 1 }

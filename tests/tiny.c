@@ -17,7 +17,8 @@ blip2_config tiny_config(void)
 
 blip2_opt_config tiny_opt_config(void)
 {
-    return (blip2_opt_config){ .vocab = 23, .width = 16, .layers = 2, .heads = 4, .hidden = 24, .positions = 24,
+    return (blip2_opt_config){ .vocab = 23, .width = 16, .layers = 2, .heads = 4, .hidden = 24,
+                               .positions = 24,
                                .dropout = 0.1, .init_std = 0.3, .bos = 2, .eos = 4, .pad = 1 };
 }
 
@@ -28,7 +29,8 @@ blip2_t5_config tiny_t5_config(void)
                               .eps = 1e-6, .init_factor = 1, .start = 0, .eos = 2, .pad = 0 };
 }
 
-/* Every hidden unit of the feed-forwards far on or far off: no step of a gradient check may cross ReLU's corner. */
+/* Every hidden unit of the feed-forwards far on or far off: no step of a gradient check may cross ReLU's
+ * corner. */
 void tiny_settle(const blip2_opt *m)
 {
     for (long i = 0; i < m->config.layers; i++)

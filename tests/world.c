@@ -51,7 +51,8 @@ train_config world_config(train_task task)
     c.model.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 16, .patch = 8, .width = 16, .depth = 1,
                                          .heads = 2, .hidden = 32, .init_std = 0.1, .position_std = 0.1 };
     c.model.qformer = (blip2_qformer_config){ .width = 16, .layers = 2, .heads = 2, .hidden = 32,
-        .queries = 3, .vocab = 140, .positions = 40, .memory_width = 16, .cross_attention_freq = 2, .dropout = 0.1,
+        .queries = 3, .vocab = 140, .positions = 40, .memory_width = 16, .cross_attention_freq = 2,
+        .dropout = 0.1,
         .eps = 1e-12, .init_std = 0.1, .query_std = 0.3, .output_scale = 0.5, .text = true, .head = true };
     c.model.opt = (blip2_opt_config){ .vocab = 300, .width = 16, .layers = 1, .heads = 2, .hidden = 32,
                                       .positions = 64, .dropout = 0.1, .init_std = 0.1 };

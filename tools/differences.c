@@ -1,10 +1,10 @@
-/* differences.c - `make differences`: where LAVIS, Hugging Face and the paper part ways, what each difference does to
- * a golden case, measured now; docs/differences.md says more of each.
+/* differences.c - `make differences`: where LAVIS, Hugging Face and the paper part ways, what each difference
+ * does to a golden case, measured now; docs/differences.md says more of each.
  *
  *     bin/differences [../shared/golden]
  *
- * A line: the difference, the switch, the case, one way, the other way. What needs a file that is not there is
- * left out, aloud. */
+ * A line: the difference, the switch, the case, one way, the other way. What needs a file that is not
+ * there is left out, aloud. */
 #include "convert/convert.h"
 #include "eval/eval.h"
 #include "eval/metrics.h"
@@ -133,7 +133,8 @@ static real *features_of(eval_session *s, const char *file)
 static blip2_generate rules(blip2_reference reference, int beams)
 {
     return (blip2_generate){ .reference = reference, .beams = beams, .returns = 1, .max_new_tokens = 16,
-                             .min_length = reference == BLIP2_LAVIS, .length_penalty = 1, .repetition_penalty = 1 };
+                             .min_length = reference == BLIP2_LAVIS, .length_penalty = 1,
+                             .repetition_penalty = 1 };
 }
 
 static eval_text write_text(eval_session *s, const real *x, const char *prompt, blip2_generate o)
@@ -180,22 +181,24 @@ static void with_opt(void)
     const char *prompt = "a photo of", *key = "`--reference`", *at = "opt_f32, image 0, \"a photo of\"";
     row("epsilon of ln_vision: 1e-5, or 1e-6", "`ln_vision_eps` in the model file", "opt_f32, query outputs",
         "%.1e of the largest", queries_differ(&s, x, 1e-5));
-    eval_text a = write_text(&s, x, prompt, rules(BLIP2_LAVIS, 5)), b = write_text(&s, x, prompt, rules(BLIP2_HF, 5)),
+    eval_text a = write_text(&s, x, prompt, rules(BLIP2_LAVIS, 5)),
+              b = write_text(&s, x, prompt, rules(BLIP2_HF, 5)),
               c = write_text(&s, x, prompt, rules(BLIP2_HF, 1));
-    row("what ids begin with (OPT)", key, at, "%ld ids of 16 new tokens at most, or %ld with images and prompt", a.length,
-        b.length);
+    row("what ids begin with (OPT)", key, at,
+        "%ld ids of 16 new tokens at most, or %ld with images and prompt", a.length, b.length);
     row("defaults: 5 beams, or greedy", "`--beams`", at, "score %.4f, or %.4f", a.score, c.score);
     blip2_generate o = rules(BLIP2_LAVIS, 5), p = rules(BLIP2_HF, 5);
     o.min_length = p.min_length = 10;
     o.length_penalty = p.length_penalty = 0;               /* short texts win, if they may */
     eval_text d = write_text(&s, x, prompt, o), f = write_text(&s, x, prompt, p);
     row("`min_length` counts new tokens and the start, or the prompt too", key, at,
-        "length penalty 0, least length 10: %ld new tokens, or %ld", d.length - 1, f.length - (b.length - (a.length - 1)));
+        "length penalty 0, least length 10: %ld new tokens, or %ld", d.length - 1,
+        f.length - (b.length - (a.length - 1)));
     o = rules(BLIP2_LAVIS, 1), p = rules(BLIP2_HF, 1);
     o.repetition_penalty = p.repetition_penalty = 1.4;
     d = write_text(&s, x, prompt, o), f = write_text(&s, x, prompt, p);
-    row("repetition penalty on what was said, or on the prompt too", key, at, "penalty 1.4: \"%s\", or \"%s\"", d.text,
-        f.text);
+    row("repetition penalty on what was said, or on the prompt too", key, at,
+        "penalty 1.4: \"%s\", or \"%s\"", d.text, f.text);
     o = rules(BLIP2_LAVIS, 5);
     for (int k = 0; k < 3; k++) {
         o.length_penalty = (double[]){ 1, 0, -1 }[k];
@@ -205,8 +208,8 @@ static void with_opt(void)
         else
             row(k == 1 ? "length penalty of answers: 1 (HF), or 0 (LAVIS with OPT)"
                        : "length penalty of answers: 1 (HF), or -1 (LAVIS with T5)",
-                "`--length-penalty`", at, "%ld ids, score %.4f, or %ld ids, score %.4f", d.length, d.score, g.length,
-                g.score);
+                "`--length-penalty`", at, "%ld ids, score %.4f, or %ld ids, score %.4f", d.length, d.score,
+                g.length, g.score);
     }
     c = write_text(&s, x, "Question: what is it? Answer:", rules(BLIP2_LAVIS, 1));
     d = write_text(&s, x, "Question: what is it? Short answer:", rules(BLIP2_LAVIS, 1));
@@ -253,8 +256,8 @@ static void with_heads(void)
         eval_match_texts(&s.model, s.t, x, eval_tokens(&s.model.config), words, &m[k]);
     }
     row("a text is cleaned and cut at max_txt_len, or taken as it stands", "`match --reference`",
-        "itm_f32, image 0, \"A small dog, on the grass!\"", "itc %.4f, itm %.4f, or %.4f, %.4f", m[0].itc, m[0].itm,
-        m[1].itc, m[1].itm);
+        "itm_f32, image 0, \"A small dog, on the grass!\"", "itc %.4f, itm %.4f, or %.4f, %.4f", m[0].itc,
+        m[0].itm, m[1].itc, m[1].itm);
     free(x);
     eval_close(&s);
 }
@@ -274,9 +277,10 @@ static void scores(void)
     double cider[2], vqa[2];
     for (int k = 0; k < 2; k++) {
         score_options o = { .whitespace = k == 1, .rule = k ? SCORE_VQA_LAVIS : SCORE_VQA_OFFICIAL };
-        char *c = score_caption_files(GOLDEN("metrics/captions_results.json"), GOLDEN("metrics/captions_refs.json"), &o,
-                                      &e);
-        char *v = c ? score_vqa_files(GOLDEN("metrics/vqa_results.json"), GOLDEN("metrics/vqa_questions.json"),
+        char *c = score_caption_files(GOLDEN("metrics/captions_results.json"),
+                                      GOLDEN("metrics/captions_refs.json"), &o, &e);
+        char *v = c ? score_vqa_files(GOLDEN("metrics/vqa_results.json"),
+                                      GOLDEN("metrics/vqa_questions.json"),
                                       GOLDEN("metrics/vqa_annotations.json"), &o, &e)
                     : NULL;
         if (!v) {
@@ -290,8 +294,8 @@ static void scores(void)
     }
     row("tokens of caption scores: Penn Treebank (COCO), or white space", "`score captions --tokenizer`",
         "metrics/captions", "CIDEr-D %.4f, or %.4f", cider[0], cider[1]);
-    row("VQA accuracy: the challenge's rule, or LAVIS's", "`score vqa --rule`", "metrics/vqa", "%.2f, or %.2f", vqa[0],
-        vqa[1]);
+    row("VQA accuracy: the challenge's rule, or LAVIS's", "`score vqa --rule`", "metrics/vqa",
+        "%.2f, or %.2f", vqa[0], vqa[1]);
 }
 
 static void schedules(void)
@@ -303,8 +307,8 @@ static void schedules(void)
     smooth.steps_per_epoch = 1000;
     for (long i = 50; i < 1000; i++)
         worst = fmax(worst, fabs(train_lr(&stairs, i / 100, i % 100) - train_lr(&smooth, 0, i)));
-    row("cosine once an epoch (LAVIS), or each step (paper)", "`run.lr_by`", "peak 1e-4, 10 epochs of 100 steps",
-        "rates differ by up to %.0f %% of the peak", worst / 1e-4 * 100);
+    row("cosine once an epoch (LAVIS), or each step (paper)", "`run.lr_by`",
+        "peak 1e-4, 10 epochs of 100 steps", "rates differ by up to %.0f %% of the peak", worst / 1e-4 * 100);
 }
 
 static void grids(void)

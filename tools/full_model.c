@@ -1,12 +1,14 @@
 /* full_model.c - what tools/test_full.sh needs and the program itself does not have.
  *
- *   full-model make opt-2.7b|flan-t5-xl FOLDER [SHARD_GIB]   a folder of random numbers in the published layout of
- *       Salesforce/blip2-opt-2.7b or blip2-flan-t5-xl: config.json and bfloat16 safetensors in shards with their index
- *   full-model run COMMAND...    runs it, says on stderr how long it took and how much memory it held at most; its
- *       exit code is the command's
+ *   full-model make opt-2.7b|flan-t5-xl FOLDER [SHARD_GIB]   a folder of random numbers in the published
+ *       layout of Salesforce/blip2-opt-2.7b or blip2-flan-t5-xl: config.json and bfloat16 safetensors in
+ *       shards with their index
+ *   full-model run COMMAND...    runs it, says on stderr how long it took and how much memory it held at
+ *       most; its exit code is the command's
  *
- * Every parameter has the size of the published file and numbers of the size that it starts with, so that activations
- * stay tame; norms are near 1, biases near 0. Shards are written number by number: memory holds a block.            */
+ * Every parameter has the size of the published file and numbers of the size that it starts with, so that
+ * activations stay tame; norms are near 1, biases near 0. Shards are written number by number: memory
+ * holds a block. */
 #include "blip2/blip2.h"
 #include "convert/names.h"
 #include "data/json.h"
@@ -28,10 +30,10 @@ static int fail(const char *what)
     return 1;
 }
 
-/* ---- the published sizes (their config.json files) --------------------------------------------------------- */
+/* ---- the published sizes (their config.json files) ----------------------------------------------------- */
 static blip2_config published(bool t5)
 {
-    blip2_config c = blip2_config_default();               /* EVA ViT-g of 39 blocks, BERT-base with 32 queries */
+    blip2_config c = blip2_config_default(); /* EVA ViT-g of 39 blocks, BERT-base with 32 queries */
     c.stage1 = c.qformer.text = c.qformer.head = false;
     c.llm = t5 ? BLIP2_LLM_T5 : BLIP2_LLM_OPT;
     c.opt.vocab = 50304;
@@ -43,12 +45,14 @@ static json_t *text_config(const blip2_config *c)
     const blip2_opt_config *o = &c->opt;
     const blip2_t5_config *t = &c->t5;
     if (c->llm == BLIP2_LLM_OPT)
-        return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model_type", "opt", "vocab_size", (json_int_t)o->vocab,
+        return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model_type", "opt", "vocab_size",
+                         (json_int_t)o->vocab,
                          "hidden_size", (json_int_t)o->width, "num_hidden_layers", (json_int_t)o->layers,
                          "num_attention_heads", (json_int_t)o->heads, "ffn_dim", (json_int_t)o->hidden,
                          "word_embed_proj_dim", (json_int_t)o->width, "eos_token_id", (json_int_t)o->eos);
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:b}", "model_type", "t5", "vocab_size",
-                     (json_int_t)t->vocab, "d_model", (json_int_t)t->width, "num_layers", (json_int_t)t->layers,
+                     (json_int_t)t->vocab, "d_model", (json_int_t)t->width, "num_layers",
+                     (json_int_t)t->layers,
                      "num_heads", (json_int_t)t->heads, "d_kv", (json_int_t)t->head_width, "d_ff",
                      (json_int_t)t->hidden, "feed_forward_proj", "gated-gelu", "dense_act_fn", "gelu",
                      "tie_word_embeddings", 0);
@@ -66,15 +70,17 @@ static bool write_json(const char *path, const char *name, json_t *all)
 static bool write_config(const char *path, const blip2_config *c)
 {
     json_t *all = json_pack("{s:[s], s:s, s:I, s:I, s:b, s:s, s:{s:s}, s:{s:s}, s:o}", "architectures",
-                            "Blip2ForConditionalGeneration", "model_type", "blip-2", "num_query_tokens", (json_int_t)32,
+                            "Blip2ForConditionalGeneration", "model_type", "blip-2", "num_query_tokens",
+                            (json_int_t)32,
                             "image_token_index", (json_int_t)(c->llm == BLIP2_LLM_T5 ? 32100 : 50265),
-                            "use_decoder_only_language_model", c->llm == BLIP2_LLM_OPT, "torch_dtype", "bfloat16",
-                            "vision_config", "model_type", "blip_2_vision_model", "qformer_config", "model_type",
-                            "blip_2_qformer", "text_config", text_config(c));
+                            "use_decoder_only_language_model", c->llm == BLIP2_LLM_OPT, "torch_dtype",
+                            "bfloat16",
+                            "vision_config", "model_type", "blip_2_vision_model", "qformer_config",
+                            "model_type", "blip_2_qformer", "text_config", text_config(c));
     return write_json(path, "config.json", all);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------ */
+/* ---- numbers ------------------------------------------------------------------------------------------- */
 static uint16_t brain(float x)
 {
     uint32_t bits;
@@ -82,8 +88,8 @@ static uint16_t brain(float x)
     return (uint16_t)(bits >> 16);
 }
 
-/* Number i of a parameter, uniform with the standard deviation that it starts with. A bias of three parts, q, k and v,
- * has zeros in the middle. */
+/* Number i of a parameter, uniform with the standard deviation that it starts with. A bias of three parts,
+ * q, k and v, has zeros in the middle. */
 static uint16_t number(const piece *p, long i)
 {
     const nn_init *start = &p->of->init;
@@ -93,7 +99,8 @@ static uint16_t number(const piece *p, long i)
     h = (h ^ h >> 29) * 0xBF58476D1CE4E5B9u;
     float u = (float)(h >> 40) / (float)(1 << 24) - 0.5f;  /* within +- 1/2, deviation 1 / sqrt 12 */
     float middle = start->kind == NN_CONSTANT ? (float)start->a : 0;
-    float deviation = start->kind == NN_CONSTANT ? 0.01f : start->kind == NN_UNIFORM ? 0.02f : (float)start->a;
+    float deviation = start->kind == NN_CONSTANT ? 0.01f : start->kind == NN_UNIFORM ? 0.02f
+                                                                                     : (float)start->a;
     return brain(middle + 3.46f * deviation * u);
 }
 
@@ -108,7 +115,7 @@ static void write_numbers(file_out *f, const piece *p, uint16_t *block)
     }
 }
 
-/* ---- shards --------------------------------------------------------------------------------------------------- */
+/* ---- shards -------------------------------------------------------------------------------------------- */
 static void shard_name(const folder *d, int shard, char to[64])
 {
     snprintf(to, 64, "model-%05d-of-%05d.safetensors", shard + 1, d->shards);
@@ -144,8 +151,10 @@ static char *header_of(const folder *d, int shard)
             continue;
         json_t *shape = json_array();
         for (int k = 0; k < p->of->value->ndim; k++)
-            json_array_append_new(shape, json_integer((json_int_t)(p->of->value->dim[k] * (k ? 1 : p->parts))));
-        json_object_set_new(all, p->name, json_pack("{s:s, s:o, s:[I,I]}", "dtype", "BF16", "shape", shape, "data_offsets",
+            json_array_append_new(shape,
+                                  json_integer((json_int_t)(p->of->value->dim[k] * (k ? 1 : p->parts))));
+        json_object_set_new(all, p->name,
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", "BF16", "shape", shape, "data_offsets",
                                                     (json_int_t)at, (json_int_t)(at + 2 * p->size)));
         at += 2 * p->size;
     }
@@ -186,7 +195,8 @@ static bool write_index(const folder *d)
         all += 2 * d->pieces[i].size;
     }
     return write_json(d->path, "model.safetensors.index.json",
-                      json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)all, "weight_map", map));
+                      json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)all, "weight_map",
+                                map));
 }
 
 static int make(const char *which, const char *path, double gib)
@@ -214,7 +224,7 @@ static int make(const char *which, const char *path, double gib)
     return ok ? 0 : fail(e.text);
 }
 
-/* ---- running and measuring ------------------------------------------------------------------------------------ */
+/* ---- running and measuring ----------------------------------------------------------------------------- */
 static int run(char **command)
 {
     double from = clock_seconds();
@@ -228,8 +238,8 @@ static int run(char **command)
     }
     if (child < 0 || wait4(child, &status, 0, &used) < 0)
         return fail("cannot run it");
-    fprintf(stderr, "full-model: %.1f seconds, %.1f of the CPU, at most %.0f MiB of memory\n", clock_seconds() - from,
-            (double)used.ru_utime.tv_sec + (double)used.ru_stime.tv_sec
+    fprintf(stderr, "full-model: %.1f seconds, %.1f of the CPU, at most %.0f MiB of memory\n",
+            clock_seconds() - from, (double)used.ru_utime.tv_sec + (double)used.ru_stime.tv_sec
             + 1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec), (double)used.ru_maxrss / 1024);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

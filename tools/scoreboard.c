@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     srunner_run_all(r, CK_SILENT);
     int failed = srunner_ntests_failed(r);
     TestResult **broken = srunner_failures(r);
-    for (int i = 0; i < failed; i++)                       /* a figure that could not be measured has no line */
+    for (int i = 0; i < failed; i++) /* a figure that could not be measured has no line */
         if (!strstr(tr_msg(broken[i]), SHORT))
             printf("one figure was not measured: %s:%d: %s\n", tr_lfile(broken[i]), tr_lno(broken[i]),
                    tr_msg(broken[i]));

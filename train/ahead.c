@@ -1,6 +1,6 @@
 /* ahead.c - batches of pictures, or of what a tower made of them, got ready by threads while the step before
- * is at work. The threads decide nothing: which samples a batch has, and how each is cropped, follows from its
- * number alone.                                                                                            */
+ * is at work. The threads decide nothing: which samples a batch has, and how each is cropped, follows from
+ * its number alone. */
 #include "train/internal.h"
 #include <pthread.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* checkpoint.c - what a run leaves behind. model.h5 is for use. checkpoint.h5 holds all that the rest of the
  * run depends on: every parameter (those of the contrastive heads too), AdamW's moments under optimizer/,
  * and the steps done under state/. The order of the samples and every random number are functions of seed
- * and step, so a run that goes on from it ends with the same bits as one that was never stopped. model_best.h5
- * and checkpoint_best.h5 are the same two of the step at which datasets.val looked best.
+ * and step, so a run that goes on from it ends with the same bits as one that was never stopped.
+ * model_best.h5 and checkpoint_best.h5 are the same two of the step at which datasets.val looked best.
  *
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
- * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.  */
+ * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names. */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -140,7 +140,7 @@ static bool pass_on(const run *r, int from, bool *was, error *e)
 
 static bool is_there(const run *r, int which)
 {
-    char path[CONFIG_TEXT_SIZE + 32];                      /* not from the heap: "not there" is never "no memory" */
+    char path[CONFIG_TEXT_SIZE + 32]; /* not from the heap: "not there" is never "no memory" */
     snprintf(path, sizeof path, "%s/%s", r->c->output_dir, names[which]);
     return !access(path, F_OK);
 }
@@ -180,7 +180,8 @@ bool tidy_checkpoints(run *r, error *e)
                   : error_set(e, "out of memory");
         mem_free(path);
     }
-    return ok && (r->loaded || !is_there(r, NEW) || (pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)));
+    return ok && (r->loaded || !is_there(r, NEW)
+                  || (pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)));
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* doctor.c - a trained model under the tests for the known ways of training badly. Each test is a figure with
  * a threshold. The first asks what nothing else shows: is the loss with a sample's own picture lower than
- * with another's? A model that reads its text alone, or that has one answer for all, is found by that, however
- * good its loss looks. The differences are taken batch by batch over the same samples, and the interval is
- * Student's over the batches.                                                                              */
+ * with another's? A model that reads its text alone, or that has one answer for all, is found by that,
+ * however good its loss looks. The differences are taken batch by batch over the same samples, and the
+ * interval is Student's over the batches. */
 #include "train/internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -79,12 +79,12 @@ static void find_worth(train_diagnosis *d, const record_card *card, int i, int k
     snprintf(name, sizeof name, kind == 1 ? "picture_%s" : "prompt_%s",
              strncmp(card->name[i], "loss_", 5) ? "lm" : card->name[i] + 5);
     train_finding *f = find(d, name, &gain, (limits){ -INFINITY, -INFINITY, INFINITY, INFINITY }, kind == 1
-        ? "the picture hardly matters to this loss. Is the picture the one of its text (dataset inspect draws a "
-          "sheet)? Does the vision tower come from a file (modules.txt)? Are the queries one (query_cosine)? "
-          "Then train longer, or with a larger init_lr"
-        : "the language model says as much without any picture. Look at prompt_scale, at whether the Q-Former "
-          "comes from stage 1 (modules.txt), and at the share of the loss that the text alone decides "
-          "(context_weight: 0)");
+        ? "the picture hardly matters to this loss. Is the picture the one of its text (dataset inspect "
+          "draws a sheet)? Does the vision tower come from a file (modules.txt)? Are the queries one "
+          "(query_cosine)? Then train longer, or with a larger init_lr"
+        : "the language model says as much without any picture. Look at prompt_scale, at whether the "
+          "Q-Former comes from stage 1 (modules.txt), and at the share of the loss that the text alone "
+          "decides (context_weight: 0)");
     snprintf(f->threshold, sizeof f->threshold, "interval above 0, and over 5 %% of %.3g", other);
     snprintf(f->what, sizeof f->what, "%s %.4f with its own picture, %.4f with %s", card->name[i], own, other,
              kind == 1 ? "another's" : "none");
@@ -103,9 +103,9 @@ static void find_matching(train_diagnosis *d, const record_card *card)
 {
     int i = loss_named(card, "loss_itm");
     train_finding *f = find(d, "itm_loss", &card->loss[0][i], (limits){ -1, -1, 0.5, 0.617 },
-        "matching has not left the constant guess, one in three. It leaves it late: train longer, with a longer "
-        "warm-up; families: true gives it negatives worth telling apart; see picture_itc first, whose scores "
-        "choose the negatives");
+        "matching has not left the constant guess, one in three. It leaves it late: train longer, with a "
+        "longer warm-up; families: true gives it negatives worth telling apart; see picture_itc first, whose "
+        "scores choose the negatives");
     snprintf(f->threshold, sizeof f->threshold, "below 0.5; 0.637 is the constant guess");
     snprintf(f->what, sizeof f->what, "loss_itm, own pictures and texts against hard negatives");
     f = find(d, "itm_accuracy", &card->right, (limits){ 0.687, 0.75, 2, 2 }, "see itm_loss");
@@ -118,7 +118,8 @@ static void find_temperature(train_diagnosis *d, double temp, bool frozen)
     series s = { 1, { temp } };
     train_finding *f = find(d, "temperature", &s, (limits){ 0.001, 0.01, 0.2, 0.5 },
                             "temp has drifted to a bound: the scores of ITC are nearly a maximum, or nearly "
-                            "equal. Set model.fixed_temperature: true with 0.07, or train it with a smaller rate");
+                            "equal. Set model.fixed_temperature: true with 0.07, or train it with a smaller "
+                            "rate");
     f->low = f->high = NAN;
     snprintf(f->threshold, sizeof f->threshold, "0.01 to 0.2; bounds 0.001 and 0.5");
     snprintf(f->what, sizeof f->what, "temp, which divides the scores of ITC%s",
@@ -133,9 +134,9 @@ static void find_all(train_diagnosis *d, const run *r, const record_card *card)
             for (int kind = 1; kind < (one ? 2 : KINDS); kind++)
                 find_worth(d, card, i, kind);
     train_finding *f = find(d, "query_cosine", &card->cosine, (limits){ -2, -2, 0.7, 0.95 },
-                            "the queries have become one: each says the same of a picture, and a language model "
-                            "gets one vector. Start anew with query_std: 0.3, output_scale: 0.35, a longer "
-                            "warm-up and a smaller init_lr");
+                            "the queries have become one: each says the same of a picture, and a language "
+                            "model gets one vector. Start anew with query_std: 0.3, output_scale: 0.35, a "
+                            "longer warm-up and a smaller init_lr");
     snprintf(f->threshold, sizeof f->threshold, "below 0.7; 0.95 and more is collapse");
     snprintf(f->what, sizeof f->what, "mean cosine between the outputs of different queries of a picture");
     if (one) {
@@ -144,8 +145,9 @@ static void find_all(train_diagnosis *d, const run *r, const record_card *card)
         return;
     }
     f = find(d, "prompt_scale", &card->ratio, (limits){ 0.01, 0.1, 10, 100 },
-             "visual prompts of another size than words: the language model's first norm hides one beside the "
-             "other. Start the projection so that both are alike, and lower init_lr if it grew while it trained");
+             "visual prompts of another size than words: the language model's first norm hides one beside "
+             "the other. Start the projection so that both are alike, and lower init_lr if it grew while it "
+             "trained");
     snprintf(f->threshold, sizeof f->threshold, "0.1 to 10; beyond 0.01 and 100 is ill");
     snprintf(f->what, sizeof f->what, "mean norm of the visual prompts over that of the embedded words");
 }

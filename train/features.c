@@ -330,8 +330,8 @@ static bool tell_saving(const run *r, error *e)
     h5_rows_close(seconds);
     double each = sum / (double)x->count, epoch = (double)r->sampler.per_epoch;
     if (ok)
-        run_say(r, "feature cache %s: an epoch of %.0f pictures reads for %.3g s where the tower took %.3g s: "
-                   "saves %.3g s", QUOTE(r->c->feature_cache), epoch, epoch * read, epoch * each,
+        run_say(r, "feature cache %s: an epoch of %.0f pictures reads for %.3g s where the tower took %.3g "
+                   "s: saves %.3g s", QUOTE(r->c->feature_cache), epoch, epoch * read, epoch * each,
                 epoch * (each - read));
     return ok;
 }

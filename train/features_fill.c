@@ -67,8 +67,8 @@ static void tell_progress(const filling *w, long done, double since, double *tol
         return;
     *told = now;
     double rate = (double)done / (took > 0 ? took : 1);
-    run_say(w->r, "feature cache: %ld of %ld parts%s, each of %d views, %.2f views a second, %.0f s left", done,
-            w->count, ag_world(w->r->ranks) > 1 ? " of this rank" : "", TOGETHER, rate * TOGETHER,
+    run_say(w->r, "feature cache: %ld of %ld parts%s, each of %d views, %.2f views a second, %.0f s left",
+            done, w->count, ag_world(w->r->ranks) > 1 ? " of this rank" : "", TOGETHER, rate * TOGETHER,
             (double)(w->count - done) / rate);
 }
 

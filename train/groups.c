@@ -1,11 +1,12 @@
-/* groups.c - which parameters are treated apart: layer-wise decay of the tower's learning rate, and gradient norms
- * by part of the model. What is decayed is in adamw.c.
+/* groups.c - which parameters are treated apart: layer-wise decay of the tower's learning rate, and gradient
+ * norms by part of the model. What is decayed is in adamw.c.
  *
- * Layer-wise decay (BEiT, Bao et al. 2022, by LAVIS's rule, lavis base_model.py and eva_vit.py): with n blocks a
- * parameter of id k has factor decay^(n + 1 - k). Ids: 0 class token, positions and patch embedding; i + 1 block i;
- * n the rest. LAVIS looks for CLIP's patch embedding and first norm under EVA's names, so theirs is n too: conv1
- * and ln_pre learn at decay^1, faster than the blocks behind them. Kept, since it is what a LAVIS run would do -
- * if it applied the factors, which it stores and never reads (run.apply_layer_decay).                        */
+ * Layer-wise decay (BEiT, Bao et al. 2022, by LAVIS's rule, lavis base_model.py and eva_vit.py): with n
+ * blocks a parameter of id k has factor decay^(n + 1 - k). Ids: 0 class token, positions and patch
+ * embedding; i + 1 block i; n the rest. LAVIS looks for CLIP's patch embedding and first norm under EVA's
+ * names, so theirs is n too: conv1 and ln_pre learn at decay^1, faster than the blocks behind them. Kept,
+ * since it is what a LAVIS run would do - if it applied the factors, which it stores and never reads
+ * (run.apply_layer_decay). */
 #include "train/train.h"
 #include <math.h>
 #include <stdio.h>
@@ -40,7 +41,8 @@ static const struct { const char *prefix, *group; } groups[] = {
     { "query_tokens", "grad_norm_queries" }, { "Qformer", "grad_norm_qformer" },
     { "visual_encoder", "grad_norm_vision" }, { "ln_vision", "grad_norm_ln_vision" },
     { "opt_proj", "grad_norm_projection" }, { "t5_proj", "grad_norm_projection" },
-    { "connector", "grad_norm_projection" }, { "opt_model", "grad_norm_llm" }, { "t5_model", "grad_norm_llm" },
+    { "connector", "grad_norm_projection" }, { "opt_model", "grad_norm_llm" },
+    { "t5_model", "grad_norm_llm" },
 };
 
 static const char *group_of(const char *name)
@@ -48,7 +50,7 @@ static const char *group_of(const char *name)
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
         if (nn_has_prefix(name, groups[i].prefix))
             return groups[i].group;
-    return "grad_norm_heads";                              /* vision_proj, text_proj, itm_head, temp, contrastive */
+    return "grad_norm_heads"; /* vision_proj, text_proj, itm_head, temp, contrastive */
 }
 
 /* In double, blocks in fixed places: the same bits for any number of threads. */

@@ -26,7 +26,7 @@ long events_up_to(const void *file, long bytes, long keep);   /* bytes of whole 
 uint32_t events_crc(const void *data, long bytes);            /* CRC-32C */
 
 /* ---- sampler.c: the samples of all data sets, one after another, are numbered from 0 ------------------ */
-typedef struct drawn { long sample, visit; } drawn;        /* visit: how often its data set was gone through */
+typedef struct drawn { long sample, visit; } drawn; /* visit: how often its data set was gone through */
 typedef struct sampler_data { long n; double ratio; const long *family; } sampler_data;    /* (n) or NULL */
 typedef struct sampler_set {
     long first, n, used, group_count, visit[2];    /* used: samples of a visit; the visits that order holds */
@@ -111,9 +111,9 @@ void ahead_stop(ahead *a);
 typedef struct feature_cache {
     h5_rows *rows;                                 /* NULL: there is no cache, or it is not complete yet */
     h5_stored as;
-    long views[CONFIG_NAMED_MOST], begin[CONFIG_NAMED_MOST];       /* of a picture; the first row of a data set */
+    long views[CONFIG_NAMED_MOST], begin[CONFIG_NAMED_MOST]; /* of a picture; the first row of a data set */
     long count, tokens, width;                     /* rows; N, E */
-    uint64_t seed, list;                           /* that views are drawn by; digest of all that was listed */
+    uint64_t seed, list; /* that views are drawn by; digest of all that was listed */
     uint8_t *broken; long listed;                  /* (listed) which pictures cannot be decoded */
 } feature_cache;
 
@@ -234,7 +234,7 @@ bool features_check(const run *r, error *e);       /* can the run have one? */
 bool features_open(run *r, const volatile int *stop, error *e);
 extern const char *const features_dtypes[];
 h5_rows *features_rows(const run *r, const char *path, bool fill, error *e);       /* (rows,N,E) */
-h5_rows *features_seconds(const run *r, const char *path, bool fill, error *e);    /* (rows,1) the tower took */
+h5_rows *features_seconds(const run *r, const char *path, bool fill, error *e); /* (rows,1) the tower took */
 /* This rank's share of FILE.part; *missing: not 0 if it was asked to stop before all was there. */
 bool features_fill(run *r, const char *part, const volatile int *stop, long *missing, error *e);
 bool features_show(void *feed, drawn d, uint8_t *to, error *e);    /* a row, for ahead_maker */
@@ -246,8 +246,10 @@ bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; 
 bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */
 bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found damaged goes */
 bool set_checkpoint_aside(const run *r, error *e);
-tensor *run_forward(void *r, tape *t, int part, train_losses *l);      /* the loss of one part of the step in hand */
-/* decoded: the pictures are in memory. The sampler's memory of what it drew changes, what it draws does not. */
+/* the loss of one part of the step in hand */
+tensor *run_forward(void *r, tape *t, int part, train_losses *l);
+/* decoded: the pictures are in memory. The sampler's memory of what it drew changes, what it draws does
+ * not. */
 bool run_measure(run *r, bool decoded, train_need *n, error *e);
 bool run_fits(const run *r, const train_need *n, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,7 +1,7 @@
 /* log.c - what a run writes down of each step, in three forms of the same numbers: log.jsonl, one JSON object
- * a line; metrics.csv, for a spreadsheet; and TensorBoard's events.out.tfevents.blip2 (events.c). What a clock
- * or the machine decides stands in log.jsonl alone (and in an event's wall_time): the rest is the same in
- * equal runs. A run that goes on cuts all three behind its checkpoint's step.                              */
+ * a line; metrics.csv, for a spreadsheet; and TensorBoard's events.out.tfevents.blip2 (events.c). What a
+ * clock or the machine decides stands in log.jsonl alone (and in an event's wall_time): the rest is the
+ * same in equal runs. A run that goes on cuts all three behind its checkpoint's step. */
 #include "train/internal.h"
 #include <math.h>
 #include <string.h>
@@ -106,7 +106,8 @@ static void put_row(text_line *line, long step, const char *titles, const fields
 enum { LINES, TABLE, EVENTS };
 static const char *const names[LOG_FILES] = { "log.jsonl", "metrics.csv", "events.out.tfevents.blip2" };
 
-/* How many bytes the lines up to step `keep` take, `form` being how a line begins; `used`: before the first. */
+/* How many bytes the lines up to step `keep` take, `form` being how a line begins; `used`: before the
+ * first. */
 static long bytes_up_to(const char *text, const char *form, long used, long keep)
 {
     long step;

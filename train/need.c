@@ -4,17 +4,18 @@
  * numbers: the same tasks, operations and allocations as in earnest, without kernels. So the figures follow
  * the code. Some steps are taken, because the texts of each are as long as its longest.
  *
- *   peak = what the process holds now (program, lists, texts, and pictures if they are decoded already), and a
+ *   peak = what the process holds now (program, lists, texts, and pictures if they are decoded already), and
+ *   a
  *          little that the program will need for products and files
  *          + pictures still to be decoded + batches made ahead + parameters, gradients, moments
- *          + the tape: activations, and the pool of gradients                                  (each rank)  */
+ *          + the tape: activations, and the pool of gradients                                  (each rank) */
 #include "train/internal.h"
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { STEPS = 64, SAMPLES_OF_PICTURES = 32 };
-enum { LATER = 5 << 20 };          /* measured: kernels' code and buffers of the BLAS 2 MiB, writing a model 3 MiB */
+enum { LATER = 5 << 20 }; /* measured: kernels' code and buffers of the BLAS 2 MiB, writing a model 3 MiB */
 
 typedef struct attempt { run *r; error *e; bool ok; } attempt;
 
@@ -25,8 +26,8 @@ static void step(void *context)
     a->ok = train_step(&a->r->stepper, run_forward, a->r, &ignored, a->e);
 }
 
-/* Steps of the run, from its first on; how many, and the operations of one. 0: it failed. The first is left out
- * of them: with a feature cache it goes through the tower, as it will when the cache is made.              */
+/* Steps of the run, from its first on; how many, and the operations of one. 0: it failed. The first is
+ * left out of them: with a feature cache it goes through the tower, as it will when the cache is made. */
 static long take_steps(run *r, double *flops, error *e)
 {
     long parts = r->c->accumulate, most = parts < STEPS ? STEPS / parts : 2, taken = 0;
@@ -51,7 +52,8 @@ static void count_parts(const nn_store *s, train_need *n)
         int k = 0;
         if (p->alias_of)
             continue;
-        while (k < n->count && (strlen(n->part[k].name) != length || strncmp(n->part[k].name, p->name, length)))
+        while (k < n->count && (strlen(n->part[k].name) != length
+                                || strncmp(n->part[k].name, p->name, length)))
             k++;
         if (k == n->count && n->count < TRAIN_PARTS) {
             size_t room = sizeof n->part[k].name - 1;
@@ -136,7 +138,8 @@ static void add_up(const run *r, train_need *n)
     n->bytes *= ag_world(ranks);
     n->available = mem_available("", &n->limit) + held * ag_world(ranks);
     n->stand_in = r->stand_in;
-    n->steps = r->stand_in && !r->c->max_iters && r->feed.n == samples_a_step(r) ? 0 : r->steps;  /* 0: not known */
+    /* 0: not known */
+    n->steps = r->stand_in && !r->c->max_iters && r->feed.n == samples_a_step(r) ? 0 : r->steps;
     n->samples = samples_a_step(r);
 }
 
@@ -173,10 +176,12 @@ bool run_fits(const run *r, const train_need *n, error *e)
                      ? "a smaller run.batch_size_train with a larger run.accum_grad_iters"
                      : n->pictures > model ? "a smaller datasets.memory_mb"
                                            : "a smaller model, or more of it in model.freeze,";
-    return error_set(e, "run.memory_check: the run does not fit into memory; expected a need of at most the %.2f GiB "
-                     "%s, found %.2f GiB: parameters %.2f, their gradients and moments %.2f, the work of a step "
-                     "%.2f, pictures and texts %.2f, program %.2f%s; %s needs less; run.memory_check: false "
-                     "tries it all the same", n->available / GiB, n->limit, n->bytes / GiB, n->parameters / GiB,
+    return error_set(e, "run.memory_check: the run does not fit into memory; expected a need of at most the "
+                        "%.2f GiB "
+                     "%s, found %.2f GiB: parameters %.2f, their gradients and moments %.2f, the work of a "
+                     "step %.2f, pictures and texts %.2f, program %.2f%s; %s needs less; run.memory_check: "
+                     "false tries it all the same", n->available / GiB, n->limit, n->bytes / GiB,
+                     n->parameters / GiB,
                      (n->gradients + n->moments) / GiB, step / GiB, (n->pictures + n->texts) / GiB,
                      n->program / GiB, ag_world(r->ranks) > 1 ? ", in each rank" : "", less);
 }

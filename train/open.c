@@ -221,7 +221,8 @@ static bool lacks_list(const train_config *c, error *e)
     const train_data *sets;
     int count = train_sets(c, &sets);
     for (int k = 0; k < count; k++) {
-        char *path = mem_text("%s/%s", sets[k].root, c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
+        char *path = mem_text("%s/%s", sets[k].root,
+                              c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
         bool missing = path && lacks(path);
         if (missing)
             error_set(e, "%s: is not there", QUOTE(path));
@@ -239,7 +240,8 @@ static bool open_words(run *r, train_config *c, bool dry, error *e)
         return true;
     if (!dry || !lacks_words(c))
         return false;
-    run_warn(r, "%s; the sizes in the configuration and texts of full length stand in for vocabularies", e->text);
+    run_warn(r, "%s; the sizes in the configuration and texts of full length stand in for vocabularies",
+             e->text);
     return r->stand_in = true;
 }
 
@@ -312,7 +314,8 @@ static bool check_parts(const train_config *c, error *e)
         return error_usage(e, "model.vit.kind: expected clip or eva, found none; task %s needs pictures",
                            train_tasks[c->task]);
     if (c->task == TRAIN_STAGE1 && m->connector != BLIP2_CONNECTOR_QFORMER)
-        return error_usage(e, "model.connector: expected qformer: task stage1 trains the Q-Former, and another "
+        return error_usage(e,
+                           "model.connector: expected qformer: task stage1 trains the Q-Former, and another "
                            "connector has no stage 1");
     bool qformer = m->connector == BLIP2_CONNECTOR_QFORMER;
     if ((c->task == TRAIN_STAGE1 || c->task == TRAIN_STAGE2) && qformer && m->qformer.queries < 1)
@@ -370,8 +373,9 @@ static void init_model(void *context)
     }
 }
 
-/* Frozen towers stay in the precision of the files that they come from. A file that cannot be opened is told of when it
- * is read, or on --resume not needed: what the checkpoint holds in low precision is then widened. */
+/* Frozen towers stay in the precision of the files that they come from. A file that cannot be opened is
+ * told of when it is read, or on --resume not needed: what the checkpoint holds in low precision is then
+ * widened. */
 static void keep_low(run *r)
 {
     const train_config *c = r->c;

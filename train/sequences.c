@@ -5,7 +5,7 @@
  * behind its prompt, or a question and its answer. OPT reads them in a row, `</s> given said \n`, so that a
  * text is one sequence; for T5, whose encoder reads the one part and whose decoder says the other, each piece
  * is two sequences, and `</s>` is put behind them when a batch is made. LAVIS's form of stage 2 is one
- * caption piece.                                                                                                   */
+ * caption piece. */
 #define _GNU_SOURCE
 #include "train/internal.h"
 #include <string.h>

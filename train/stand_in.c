@@ -1,6 +1,7 @@
-/* stand_in.c - data for a dry run whose data set is not there: pictures that nobody looks at, and texts of full
- * length, so that what a run would need is known before its data is fetched. A picture has one caption. Texts are
- * as long as model.max_txt_len lets them be, the documents of task lm as long as the model reads.           */
+/* stand_in.c - data for a dry run whose data set is not there: pictures that nobody looks at, and texts of
+ * full length, so that what a run would need is known before its data is fetched. A picture has one
+ * caption. Texts are as long as model.max_txt_len lets them be, the documents of task lm as long as the
+ * model reads. */
 #include "train/internal.h"
 
 /* (n) for all texts; the piece of a text is `each` sequences of `length` tokens. */

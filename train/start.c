@@ -1,6 +1,7 @@
-/* start.c - what stands at the beginning of a run: where every weight comes from, as a table on the screen and
- * in modules.txt, and the losses of the first step beside those of a model that knows nothing. A weight has no
- * source but a file that the configuration names, or the random start that stands in the table.            */
+/* start.c - what stands at the beginning of a run: where every weight comes from, as a table on the screen
+ * and in modules.txt, and the losses of the first step beside those of a model that knows nothing. A
+ * weight has no source but a file that the configuration names, or the random start that stands in the
+ * table. */
 #include "train/internal.h"
 #include <math.h>
 #include <stdio.h>
@@ -222,7 +223,8 @@ void say_first(const run *r, const train_losses *l)
         double start = task_start(r, l->name[i], why);
         if (isfinite(start) && used < sizeof line)
             used += (size_t)snprintf(line + used, sizeof line - used, "%s%s %.3f (%s = %.3f%s)",
-                                     used ? ", " : "", l->name[i], l->value[i], why, start, strcmp(l->name[i], "loss_itm") ? ""
+                                     used ? ", " : "", l->name[i], l->value[i], why, start,
+                                     strcmp(l->name[i], "loss_itm") ? ""
                                      : "; 0.637 is the constant guess at 1 in 3");
     }
     if (!used)
@@ -232,6 +234,7 @@ void say_first(const run *r, const train_losses *l)
         double start = task_start(r, l->name[i], why);
         if (isfinite(start) && starts_fresh(r, l->name[i]) && fabs(l->value[i] - start) > 0.5 * start)
             run_say(r, "%s is far from %.3f, and nothing is trained yet: its scores are not nearly equal as "
-                    "they are to be; see the start of the weights above and model.temperature", l->name[i], start);
+                    "they are to be; see the start of the weights above and model.temperature", l->name[i],
+                    start);
     }
 }

@@ -43,7 +43,7 @@ static tensor *features_of(run *r, tape *t, long B)
     long side = v->patch ? v->image_size / v->patch : 0;
     if (*r->c->feature_cache && !ag_spent(0))
         return features_take(&r->feed, t, r->part, B);
-    if (*r->c->feature_cache && r->stepper.step > 0)       /* measured: one step as if the cache were being made */
+    if (*r->c->feature_cache && r->stepper.step > 0) /* measured: one step as if the cache were being made */
         return ag_new(t, DIMS(B, 1 + side * side, v->width));
     ag_mark mark = ag_here(t);
     tensor *x = feed_pixels(&r->feed, t, r->part, B, r->samples);
@@ -74,7 +74,8 @@ static bool tower_trained(const run *r)
 /* Captions, image ids and, for a trained tower, pictures of all this rank's parts. */
 static void open_large(run *r, tape *t)
 {
-    long B = r->c->batch, K = r->c->accumulate, grid = r->c->model.vision.image_size / r->c->model.vision.patch;
+    long B = r->c->batch, K = r->c->accumulate,
+         grid = r->c->model.vision.image_size / r->c->model.vision.patch;
     long *rows = ag_alloc(t, K * B * (long)sizeof *rows), *ids = ag_alloc(t, K * B * (long)sizeof *ids);
     bool trained = tower_trained(r), named = false;
     r->pictures = trained ? ag_alloc(t, K * (long)sizeof(tensor *)) : NULL;

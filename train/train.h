@@ -39,8 +39,8 @@ void train_group_norms(const nn_store *s, train_losses *l);            /* groups
 void train_loss(train_losses *l, const char *name, double value);      /* one number of the log of a step */
 /* Builds the loss () of one part (0..accumulate-1) of the batch and names what goes into the log. */
 typedef tensor *(*train_forward)(void *ctx, tape *t, int part, train_losses *losses);
-/* Before the first part, and behind the last: for parts that are one batch (blip2_large). What the first leaves on
- * the tape stands there until the end of the step. */
+/* Before the first part, and behind the last: for parts that are one batch (blip2_large). What the first
+ * leaves on the tape stands there until the end of the step. */
 typedef void (*train_around)(void *ctx, tape *t);
 typedef struct train_stepper {
     nn_store *store;
@@ -92,7 +92,7 @@ typedef struct train_config {
 } train_config;
 enum { TRAIN_TABLES = 7 };
 train_config train_config_default(void);
-void train_choose_parts(train_config *c);          /* the parts of the model that its task needs, and no others */
+void train_choose_parts(train_config *c); /* the parts of the model that its task needs, and no others */
 int train_sets(const train_config *c, const train_data **sets);    /* how many; the first */
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
 
@@ -115,13 +115,15 @@ typedef struct train_watch {
 } train_watch;
 typedef struct train_options {
     bool resume;                       /* go on from the newest whole checkpoint, to the same bits */
-    bool dry_run;                      /* says what the run needs; trains nothing, writes nothing, allocates no model.
-                                          Data that is not there is a warning. With resume: all is opened */
+    /* says what the run needs; trains nothing, writes nothing, allocates no model. Data that is not there is
+     * a warning. With resume: all is opened */
+    bool dry_run;
     const volatile int *stop;          /* set by a signal: end after the step in hand; NULL */
     long ranks;                        /* processes that share each step's batch; 0, 1: this one alone */
     const train_watch *watch;          /* NULL: nobody */
 } train_options;
-/* What a run needs, counted before its model is there (need.c). Bytes of one rank, but for the last line of them. */
+/* What a run needs, counted before its model is there (need.c). Bytes of one rank, but for the last line
+ * of them. */
 enum { TRAIN_PARTS = 24 };
 typedef struct train_need {
     struct train_need_part { char name[64]; long trained, frozen; } part[TRAIN_PARTS];
@@ -130,7 +132,7 @@ typedef struct train_need {
     double parameters, gradients, moments, activations, pool, pictures, texts, program;
     double bytes, available;                       /* the peak, and what there is, of all ranks together */
     const char *limit;                             /* what limits it */
-    double flops;                                  /* a step's matrix products, of all ranks; 2 a multiply-add */
+    double flops; /* a step's matrix products, of all ranks; 2 a multiply-add */
     bool stand_in;                                 /* the data was not there: texts of full length */
 } train_need;
 typedef struct train_result {

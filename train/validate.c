@@ -160,7 +160,8 @@ bool validation_look(run *r, bool *best, error *e)
     k.r.feed = v->feed;
     ahead_maker pictures = { feed_show, &v->feed, 3 * v->feed.album.size * v->feed.album.size };
     if (v->feed.album.n && !album_ready(&v->feed.album)
-        && !(k.r.feed.ahead = ahead_start(pictures, v->config.batch, 0, (int)r->c->num_workers, plan, &k.r, e)))
+        && !(k.r.feed.ahead = ahead_start(pictures, v->config.batch, 0, (int)r->c->num_workers, plan, &k.r,
+                                          e)))
         return false;
     bool ok = ag_try(r->t, measure, &k, e) && k.ok;
     ahead_stop(k.r.feed.ahead);

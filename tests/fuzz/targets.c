@@ -1,6 +1,6 @@
 /* targets.c - the parsers of our own under libFuzzer: `make fuzz` builds it with clang's fuzzer, address and
- * undefined-behaviour sanitizers. BLIP2_FUZZ names the parser; whatever the bytes are, it takes them or says in
- * one line why not. */
+ * undefined-behaviour sanitizers. BLIP2_FUZZ names the parser; whatever the bytes are, it takes them or
+ * says in one line why not. */
 #define _GNU_SOURCE
 #include "convert/internal.h"
 #include "data/internal.h"
@@ -32,7 +32,8 @@ static void picture_target(const char *bytes, long n)
 
 static void use(tokenizer *t, const error *e)
 {
-    static const char text[] = "A Red dog's </s> [SEP] \xc3\xa9\xcc\x81 \xe2\x96\x81 \xe4\xba\x8c <extra_id_3>";
+    static const char text[] =
+        "A Red dog's </s> [SEP] \xc3\xa9\xcc\x81 \xe2\x96\x81 \xe4\xba\x8c <extra_id_3>";
     token_list ids = { 0 };
     error mine = { 0 };
     said(t, e);
@@ -67,7 +68,8 @@ static void config_target(const char *bytes, long n)
 {
     scenes_options o = scenes_defaults;
     error e = { 0 };
-    said(config_read_text("f", bytes, (size_t)n, &(config_table){ "", scenes_keys, SCENES_KEYS, &o }, 1, &e), &e);
+    said(config_read_text("f", bytes, (size_t)n, &(config_table){ "", scenes_keys, SCENES_KEYS, &o }, 1, &e),
+         &e);
 }
 
 /* ---- files: the bytes stand in memory under a name ------------------------------------------------- */
@@ -96,8 +98,8 @@ static void read_all(const weights *w)
     }
 }
 
-/* safetensors, or torch's zip with its pickle: told apart by the first bytes; then as a checkpoint of LAVIS, a
- * tower, and a BERT, whose sizes are read off the shapes. */
+/* safetensors, or torch's zip with its pickle: told apart by the first bytes; then as a checkpoint of
+ * LAVIS, a tower, and a BERT, whose sizes are read off the shapes. */
 static void weights_target(const char *bytes, long n)
 {
     char name[64];

@@ -12,7 +12,8 @@ static double number(const json_t *o, const char *key, double otherwise)
 
 static bool kind_of(const char *name, train_schedule_kind *kind)
 {
-    static const char *const names[] = { "LinearWarmupCosineLRScheduler", "LinearWarmupStepLRScheduler", "ConstantLRScheduler" };
+    static const char *const names[] = { "LinearWarmupCosineLRScheduler", "LinearWarmupStepLRScheduler",
+                                         "ConstantLRScheduler" };
     for (int i = 0; i < 3; i++)
         if (name && !strcmp(name, names[i])) {
             *kind = (train_schedule_kind)i;
@@ -29,8 +30,8 @@ void golden_lr(golden *g, tape *t)
         train_schedule s = {
             .init_lr = number(one, "init_lr", 0), .min_lr = number(one, "min_lr", 0),
             .warmup_lr = number(one, "warmup_start_lr", -1), .decay_rate = number(one, "decay_rate", 1),
-            .warmup_steps = (long)number(one, "warmup_steps", 0), .max_epoch = (long)number(one, "max_epoch", 1),
-            .steps_per_epoch = (long)number(one, "iters", 1),
+            .warmup_steps = (long)number(one, "warmup_steps", 0),
+            .max_epoch = (long)number(one, "max_epoch", 1), .steps_per_epoch = (long)number(one, "iters", 1),
         };
         const char *class = json_string_value(json_object_get(one, "cls"));
         if (!kind_of(class, &s.kind)) {

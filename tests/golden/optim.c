@@ -1,5 +1,6 @@
-/* optim.c - cases of kind optim: stage 1 with a trained tower, end to end: gradients of the first step, losses of three
- * steps, and all parameters after AdamW's third. The rate warms up over an epoch of two steps, and the cosine has two. */
+/* optim.c - cases of kind optim: stage 1 with a trained tower, end to end: gradients of the first step,
+ * losses of three steps, and all parameters after AdamW's third. The rate warms up over an epoch of two
+ * steps, and the cosine has two. */
 #include "tests/golden/golden.h"
 #include "train/train.h"
 #include <stdio.h>
@@ -27,9 +28,10 @@ void golden_optim(golden *g, tape *t)
     c.vision = golden_tower(g);
     blip2_model_init(&m, nn_store_new(1), &c);
     golden_store(g, m.store);
-    train_schedule schedule = { .init_lr = golden_real(g, "init_lr", 0), .min_lr = golden_real(g, "min_lr", 0),
-                                .warmup_lr = golden_real(g, "warmup_lr", -1), .warmup_steps = EPOCH, .max_epoch = 2,
-                                .steps_per_epoch = EPOCH };
+    train_schedule schedule = { .init_lr = golden_real(g, "init_lr", 0),
+                                .min_lr = golden_real(g, "min_lr", 0),
+                                .warmup_lr = golden_real(g, "warmup_lr", -1), .warmup_steps = EPOCH,
+                                .max_epoch = 2, .steps_per_epoch = EPOCH };
     train_adamw adamw = { 0, 0.9, golden_real(g, "beta2", 0.999), 1e-8, golden_real(g, "wd", 0) };
     for (int step = 0; step < STEPS; step++) {
         char name[32];
