@@ -104,7 +104,7 @@ fuzz-files: bin/blip2 bin/judge      ## bad files of every kind against the prog
 FUZZ    ?= picture words bpe unigram json config safetensors torch pickle index hf model exif list
 SECONDS ?= 60
 FUZZED   = tests/fuzz/targets.c $(wildcard base/*.c data/*.c) blip2/config.c blip2/llm.c \
-           $(filter-out convert/convert.c convert/export.c,$(wildcard convert/*.c))
+           $(filter-out convert/convert.c convert/sources.c convert/export.c,$(wildcard convert/*.c))
 fuzz: bin/fuzz                       ## libFuzzer on every own parser: make fuzz SECONDS=600 FUZZ="unigram json"
 	@sh tests/fuzz_own.sh $(SECONDS) $(FUZZ)
 

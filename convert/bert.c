@@ -49,7 +49,8 @@ void convert_bert_sizes(const weights *w, bool known, blip2_config *c)
 {
     blip2_qformer_config *q = &c->qformer;
     char name[64];
-    q->head = weights_find(w, "cls.predictions.bias") && weights_find(w, "cls.predictions.transform.dense.weight");
+    q->head = weights_find(w, "cls.predictions.bias")
+              && weights_find(w, "cls.predictions.transform.dense.weight");
     if (known)
         return;
     convert_bert_none(c);

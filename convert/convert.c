@@ -1,24 +1,11 @@
-/* convert.c - from published files to one model file: what each source is, which architecture they make
- * together, where each of its parameters comes from, and then one parameter after the other from file to
- * file, so that memory holds one at a time. */
+/* convert.c - from published files to one model file: what the sources are and where each parameter comes
+ * from (sources.c), which architecture they make together, and then one parameter after the other from file
+ * to file, so that memory holds one at a time. */
 #include "convert/convert.h"
 #include "convert/internal.h"
-#include "convert/names.h"
 #include "data/data.h"
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-typedef struct job {
-    source source[SOURCES]; int count;
-    blip2_model model;
-    tokenizer *bert, *llm;
-    convert_dtype dtype;
-    bool head_is_table;                /* T5: a head of its own with the numbers of the table */
-    const convert_watch *watch;
-    error *e;
-} job;
 
 static void note(const job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(const job *j, const char *format, ...)
@@ -32,253 +19,14 @@ static void note(const job *j, const char *format, ...)
         j->watch->note(j->watch->context, text);
 }
 
-/* ---- sources --------------------------------------------------------------------------------------- */
-static bool there(const char *folder, const char *name)
-{
-    char *path = mem_text("%s/%s", folder, name);
-    bool yes = path && !access(path, F_OK);
-    mem_free(path);
-    return yes;
-}
-
-static const char *weights_in(const char *folder)
-{
-    static const char *const names[] = { "model.safetensors.index.json", "model.safetensors",
-                                         "pytorch_model.bin.index.json", "pytorch_model.bin" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (there(folder, names[i]))
-            return names[i];
-    return NULL;
-}
-
-static bool has_words(const char *folder)
-{
-    return there(folder, "vocab.txt") || there(folder, "vocab.json") || there(folder, "spiece.model")
-        || there(folder, "tokenizer.json");
-}
-
-static bool read_config(source *s, bool *bare, error *e)
-{
-    char *path = mem_text("%s/config.json", s->folder);
-    s->has_config = path ? convert_hf_config(path, &s->config, bare, e) : error_set(e, "out of memory");
-    mem_free(path);
-    return s->has_config;
-}
-
-static bool open_folder(source *s, error *e)
-{
-    const char *file = weights_in(s->folder);
-    bool bare = false;
-    s->kind = SOURCE_WORDS;
-    if (!there(s->folder, "config.json"))
-        return has_words(s->folder)
-               || error_set(e, "%s: neither config.json nor a tokenizer's files in it", QUOTE(s->path));
-    if (!read_config(s, &bare, e))
-        return false;
-    if (!file)
-        return error_set(
-            e, "%s: no weights in it; expected model.safetensors, pytorch_model.bin or an index of shards",
-            QUOTE(s->path));
-    char *path = mem_text("%s/%s", s->folder, file);
-    s->w = path ? weights_open(path, e) : NULL;
-    bool bert = bare && s->config.llm == BLIP2_LLM_NONE;
-    s->kind = bert ? SOURCE_BERT : bare ? SOURCE_LLM : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
-    if (!path)
-        error_set(e, "out of memory");
-    mem_free(path);
-    return s->w != NULL;
-}
-
-static bool open_file(source *s, error *e)
-{
-    error ignored;
-    bool bare = false;
-    if (!(s->w = weights_open(s->path, e)))
-        return false;
-    s->kind = weights_find(s->w, "query_tokens") ? SOURCE_LAVIS
-            : convert_is_bert(s->w)              ? SOURCE_BERT
-                                                 : SOURCE_TOWER;
-    if (s->kind == SOURCE_TOWER && !weights_find(s->w, "cls_token") && !weights_find(s->w, "class_embedding"))
-        return error_set(
-            e,
-            "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) nor a BERT in it; a "
-            "language model is given as its folder",
-            QUOTE(s->path));
-    if (there(s->folder, "config.json"))                   /* says how many heads there are */
-        s->has_config = read_config(s, &bare, &ignored);
-    return true;
-}
-
-static bool open_source(source *s, const char *path, error *e)
-{
-    struct stat about;
-    const char *slash = strrchr(path, '/');
-    *s = (source){ .path = path };
-    if (stat(path, &about))
-        return error_set(e, "%s: cannot be opened; no such file or folder", QUOTE(path));
-    bool folder = S_ISDIR(about.st_mode);
-    s->folder = folder  ? mem_text("%s", path)
-                : slash ? mem_text("%.*s", (int)(slash - path + 1), path)
-                        : mem_text(".");
-    if (!s->folder)
-        return error_set(e, "%s: out of memory", QUOTE(path));
-    if (!(folder ? open_folder(s, e) : open_file(s, e)))
-        return false;
-    s->used = s->w ? mem_new((size_t)weights_count(s->w) + 1) : NULL;
-    return !s->w || s->used || error_set(e, "%s: out of memory", QUOTE(path));
-}
-
-static source *of_kind(job *j, source_kind kind)
-{
-    for (int i = 0; i < j->count; i++)
-        if (j->source[i].kind == kind)
-            return &j->source[i];
-    return NULL;
-}
-
-/* ---- where a parameter is -------------------------------------------------------------------------- */
-typedef struct found { source *s; const weights_entry *x; int of, at; } found;
-
-/* One of our names in one source; false: it has no such tensor. */
-static bool look(source *s, const char *ours, found *to)
-{
-    static const char tower[] = "visual_encoder.";
-    const char *dot = strchr(ours, '.');
-    convert_part part = { .of = 1 };
-    const weights_entry *x = NULL;
-    if (s->kind == SOURCE_HF)
-        x = convert_hf_name(ours, &part) ? weights_find(s->w, part.name) : NULL;
-    else if (s->kind == SOURCE_LAVIS)
-        x = weights_find(s->w, ours);
-    else if (s->kind == SOURCE_BERT)
-        x = convert_bert_find(s->w, ours);
-    else if (s->kind == SOURCE_TOWER)
-        x = !strncmp(ours, tower, strlen(tower)) ? weights_find(s->w, ours + strlen(tower)) : NULL;
-    else if (s->kind == SOURCE_LLM && dot
-             && (!strncmp(ours, "opt_model.", 10) || !strncmp(ours, "t5_model.", 9))) {
-        x = weights_find(s->w, dot + 1);
-        if (!x && !strncmp(dot, ".model.", 7))             /* old OPT files leave out "model." */
-            x = weights_find(s->w, dot + 7);
-    }
-    *to = (found){ s, x, part.of, part.at };
-    return x != NULL;
-}
-
-/* By its name or one of its second names, in the order of the sources. */
-static bool look_up(job *j, const char *name, found *to)
-{
-    const nn_store *store = j->model.store;
-    for (int i = 0; i < j->count; i++) {
-        if (look(&j->source[i], name, to))
-            return true;
-        for (long k = 0; k < store->count; k++)
-            if (store->entries[k].alias_of && !strcmp(store->entries[k].alias_of, name)
-                && look(&j->source[i], store->entries[k].name, to))
-                return true;
-    }
-    return j->head_is_table && !strcmp(name, "t5_model.lm_head.weight")
-           && look_up(j, "t5_model.shared.weight", to);
-}
-
-/* Shape (1,1,C) of one file may be (C) in another: axes of 1 do not count. */
-static bool same_shape(const tensor *x, const found *f)
-{
-    int a = 0, b = 0;
-    while (a < x->ndim || b < f->x->ndim) {
-        long theirs = b < f->x->ndim ? b || f->of == 1 ? f->x->dim[b] : f->x->dim[b] / f->of : 1;
-        long ours = a < x->ndim ? x->dim[a] : 1;
-        if (ours == theirs) {
-            a++;
-            b++;
-        } else if (ours == 1 && a < x->ndim)
-            a++;
-        else if (theirs == 1 && b < f->x->ndim)
-            b++;
-        else
-            return false;
-    }
-    return true;
-}
-
-/* What HF and LAVIS do not have and a start says as well. */
-static bool may_lack(const job *j, const char *name)
-{
-    return !strcmp(name, "temp") && j->source[0].kind == SOURCE_HF;
-}
-
-/* Buffers and leftovers that published files have beside their parameters. */
-static bool of_no_use(const source *s, const char *name)
-{
-    static const char *const parts[] = { "position_ids", "EncDecAttention.relative_attention_bias",
-                                         "rotary_emb.inv_freq", "attn.k_bias" };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (strstr(name, parts[i]))
-            return true;
-    if (s->kind == SOURCE_BERT && (!strncmp(name, "cls.", 4) || strstr(name, "pooler.")))
-        return true;                                       /* heads of tasks that BLIP-2 has not */
-    return s->kind == SOURCE_TOWER;                        /* its last block, norm and head */
-}
-
-static char *shape_text(const weights_entry *x, char *to, size_t size)
-{
-    size_t used = (size_t)snprintf(to, size, "[");
-    for (int i = 0; i < x->ndim && used < size; i++)
-        used += (size_t)snprintf(to + used, size - used, "%s%ld", i ? "," : "", x->dim[i]);
-    if (used < size)
-        snprintf(to + used, size - used, "]");
-    return to;
-}
-
-/* Everything that does not fit, in one go. */
-static bool check_all(job *j)
-{
-    const nn_store *store = j->model.store;
-    char shape[160];
-    j->e->lines = 0;
-    for (long i = 0; i < store->count; i++) {
-        const nn_entry *p = &store->entries[i];
-        found f;
-        bool has = p->alias_of ? false : look_up(j, p->name, &f);
-        if (p->alias_of) {
-            for (int k = 0; k < j->count; k++)
-                if (look(&j->source[k], p->name, &f))
-                    f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-        } else if (!has && !may_lack(j, p->name))
-            error_line(j->e, "%s: %s: missing; expected %s", QUOTE(j->source[0].path), p->name,
-                       SHAPE(p->value));
-        else if (has) {
-            f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-            if (!same_shape(p->value, &f))
-                error_line(j->e, "%s: %s: shape: expected %s%s, found %s", QUOTE(f.s->path), QUOTE(f.x->name),
-                           SHAPE(p->value), f.of > 1 ? " in each third" : "",
-                           shape_text(f.x, shape, sizeof shape));
-            else if (f.x->type >= W_I64)
-                error_line(j->e, "%s: %s: expected real numbers, found %s", QUOTE(f.s->path),
-                           QUOTE(f.x->name), weights_type_name(f.x->type));
-        }
-    }
-    for (int k = 0; k < j->count; k++)
-        for (long i = 0; j->source[k].w && i < weights_count(j->source[k].w); i++) {
-            const char *name = weights_at(j->source[k].w, i)->name;
-            bool donor = k > 0 && j->source[k].kind == SOURCE_HF; /* a BLIP-2 that gives a part alone */
-            bool bridge = j->model.config.llm == BLIP2_LLM_NONE
-                          && (!strncmp(name, "opt_proj.", 9) || !strncmp(name, "t5_proj.", 8));
-            if (!j->source[k].used[i] && !of_no_use(&j->source[k], name) && !donor && !bridge)
-                error_line(j->e, "%s: %s: unexpected; the model has no such parameter",
-                           QUOTE(j->source[k].path), QUOTE(name));
-        }
-    return error_close(j->e, ERROR_RUN, "%s: %d tensors missing, unexpected or of another shape",
-                       QUOTE(j->source[0].path), j->e->lines);
-}
-
 /* ---- architecture ---------------------------------------------------------------------------------- */
 /* A LAVIS checkpoint, what is beside it, and the folder of its language model. */
 static bool lavis_config(job *j, blip2_config *c)
 {
-    source *checkpoint = of_kind(j, SOURCE_LAVIS), *tower = of_kind(j, SOURCE_TOWER),
-           *llm = of_kind(j, SOURCE_LLM);
+    source *checkpoint = convert_of_kind(j, SOURCE_LAVIS), *tower = convert_of_kind(j, SOURCE_TOWER),
+           *llm = convert_of_kind(j, SOURCE_LLM);
     if (!llm)
-        llm = of_kind(j, SOURCE_HF);
+        llm = convert_of_kind(j, SOURCE_HF);
     const blip2_config *like = checkpoint->has_config ? &checkpoint->config : llm ? &llm->config : NULL;
     if (!convert_lavis_config(checkpoint, tower, like, c, j->e))
         return false;
@@ -312,7 +60,7 @@ static bool find_config(job *j, blip2_config *c)
     source *first = &j->source[0];
     if (first->w && first->w->config && j->count == 1)
         return own_config(j, first, c);
-    if (of_kind(j, SOURCE_LAVIS))
+    if (convert_of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
     if (first->kind == SOURCE_BERT) {
         *c = first->has_config ? first->config : blip2_config_default();
@@ -339,10 +87,10 @@ static bool settle_head(job *j, blip2_config *c)
     if (j->count == 1 && j->source[0].w && j->source[0].w->config)
         return true;                                       /* our own says what is tied */
     for (int i = 0; i < j->count && c->llm == BLIP2_LLM_T5 && !has; i++)
-        has = look(&j->source[i], "t5_model.lm_head.weight", &head);
+        has = convert_look(&j->source[i], "t5_model.lm_head.weight", &head);
     if (has
-        && (look(head.s, "t5_model.shared.weight", &table)
-            || look(head.s, "t5_model.encoder.embed_tokens.weight", &table))
+        && (convert_look(head.s, "t5_model.shared.weight", &table)
+            || convert_look(head.s, "t5_model.encoder.embed_tokens.weight", &table))
         && head.x->size == table.x->size && head.x->type == table.x->type) {
         size_t bytes = (size_t)(head.x->size * weights_type_bytes(head.x->type));
         char *a = mem_new(bytes), *b = mem_new(bytes);
@@ -377,7 +125,7 @@ static void init(void *context)
 /* The Q-Former reads WordPiece, language models the other two. */
 static bool read_words(job *j, const char *folder)
 {
-    if (!has_words(folder))
+    if (!convert_has_words(folder))
         return true;
     tokenizer *t = tokenizer_read(folder, j->e);
     if (!t)
@@ -395,7 +143,7 @@ static bool lavis_end(job *j, blip2_config *c)
 {
     token_list line = { 0 };
     bool ok = true;
-    const source *checkpoint = of_kind(j, SOURCE_LAVIS);
+    const source *checkpoint = convert_of_kind(j, SOURCE_LAVIS);
     if (checkpoint && !checkpoint->w->config && c->llm == BLIP2_LLM_OPT && j->llm) {
         tokenizer_options bare = { .bare = true };
         ok = tokenizer_encode(j->llm, "\n", 1, &bare, &line, j->e);
@@ -423,7 +171,7 @@ static bool add_parts(const tokenizer *t, const char *group, blip2_part *parts, 
 static bool read_parameter(job *j, const nn_entry *p, real *to)
 {
     found f;
-    if (!look_up(j, p->name, &f)) {
+    if (!convert_look_up(j, p->name, &f)) {
         for (long i = 0; i < p->value->size; i++)
             to[i] = (real)p->init.a;                       /* temp, where a source has none */
         return true;
@@ -442,11 +190,13 @@ static bool read_parameter(job *j, const nn_entry *p, real *to)
 /* In which precision a parameter is written: matrices of the towers alone are ever low. */
 static ag_dtype precision(job *j, const nn_entry *p, found *f)
 {
-    static const ag_dtype types[] = { [CONVERT_F32] = AG_REAL, [CONVERT_F16] = AG_F16, [CONVERT_BF16] = AG_BF16,
+    static const ag_dtype types[] = { [CONVERT_F32] = AG_REAL, [CONVERT_F16] = AG_F16,
+                                      [CONVERT_BF16] = AG_BF16,
                                       [CONVERT_INT8] = AG_INT8 };
     const blip2_llm llm = blip2_llm_of(&j->model.config);
-    bool has = look_up(j, p->name, f);
-    bool tower = nn_has_prefix(p->name, "visual_encoder") || (llm.parameters && nn_has_prefix(p->name, llm.parameters));
+    bool has = convert_look_up(j, p->name, f);
+    bool tower = nn_has_prefix(p->name, "visual_encoder")
+                 || (llm.parameters && nn_has_prefix(p->name, llm.parameters));
     if (!has || !tower || !p->matrix)
         return AG_REAL;
     if (j->dtype == CONVERT_AS_IS)
@@ -559,7 +309,7 @@ static bool prepare(job *j)
     if (c.llm != BLIP2_LLM_NONE && !j->llm)
         note(j, "%s: no tokenizer for its language model: give a folder with its files as a further source",
              j->source[0].path);
-    return check_all(j);
+    return convert_check(j);
 }
 
 bool convert_run(const char *const *sources, int n, const char *out, const convert_watch *watch, error *e)
@@ -574,7 +324,7 @@ bool convert_run_as(const char *const *sources, int n, const char *out, convert_
     bool ok = (n >= 1 && n <= SOURCES)
               || error_usage(e, "convert: expected 1 to %d sources, found %d", SOURCES, n);
     for (; ok && j.count < n; j.count++)
-        if (!(ok = open_source(&j.source[j.count], sources[j.count], e))) {
+        if (!(ok = convert_open_source(&j.source[j.count], sources[j.count], e))) {
             j.count++;
             break;
         }

@@ -47,7 +47,7 @@ static bool list_pieces(job *j, long *left_out)
         convert_part part = { .of = 1 };
         if (p->alias_of)
             continue;
-        if (!j->model.config.qformer.queries)              /* a language model or BERT alone has its own names */
+        if (!j->model.config.qformer.queries) /* a language model or BERT alone has its own names */
             strncpy(part.name, strchr(p->name, '.') + 1, sizeof part.name - 1);
         else if (!j->hf)
             strncpy(part.name, p->name, sizeof part.name - 1);
@@ -106,7 +106,8 @@ static json_t *opt_json(const blip2_opt_config *o)
 static json_t *t5_json(const blip2_t5_config *t)
 {
     return json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:b}",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, "
+        "s:b}",
         "model_type", "t5", "vocab_size", (json_int_t)t->vocab, "d_model", (json_int_t)t->width, "num_layers",
         (json_int_t)t->layers, "num_decoder_layers", (json_int_t)t->decoder_layers, "num_heads",
         (json_int_t)t->heads, "d_kv", (json_int_t)t->head_width, "d_ff", (json_int_t)t->hidden,
@@ -114,7 +115,8 @@ static json_t *t5_json(const blip2_t5_config *t)
         (json_int_t)t->max_distance, "layer_norm_epsilon", t->eps, "feed_forward_proj", "gated-gelu",
         "dense_act_fn", t->gelu == BLIP2_GELU_ERF ? "gelu" : "gelu_new", "tie_word_embeddings", (int)t->tied,
         "scale_decoder_outputs", (int)t->tied, "decoder_start_token_id", (json_int_t)t->start, "bos_token_id",
-        (json_int_t)t->eos, "eos_token_id", (json_int_t)t->eos, "pad_token_id", (json_int_t)t->pad, "is_encoder_decoder", 1);
+        (json_int_t)t->eos, "eos_token_id", (json_int_t)t->eos, "pad_token_id", (json_int_t)t->pad,
+        "is_encoder_decoder", 1);
 }
 
 static json_t *llm_json(const blip2_config *c)
@@ -192,7 +194,8 @@ static bool form_of(const job *j, const nn_entry *p, form *to)
     nn_dataset(p->name, name);
     if (!h5_find(j->f, name, &shape, j->e))
         return false;
-    *to = shape.stored == H5_HALVES ? (form){ "F16", 2, H5_HALVES } : shape.stored == H5_BRAINS ? (form){ "BF16", 2, H5_BRAINS }
+    *to = shape.stored == H5_HALVES ? (form){ "F16", 2, H5_HALVES }
+                                    : shape.stored == H5_BRAINS ? (form){ "BF16", 2, H5_BRAINS }
         : shape.width > 4 ? (form){ "F64", 8, H5_REALS } : (form){ "F32", 4, H5_REALS };
     return true;
 }
@@ -328,7 +331,8 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
                        "can hold it",
                        QUOTE(model));
     if (ok && c.connector != BLIP2_CONNECTOR_QFORMER)
-        ok = error_set(e, "%s: its connector is %s; neither LAVIS nor Hugging Face has a BLIP-2 without a Q-Former",
+        ok = error_set(e, "%s: its connector is %s; neither LAVIS nor Hugging Face has a BLIP-2 without a "
+                          "Q-Former",
                        QUOTE(model), c.connector == BLIP2_CONNECTOR_LINEAR ? "linear" : "mlp");
     nn_store *store = ok ? nn_store_new(0) : NULL;
     j.model.store = store;

@@ -185,7 +185,8 @@ static void read_blip2(const reader *r, const json_t *o, blip2_config *c)
     c->qformer.queries = whole(r, o, "num_query_tokens", 32);
     read_qformer(r, json_object_get(o, "qformer_config"), c);
     c->embed = whole(r, o, "image_text_hidden_size", 256);
-    snprintf(c->question_prompt, sizeof c->question_prompt, "Question: {} Answer:");   /* of its documentation */
+    /* of its documentation */
+    snprintf(c->question_prompt, sizeof c->question_prompt, "Question: {} Answer:");
     c->stage1 = is_class(o, "Blip2ForImageTextRetrieval");
     if (c->stage1)
         c->qformer.text = true;

@@ -2,6 +2,7 @@
 #ifndef CONVERT_INTERNAL_H
 #define CONVERT_INTERNAL_H
 #include "blip2/blip2.h"
+#include "convert/convert.h"
 #include "convert/weights.h"
 #include "data/data.h"
 
@@ -79,6 +80,26 @@ typedef struct source {
     blip2_config config; bool has_config;
 } source;
 enum { SOURCES = 8 };
+typedef struct job {
+    source source[SOURCES]; int count;
+    blip2_model model;
+    tokenizer *bert, *llm;
+    convert_dtype dtype;
+    bool head_is_table;                /* T5: a head of its own with the numbers of the table */
+    const convert_watch *watch;
+    error *e;
+} job;
+
+/* ---- sources.c: opened, and what of ours is in them ------------------------------------------------ */
+typedef struct found { source *s; const weights_entry *x; int of, at; } found;
+bool convert_has_words(const char *folder);                /* a tokenizer's files */
+bool convert_open_source(source *s, const char *path, error *e);       /* closed by convert_run_as */
+source *convert_of_kind(job *j, source_kind kind);         /* the first of it; NULL */
+/* One of our names in one source; false: it has no such tensor. */
+bool convert_look(source *s, const char *ours, found *to);
+/* By its name or one of its second names, in the order of the sources. */
+bool convert_look_up(job *j, const char *name, found *to);
+bool convert_check(job *j);                                /* every parameter; all that is wrong at once */
 
 /* ---- lavis_config.c: sizes from the shapes of a LAVIS checkpoint and of a tower; like: a config.json's, or
  * NULL */

@@ -274,7 +274,8 @@ static bool read_as(const weights *w, const weights_entry *x, target to, error *
     char *raw = mem_new((size_t)(x->size * width) + 1);
     bool ok = raw ? weights_read_raw(w, x, raw, e)
                   : error_set(e, "%s: out of memory for %ld bytes", QUOTE(x->name), x->size * width);
-    bool plain = ok && to.reals && (x->type == W_F16 || x->type == W_BF16 || (x->type == W_F32 && sizeof(real) == 4));
+    bool plain = ok && to.reals && (x->type == W_F16 || x->type == W_BF16
+                                    || (x->type == W_F32 && sizeof(real) == 4));
     if (plain && x->type == W_F32)
         memcpy(to.reals, raw, (size_t)x->size * sizeof(real));
     else if (plain)
