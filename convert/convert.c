@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void note(const job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note(const job *j, const char *format, ...)
+static void note(const convert_job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(const convert_job *j, const char *format, ...)
 {
     char text[ERROR_TEXT];
     va_list args;
@@ -21,7 +21,7 @@ static void note(const job *j, const char *format, ...)
 
 /* ---- architecture ---------------------------------------------------------------------------------- */
 /* A LAVIS checkpoint, what is beside it, and the folder of its language model. */
-static bool lavis_config(job *j, blip2_config *c)
+static bool lavis_config(convert_job *j, blip2_config *c)
 {
     source *checkpoint = convert_of_kind(j, SOURCE_LAVIS), *tower = convert_of_kind(j, SOURCE_TOWER),
            *llm = convert_of_kind(j, SOURCE_LLM);
@@ -46,7 +46,7 @@ static bool lavis_config(job *j, blip2_config *c)
 }
 
 /* What an export left in the header. */
-static bool own_config(job *j, const source *s, blip2_config *c)
+static bool own_config(convert_job *j, const source *s, blip2_config *c)
 {
     *c = blip2_config_default();
     config_table table = blip2_config_table("", c);
@@ -55,7 +55,7 @@ static bool own_config(job *j, const source *s, blip2_config *c)
         && blip2_config_check(path, c, j->e);
 }
 
-static bool find_config(job *j, blip2_config *c)
+static bool find_config(convert_job *j, blip2_config *c)
 {
     source *first = &j->source[0];
     if (first->w && first->w->config && j->count == 1)
@@ -80,7 +80,7 @@ static bool find_config(job *j, blip2_config *c)
 
 /* Is T5's head the table of tokens? The configuration says whether it is scaled, the file whether it
  * differs. */
-static bool settle_head(job *j, blip2_config *c)
+static bool settle_head(convert_job *j, blip2_config *c)
 {
     found head = { 0 }, table = { 0 };
     bool has = false, scaled = c->t5.tied;
@@ -123,7 +123,7 @@ static void init(void *context)
 
 /* ---- tokenizers ------------------------------------------------------------------------------------ */
 /* The Q-Former reads WordPiece, language models the other two. */
-static bool read_words(job *j, const char *folder)
+static bool read_words(convert_job *j, const char *folder)
 {
     if (!convert_has_words(folder))
         return true;
@@ -139,7 +139,7 @@ static bool read_words(job *j, const char *folder)
 }
 
 /* LAVIS ends OPT's captions with the newline token, whatever the folder's end token is. */
-static bool lavis_end(job *j, blip2_config *c)
+static bool lavis_end(convert_job *j, blip2_config *c)
 {
     token_list line = { 0 };
     bool ok = true;
@@ -168,7 +168,7 @@ static bool add_parts(const tokenizer *t, const char *group, blip2_part *parts, 
 
 /* ---- writing --------------------------------------------------------------------------------------- */
 /* A parameter of ours from where it was found, (size) reals. */
-static bool read_parameter(job *j, const nn_entry *p, real *to)
+static bool read_parameter(convert_job *j, const nn_entry *p, real *to)
 {
     found f;
     if (!convert_look_up(j, p->name, &f)) {
@@ -188,7 +188,7 @@ static bool read_parameter(job *j, const nn_entry *p, real *to)
 }
 
 /* In which precision a parameter is written: matrices of the towers alone are ever low. */
-static ag_dtype precision(job *j, const nn_entry *p, found *f)
+static ag_dtype precision(convert_job *j, const nn_entry *p, found *f)
 {
     static const ag_dtype types[] = { [CONVERT_F32] = AG_REAL, [CONVERT_F16] = AG_F16,
                                       [CONVERT_BF16] = AG_BF16,
@@ -205,7 +205,7 @@ static ag_dtype precision(job *j, const nn_entry *p, found *f)
 }
 
 /* The source's own bits where it has the type, else rounded. */
-static bool write_low(job *j, h5_out *to, const nn_entry *p, const found *f, ag_dtype type)
+static bool write_low(convert_job *j, h5_out *to, const nn_entry *p, const found *f, ag_dtype type)
 {
     const tensor *x = p->value;
     long N = x->dim[0], K = x->size / N, bad = -1;
@@ -228,7 +228,7 @@ static bool write_low(job *j, h5_out *to, const nn_entry *p, const found *f, ag_
     return ok;
 }
 
-static bool write_parameter(job *j, h5_out *f, const nn_entry *p)
+static bool write_parameter(convert_job *j, h5_out *f, const nn_entry *p)
 {
     found where;
     char name[NN_NAME];
@@ -245,7 +245,7 @@ static bool write_parameter(job *j, h5_out *f, const nn_entry *p)
     return ok;
 }
 
-static bool write_parameters(job *j, h5_out *f)
+static bool write_parameters(convert_job *j, h5_out *f)
 {
     const nn_store *s = j->model.store;
     char name[NN_NAME], of[NN_NAME];
@@ -263,7 +263,7 @@ static bool write_parameters(job *j, h5_out *f)
     return true;
 }
 
-static bool write_all(job *j, const char *out)
+static bool write_all(convert_job *j, const char *out)
 {
     blip2_part parts[2 * TOKENIZER_FILES];
     int n = 0;
@@ -286,7 +286,7 @@ static bool write_all(job *j, const char *out)
 }
 
 /* ---- all ------------------------------------------------------------------------------------------- */
-static bool prepare(job *j)
+static bool prepare(convert_job *j)
 {
     blip2_config c;
     error why;
@@ -320,7 +320,7 @@ bool convert_run(const char *const *sources, int n, const char *out, const conve
 bool convert_run_as(const char *const *sources, int n, const char *out, convert_dtype dtype,
                     const convert_watch *watch, error *e)
 {
-    job j = { .dtype = dtype, .watch = watch, .e = e };
+    convert_job j = { .dtype = dtype, .watch = watch, .e = e };
     bool ok = (n >= 1 && n <= SOURCES)
               || error_usage(e, "convert: expected 1 to %d sources, found %d", SOURCES, n);
     for (; ok && j.count < n; j.count++)

@@ -9,11 +9,11 @@ typedef struct convert_watch {         /* functions may be NULL */
     void (*note)(void *context, const char *text);
     void (*progress)(void *context, long done, long of);       /* parameters */
 } convert_watch;
+/* What the frozen towers' matrices are kept in: as each source has it, or one type for all. */
+typedef enum { CONVERT_AS_IS, CONVERT_F32, CONVERT_F16, CONVERT_BF16, CONVERT_INT8 } convert_dtype;
 /* sources (n): a Hugging Face folder (config.json, weights as safetensors, shards or .bin, tokenizer files);
  * or a LAVIS .pth and, if what it lacks is wanted, the vision tower's .pth and the language model's folder.
  * All that is missing, misshapen or unexpected is reported together, before anything is written. */
-/* What the frozen towers' matrices are kept in: as each source has it, or one type for all. */
-typedef enum { CONVERT_AS_IS, CONVERT_F32, CONVERT_F16, CONVERT_BF16, CONVERT_INT8 } convert_dtype;
 bool convert_run_as(const char *const *sources, int n, const char *out, convert_dtype dtype,
                     const convert_watch *watch, error *e);
 bool convert_run(const char *const *sources, int n, const char *out, const convert_watch *watch, error *e);

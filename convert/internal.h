@@ -80,7 +80,7 @@ typedef struct source {
     blip2_config config; bool has_config;
 } source;
 enum { SOURCES = 8 };
-typedef struct job {
+typedef struct convert_job {
     source source[SOURCES]; int count;
     blip2_model model;
     tokenizer *bert, *llm;
@@ -88,18 +88,18 @@ typedef struct job {
     bool head_is_table;                /* T5: a head of its own with the numbers of the table */
     const convert_watch *watch;
     error *e;
-} job;
+} convert_job;
 
 /* ---- sources.c: opened, and what of ours is in them ------------------------------------------------ */
 typedef struct found { source *s; const weights_entry *x; int of, at; } found;
 bool convert_has_words(const char *folder);                /* a tokenizer's files */
 bool convert_open_source(source *s, const char *path, error *e);       /* closed by convert_run_as */
-source *convert_of_kind(job *j, source_kind kind);         /* the first of it; NULL */
+source *convert_of_kind(convert_job *j, source_kind kind);             /* the first of it; NULL */
 /* One of our names in one source; false: it has no such tensor. */
 bool convert_look(source *s, const char *ours, found *to);
 /* By its name or one of its second names, in the order of the sources. */
-bool convert_look_up(job *j, const char *name, found *to);
-bool convert_check(job *j);                                /* every parameter; all that is wrong at once */
+bool convert_look_up(convert_job *j, const char *name, found *to);
+bool convert_check(convert_job *j);                        /* every parameter; all that is wrong at once */
 
 /* ---- lavis_config.c: sizes from the shapes of a LAVIS checkpoint and of a tower; like: a config.json's, or
  * NULL */

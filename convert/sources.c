@@ -105,7 +105,7 @@ bool convert_open_source(source *s, const char *path, error *e)
     return !s->w || s->used || error_set(e, "%s: out of memory", QUOTE(path));
 }
 
-source *convert_of_kind(job *j, source_kind kind)
+source *convert_of_kind(convert_job *j, source_kind kind)
 {
     for (int i = 0; i < j->count; i++)
         if (j->source[i].kind == kind)
@@ -140,7 +140,7 @@ bool convert_look(source *s, const char *ours, found *to)
 }
 
 /* By its name or one of its second names, in the order of the sources. */
-bool convert_look_up(job *j, const char *name, found *to)
+bool convert_look_up(convert_job *j, const char *name, found *to)
 {
     const nn_store *store = j->model.store;
     for (int i = 0; i < j->count; i++) {
@@ -176,7 +176,7 @@ static bool same_shape(const tensor *x, const found *f)
 }
 
 /* What HF and LAVIS do not have and a start says as well. */
-static bool may_lack(const job *j, const char *name)
+static bool may_lack(const convert_job *j, const char *name)
 {
     return !strcmp(name, "temp") && j->source[0].kind == SOURCE_HF;
 }
@@ -205,7 +205,7 @@ static char *shape_text(const weights_entry *x, char *to, size_t size)
 }
 
 /* Everything that does not fit, in one go. */
-bool convert_check(job *j)
+bool convert_check(convert_job *j)
 {
     const nn_store *store = j->model.store;
     char shape[160];

@@ -1,13 +1,16 @@
 /* judge.c - feeds every file of a corpus to the command that reads it, and says which were dealt with
  * wrongly.
  *
- *   judge KIND FOLDER PROGRAM [WORDS...]     runs PROGRAM WORDS; {} is the file, {out} an output file
+ *   judge [--read TEXT] KIND FOLDER PROGRAM [WORDS...]     runs PROGRAM WORDS in an empty folder; {} is
+ *       the file, {out} an output file. A refusal with TEXT in it means that the file was read and is not
+ *       what the command wants: it counts as accepted
  *
  * FOLDER/manifest.jsonl has a line {"file", "label", "must"} a case; must is refuse, accept or either. A
  * fault is: the end by a signal, an exit code other than 0, 1 and 2, more than 10 seconds, an accepted file
  * that must be refused or the reverse, a refusal without a line "blip2: error: ..." (or with anything but
  * that, warnings and the lines below it on stderr), an output file in spite of a refusal, a temporary file,
- * and more than 256 MiB of memory for a file that is refused. */
+ * PICKLE_RAN (which the code in bad pickles makes), and more than 256 MiB of memory for a file that is
+ * refused. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -27,18 +30,20 @@ struct outcome { int status; double mib; bool wrote; char said[SAID]; };
 struct tally { long files, accepted, refused, faults; double mib; };
 
 /* ---- one run ------------------------------------------------------------------------------------------- */
-static void child(char **words, int in, int err)
+static void child(char **words, const char *folder, int in, int err)
 {
     int nothing = open("/dev/null", O_WRONLY);
     dup2(in, 0);
     dup2(nothing, 1);
     dup2(err, 2);
     alarm(SECONDS);                                /* survives exec: the end by SIGALRM */
+    if (chdir(folder))
+        _exit(127);
     execv(words[0], words);
     _exit(127);
 }
 
-static void run(char **words, const char *scratch, struct outcome *o)
+static void run(char **words, const char *scratch, const char *folder, struct outcome *o)
 {
     char err[PATH], in[PATH];
     struct rusage used;
@@ -47,7 +52,7 @@ static void run(char **words, const char *scratch, struct outcome *o)
     int from = open(in, O_RDONLY), to = open(err, O_RDWR | O_CREAT | O_TRUNC, 0600);
     pid_t pid = fork();
     if (pid == 0)
-        child(words, from, to);
+        child(words, folder, from, to);
     o->status = -1;
     if (pid > 0)
         wait4(pid, &o->status, 0, &used);
@@ -74,7 +79,8 @@ static const char *wrong_words(const char *said)
     return error ? NULL : "no error on stderr";
 }
 
-static const char *judge(const struct outcome *o, const char *must)
+/* read: what a refusal says of a file that was read and is something else; NULL: nothing does. */
+static const char *judge(const struct outcome *o, const char *must, const char *read)
 {
     int code = WIFEXITED(o->status) ? WEXITSTATUS(o->status) : -1;
     if (WIFSIGNALED(o->status) && WTERMSIG(o->status) == SIGALRM)
@@ -83,7 +89,7 @@ static const char *judge(const struct outcome *o, const char *must)
         return strsignal(WTERMSIG(o->status));
     if (code < 0 || code > 2)
         return "another exit code";
-    if (code == 0)
+    if (code == 0 || (code == 1 && read && strstr(o->said, read)))
         return strcmp(must, "refuse") ? NULL : "accepted";
     if (!strcmp(must, "accept"))
         return "refused";
@@ -117,22 +123,26 @@ static bool clean(const char *folder, bool *half)
 }
 
 static void one_case(const json_t *line, const char *folder, const char *scratch, char **words,
-                     struct tally *t)
+                     const char *read, struct tally *t)
 {
     static struct outcome o;
-    char file[PATH], out[PATH], outputs[PATH - 16], *filled[WORDS + 1] = { 0 };
+    char file[PATH], out[PATH], ran[PATH], outputs[PATH - 16], *filled[WORDS + 1] = { 0 };
     const char *label = json_string_value(json_object_get(line, "label"));
     const char *must = json_string_value(json_object_get(line, "must"));
     bool half = false;
     snprintf(file, sizeof file, "%s/%s", folder, json_string_value(json_object_get(line, "file")));
     snprintf(outputs, sizeof outputs, "%s/out", scratch);
     snprintf(out, sizeof out, "%s/result.h5", outputs);
+    snprintf(ran, sizeof ran, "%s/PICKLE_RAN", outputs);
     for (int i = 0; i < WORDS && words[i]; i++)
         filled[i] = !strcmp(words[i], "{}") ? file : !strcmp(words[i], "{out}") ? out : words[i];
-    run(filled, scratch, &o);
+    run(filled, scratch, outputs, &o);
+    bool code = !access(ran, F_OK);
     o.wrote = clean(outputs, &half);
-    const char *fault = half ? "a temporary file is left" : judge(&o, must);
-    bool refused = o.status != 0;
+    const char *fault = code   ? "code of a pickle was run"
+                        : half ? "a temporary file is left"
+                               : judge(&o, must, read);
+    bool refused = o.status != 0 && !(read && strstr(o.said, read));
     t->files++;
     t->accepted += !refused;
     t->refused += refused;
@@ -147,11 +157,17 @@ static void one_case(const json_t *line, const char *folder, const char *scratch
 int main(int argc, char **argv)
 {
     char path[PATH], scratch[] = "/tmp/blip2-fuzz-XXXXXX", *line = NULL;
+    const char *read = NULL;
     size_t room = 0;
     struct tally t = { 0 };
     bool half = false;
+    if (argc > 2 && !strcmp(argv[1], "--read")) {
+        read = argv[2];
+        argc -= 2;
+        argv += 2;
+    }
     if (argc < 4 || argc - 3 > WORDS) {
-        fprintf(stderr, "judge: expected KIND FOLDER PROGRAM [WORDS...]\n");
+        fprintf(stderr, "judge: expected [--read TEXT] KIND FOLDER PROGRAM [WORDS...]\n");
         return 2;
     }
     snprintf(path, sizeof path, "%s/manifest.jsonl", argv[2]);
@@ -170,7 +186,7 @@ int main(int argc, char **argv)
     while (getline(&line, &room, manifest) > 0) {
         json_t *one = json_loads(line, 0, NULL);
         if (one)
-            one_case(one, argv[2], scratch, argv + 3, &t);
+            one_case(one, argv[2], scratch, argv + 3, read, &t);
         json_decref(one);
     }
     printf("%-12s %6ld files  %6ld accepted  %6ld refused (at most %4.0f MiB)  %4ld faults\n", argv[1],
