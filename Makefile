@@ -182,5 +182,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test test-kill scoreboard test-valgrind golden fuzz-files demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench gradcheck mutate clean help FORCE
+.PHONY: all lib test test-kill scoreboard test-full test-valgrind golden fuzz fuzz-files differences demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench gradcheck mutate clean help FORCE
 .SECONDARY:

@@ -275,19 +275,16 @@ static int run(int argc, char **argv)
     return measure(&s, (uint64_t)common.seed, &e) ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_bench = { "bench", "stage1 | stage2 | vision | generate | ops [OP]",
-                                "time training, towers, decoding or operations", run,
-                                "stage1 prints one JSON line: median and least seconds of a whole step "
-                                "(three losses, backward, AdamW), GFLOP/s of its matrix\n"
-                                "products and their share of what the machine can do, peak memory. Defaults: "
-                                "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
-                                "stage2, vision and generate take models of the published sizes, with random "
-                                "weights: --help after their names\nlists their options. stage2: a step "
-                                "through a frozen language model. vision: pictures through a "
-                                "tower.\ngenerate: seconds a token, the "
-                                "bytes of weights it needs, and which share of the bandwidth of reading "
-                                "memory,\n"
-                                "measured in the same run, that is.\n"
-                                "ops times every operation forward and backward at BERT-base's shapes, with "
-                                "its share of one large matrix\nproduct or of the bandwidth of a = b + s c, "
-                                "both measured in the same run (--repeats N, --list)." };
+const cli_command cli_bench = {
+    "bench", "stage1 | stage2 | vision | generate | ops [OP]",
+    "time training, towers, decoding or operations", run,
+    "stage1 prints one JSON line: median and least seconds of a whole step (three losses, backward, AdamW),\n"
+    "GFLOP/s of its matrix products and their share of what the machine can do, peak memory. Defaults:\n"
+    "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
+    "stage2, vision and generate take models of the published sizes, with random weights; --help after\n"
+    "their names lists their options. stage2: a step through a frozen language model. vision: pictures through a\n"
+    "tower. generate: seconds a token, the bytes of weights it needs, and which share of the bandwidth of\n"
+    "reading memory, measured in the same run, that is.\n"
+    "ops times every operation forward and backward at BERT-base's shapes, with its share of one large\n"
+    "matrix product or of the bandwidth of a = b + s c, both measured in the same run (--repeats N, --list)."
+};

@@ -191,7 +191,7 @@ static int run(int argc, char **argv)
 
 const cli_command cli_train = {
     "train", "CONFIG.yaml [key=value...]", "train a model as a configuration says", run,
-    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT as a language model). The\n"
+    "run.task is stage1, stage2, vit (a vision tower from captions) or lm (OPT or T5 from texts). The\n"
     "run begins with a table: each module, the file that its weights come from or how they start, frozen or\n"
     "trained, parameters, bytes; and after the first step with its losses beside those of a model that "
     "knows\n"
