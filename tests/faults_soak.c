@@ -7,7 +7,7 @@
 
 enum { BLOCKS = 20 };
 typedef struct soak {
-    long steps, files;
+    long steps, files[BLOCKS];
     double from, kib[BLOCKS];
     double seconds[BLOCKS];            /* the quickest step of each block: other programs only add to it */
 } soak;
@@ -43,7 +43,7 @@ static void on_step(void *context, const train_line *line)
     k->from = now;
     if (line->step == k->steps * (block + 1) / BLOCKS) {
         k->kib[block] = (double)resident();
-        k->files = block == 0 ? fault_descriptors() : k->files;
+        k->files[block] = fault_descriptors();
     }
 }
 
@@ -69,14 +69,15 @@ static void run_long(void *context, fault_report *r)
     error e;
     ag_threads(1);
     k.from = processor_seconds();
-    long blocks = mem_live();
+    long blocks = mem_live(), before = fault_descriptors();
     if (!train_run(&c, &(train_options){ .watch = &watch }, &result, &e))
         fault_wrong(r, "%s", e.text);
     double early = median(k.seconds + BLOCKS / 10, BLOCKS / 2);
     double late = median(k.seconds + BLOCKS / 2, BLOCKS / 2);
     double held = median(k.kib + BLOCKS / 10, BLOCKS / 5);
     r->number[0] = 100 * (median(k.kib + BLOCKS / 2, BLOCKS / 2) / held - 1);
-    r->number[1] = (double)(fault_descriptors() - k.files + 1);        /* the log was open then */
+    long during = k.files[BLOCKS - 1] - k.files[0], after = fault_descriptors() - before;
+    r->number[1] = (double)(during ? during : after);
     r->number[2] = 100 * (late / early - 1);
     r->number[3] = (double)(mem_live() - blocks);
 }
