@@ -283,8 +283,8 @@ const cli_command cli_bench = {
     "BERT-base, 257 x 1408 image features, batch 8, captions of 32 tokens.\n"
     "stage2, vision and generate take models of the published sizes, with random weights; --help after\n"
     "their names lists their options. stage2: a step through a frozen language model. vision: pictures\n"
-    "through a tower. generate: seconds a token, the bytes of weights it needs, and which share of the bandwidth of\n"
-    "reading memory, measured in the same run, that is.\n"
+    "through a tower. generate: seconds a token, the bytes of weights it needs, and which share of\n"
+    "the bandwidth of reading memory, measured in the same run, that is.\n"
     "ops times every operation forward and backward at BERT-base's shapes, with its share of one large\n"
     "matrix product or of the bandwidth of a = b + s c, both measured in the same run (--repeats N, --list)."
 };
