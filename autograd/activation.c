@@ -152,6 +152,7 @@ const ag_op ag_op_activation = { "activation", backward, example, .variants = 20
 
 tensor *ag_activation(tape *t, tensor *x, ag_act act)
 {
+    AG_NO_FROZEN("activation", x);
     if ((unsigned)act >= sizeof kernels / sizeof *kernels)
         ag_fail("activation", "no activation has number %d", (int)act);
     if (act == AG_NONE)

@@ -65,6 +65,7 @@ const ag_op ag_op_all_gather = { "all_gather", backward, example, .variants = 11
 
 tensor *ag_all_gather(tape *t, const ag_ranks *ranks, tensor *x)
 {
+    AG_NO_FROZEN("all_gather", x);
     long dim[AG_MAX_DIM];
     if (!ranks || ranks->world == 1)
         return x;

@@ -314,6 +314,7 @@ static part whole(const tensor *k, const tensor *v)
 
 tensor *ag_attention(tape *t, tensor *q, tensor *k, tensor *v, const ag_attn *o)
 {
+    AG_NO_FROZEN("attention", q, k, v, o->past_k, o->past_v, o->bias);
     if (q->ndim != 3 || k->ndim != 3 || v->ndim != 3)
         ag_fail("attention", "q (B,Tq,D) needs k and v (M,Tk,D), got %s, %s and %s", SHAPE(q), SHAPE(k),
                 SHAPE(v));

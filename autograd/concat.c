@@ -76,6 +76,7 @@ tensor *ag_concat(tape *t, int n, tensor *const *parts, int axis)
     if (n < 1 || axis < 0 || axis >= parts[0]->ndim)
         ag_fail("concat", "at least one part with an axis %d, got %d of shape %s",
                 axis, n, SHAPE(n < 1 ? NULL : parts[0]));
+    ag_no_frozen("concat", n, parts);
     long dim[AG_MAX_DIM];
     memcpy(dim, parts[0]->dim, sizeof dim);
     for (int i = 1; i < n; i++) {

@@ -229,6 +229,7 @@ const ag_op ag_op_cross_entropy = { "cross_entropy", backward, example, .variant
 
 tensor *ag_cross_entropy(tape *t, tensor *logits, const ag_ce *options)
 {
+    AG_NO_FROZEN("cross_entropy", logits);
     long V = ag_columns(logits), R = ag_rows(logits);
     if (logits->ndim < 1 || V < 1)
         ag_fail("cross_entropy", "logits (...,V) with at least one class, got %s", SHAPE(logits));

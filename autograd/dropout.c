@@ -106,6 +106,7 @@ const ag_op ag_op_dropout = { "dropout", backward, example, .variants = 14 };
 
 tensor *ag_dropout(tape *t, tensor *x, ag_drop drop)
 {
+    AG_NO_FROZEN("dropout", x);
     long B, R, C;
     sheets(x, &B, &R, &C);
     const ag_dropper *d = ag_dropper_new(t, "dropout", drop, B);

@@ -227,6 +227,7 @@ const ag_op ag_op_scale = { "scale", backward_scale, example_scale, .variants = 
 
 static tensor *binary(tape *t, const ag_op *op, kind k, tensor *a, tensor *b)
 {
+    AG_NO_FROZEN(op->name, a, b);
     long dim[AG_MAX_DIM];
     int ndim = a->ndim > b->ndim ? a->ndim : b->ndim;
     for (int i = 0; i < ndim; i++) {
@@ -250,6 +251,7 @@ tensor *ag_div(tape *t, tensor *a, tensor *b) { return binary(t, &ag_op_div, DIV
 
 tensor *ag_scale(tape *t, tensor *x, double factor)
 {
+    AG_NO_FROZEN("scale", x);
     tensor *y = ag_new_like(t, x);
     struct saved_scale *s = ag_alloc(t, sizeof *s);
     s->factor = factor;

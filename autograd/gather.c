@@ -100,6 +100,7 @@ const ag_op ag_op_gather = { "gather", backward, example, .variants = 14 };
 
 tensor *ag_gather(tape *t, tensor *x, const int *rows, long n)
 {
+    AG_NO_FROZEN("gather", x);
     if (x->ndim < 1 || n < 0)
         ag_fail("gather", "%ld rows of a tensor with rows, got %s", n, SHAPE(x));
     ag_check_rows("gather", x, rows, n);

@@ -67,6 +67,7 @@ const ag_op ag_op_l2_normalize = { "l2_normalize", backward, example, .variants 
 
 tensor *ag_l2_normalize(tape *t, tensor *x, double eps)
 {
+    AG_NO_FROZEN("l2_normalize", x);
     if (x->ndim < 1 || eps < 0)
         ag_fail("l2_normalize", "x needs a last axis and eps is not negative, got %s and %g", SHAPE(x), eps);
     tensor *y = ag_new_like(t, x);

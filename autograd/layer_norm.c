@@ -102,6 +102,7 @@ const ag_op ag_op_layer_norm = { "layer_norm", backward, example, .variants = 15
 
 tensor *ag_layer_norm(tape *t, tensor *x, tensor *gamma, tensor *beta, double eps)
 {
+    AG_NO_FROZEN("layer_norm", x, gamma, beta);
     long C = ag_columns(x), R = ag_rows(x);
     if (x->ndim < 1 || gamma->size != C || beta->size != C)
         ag_fail("layer_norm", "x %s needs gamma and beta (%ld), got %s and %s",

@@ -74,6 +74,7 @@ const ag_op ag_op_linear = { "linear", backward, example, .variants = 37 };
 
 tensor *ag_linear(tape *t, tensor *x, tensor *weight, tensor *bias, ag_act act)
 {
+    AG_NO_FROZEN("linear", x, bias);
     if (x->ndim < 1 || weight->ndim != 2 || ag_columns(x) != weight->dim[1]
         || (bias && bias->size != weight->dim[0]))
         ag_fail("linear", "x %s needs a weight (N,%ld) and a bias (N), got %s and %s",

@@ -136,6 +136,7 @@ static struct saved *pack(tape *t, const ag_ce *o, long R, long V, long D)
 
 tensor *ag_linear_cross_entropy(tape *t, tensor *x, tensor *weight, tensor *bias, const ag_ce *options)
 {
+    AG_NO_FROZEN("linear_cross_entropy", x, bias);
     if (x->ndim < 1 || weight->ndim != 2 || weight->size == 0 || ag_columns(x) != weight->dim[1]
         || (bias && (bias->ndim != 1 || bias->size != weight->dim[0])))
         ag_fail("linear_cross_entropy", "x %s needs a weight (V,%ld) and a bias (V), got %s and %s",

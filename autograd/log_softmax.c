@@ -65,6 +65,7 @@ const ag_op ag_op_log_softmax = { "log_softmax", backward, example, .variants = 
 
 tensor *ag_log_softmax(tape *t, tensor *x)
 {
+    AG_NO_FROZEN("log_softmax", x);
     if (x->ndim < 1)
         ag_fail("log_softmax", "x has no last axis: shape %s", SHAPE(x));
     tensor *y = ag_new_like(t, x);

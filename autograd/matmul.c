@@ -101,6 +101,7 @@ const ag_op ag_op_matmul = { "matmul", backward, example, .variants = 41 };
 
 tensor *ag_matmul(tape *t, tensor *a, tensor *b, bool transpose_a, bool transpose_b)
 {
+    AG_NO_FROZEN("matmul", a, b);
     const char *wants = "%s%s x %s%s: two or three axes each, the same batch and inner size";
     if (a->ndim < 2 || a->ndim > 3 || b->ndim < 2 || b->ndim > 3)
         ag_fail("matmul", wants, SHAPE(a), transpose_a ? "'" : "", SHAPE(b), transpose_b ? "'" : "");

@@ -65,6 +65,7 @@ const ag_op ag_op_max_axis = { "max_axis", backward, example, .variants = 14 };
 
 tensor *ag_max_axis(tape *t, tensor *x, int axis)
 {
+    AG_NO_FROZEN("max_axis", x);
     if (axis < 0 || axis >= x->ndim || x->dim[axis] == 0)
         ag_fail("max_axis", "x %s has no elements along axis %d", SHAPE(x), axis);
     tensor *y = ag_new_without(t, x, axis);

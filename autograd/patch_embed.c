@@ -95,6 +95,7 @@ static bool fits(const tensor *pictures, const tensor *weight, const tensor *bia
 
 tensor *ag_patch_embed(tape *t, tensor *pictures, tensor *weight, tensor *bias, long patch)
 {
+    AG_NO_FROZEN("patch_embed", pictures, bias);
     if (!fits(pictures, weight, bias, patch))
         ag_fail("patch_embed", "pictures (B,C,S,S), S a multiple of %ld, weight (D,C,%ld,%ld) and bias (D); "
                 "got %s, %s and %s", patch, patch, patch, SHAPE(pictures), SHAPE(weight), SHAPE(bias));

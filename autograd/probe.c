@@ -24,6 +24,7 @@ struct ag_probe {
     int count, next;                   /* inputs known; inputs given to this build */
     input in[MOST_INPUTS];
     int frozen;                        /* this input wants no gradient; -1: all do */
+    bool low;                          /* the frozen input is kept in bf16 */
     const ag_op *op;
     int variant;
     const real *cotangent;
@@ -96,7 +97,9 @@ static tensor *give(ag_probe *p, const char *name, int ndim, const long *dim, fi
         in->x->grad_fresh = true;
     }
     in->x->name = in->name;
-    p->next++;
+    if (p->low && p->next++ == p->frozen && ndim)
+        return ag_frozen_new(p->t, AG_BF16, ndim, dim, in->data);
+    p->next += !p->low;
     return in->x;
 }
 
@@ -393,6 +396,25 @@ static void check_variant(ag_probe *p, ag_check *c)
     check_adding(p, expected);
     check_freezing(p, expected, got);
     check_threads(p, kept_y, expected, got);
+}
+
+/* ---- inputs in low precision ---------------------------------------------------------------------------- */
+static void build_low(void *context) { build(context); }
+
+ag_answer ag_probe_frozen(const ag_op *op, int variant, int number, char name[24], error *e)
+{
+    tape *t = ag_tape_new(), *kept = ag_tape_new();
+    if (!t || !kept)
+        ag_fail("probe", "out of memory");
+    ag_probe p = { .t = t, .kept = kept, .key = ag_mix(1, (uint64_t)variant), .frozen = number, .low = true, .op = op,
+                   .variant = variant };
+    bool taken = ag_try(t, build_low, &p, e);
+    bool none = number >= p.count || !p.in[number].ndim;
+    if (!none)
+        memcpy(name, p.in[number].name, sizeof p.in[number].name);
+    ag_tape_free(t);
+    ag_tape_free(kept);
+    return none ? AG_NO_INPUT : taken ? AG_TAKES : AG_REFUSES;
 }
 
 /* ---- one variant as numbers, for those who compare builds --------------------------------------------- */

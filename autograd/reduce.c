@@ -120,6 +120,7 @@ tensor *ag_new_without(tape *t, const tensor *x, int axis)
 
 static tensor *reduce(tape *t, const ag_op *op, tensor *x, tensor *y, ag_folded shape, double factor)
 {
+    AG_NO_FROZEN(op->name, x);
     struct saved *s = ag_alloc(t, sizeof *s);
     *s = (struct saved){ shape, factor };
     AG_CALL(t, sum_axis)(shape.O, shape.n, shape.I, factor, x->data, 0, y->data);

@@ -58,6 +58,7 @@ const ag_op ag_op_relative_bias = { "relative_bias", backward, example, .variant
 
 tensor *ag_relative_bias(tape *t, tensor *table, const int *buckets, long Tq, long Tk)
 {
+    AG_NO_FROZEN("relative_bias", table);
     if (table->ndim != 2 || Tq < 1 || Tk < 1)
         ag_fail("relative_bias", "a table (buckets,heads) for %ld queries and %ld keys, got %s", Tq, Tk,
                 SHAPE(table));

@@ -27,6 +27,7 @@ const ag_op ag_op_repeat = { "repeat", backward, example, .variants = 14 };
 
 tensor *ag_repeat(tape *t, tensor *x, long n)
 {
+    AG_NO_FROZEN("repeat", x);
     if (x->ndim < 1 || x->dim[0] != 1 || n < 0)
         ag_fail("repeat", "(1,...) can be repeated, got %s and n %ld", SHAPE(x), n);
     long dim[AG_MAX_DIM];

@@ -84,6 +84,7 @@ const ag_op ag_op_rms_norm = { "rms_norm", backward, example, .variants = 14 };
 
 tensor *ag_rms_norm(tape *t, tensor *x, tensor *gamma, double eps)
 {
+    AG_NO_FROZEN("rms_norm", x, gamma);
     long C = ag_columns(x), R = ag_rows(x);
     if (x->ndim < 1 || gamma->size != C)
         ag_fail("rms_norm", "x %s needs gamma (%ld), got %s", SHAPE(x), C, SHAPE(gamma));

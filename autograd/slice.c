@@ -33,6 +33,7 @@ const ag_op ag_op_slice = { "slice", backward, example, .variants = 14 };
 
 tensor *ag_slice(tape *t, tensor *x, int axis, long from, long count)
 {
+    AG_NO_FROZEN("slice", x);
     if (axis < 0 || axis >= x->ndim || from < 0 || count < 0 || from > x->dim[axis] - count)
         ag_fail("slice", "%ld from place %ld of axis %d is not inside x %s", count, from, axis, SHAPE(x));
     long dim[AG_MAX_DIM];

@@ -95,6 +95,7 @@ const ag_op ag_op_softmax = { "softmax", backward, example, .variants = 14 };
 
 tensor *ag_softmax(tape *t, tensor *x)
 {
+    AG_NO_FROZEN("softmax", x);
     if (x->ndim < 1)
         ag_fail("softmax", "x has no last axis: shape %s", SHAPE(x));
     tensor *y = ag_new_like(t, x);

@@ -283,6 +283,7 @@ void ag_rewind(tape *t, ag_mark to)
 
 tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept)
 {
+    AG_NO_FROZEN("rewind_keep", kept);
     tensor old = *kept;
     real *aside = pool_take(t, old.size);          /* the new place may overlap the old one */
     if (!t->measure)

@@ -1,7 +1,16 @@
 /* tensor.c - making tensors, looking at them, and reshape, which shares data and gradient (autograd.h). */
-#include "autograd/autograd.h"
+#include "autograd/internal.h"
 #include <stdio.h>
 #include <string.h>
+
+void ag_no_frozen(const char *op, int nin, tensor *const *in)
+{
+    for (int i = 0; i < nin; i++)
+        if (in[i] && in[i]->frozen)
+            ag_fail(op, "%s %s is kept in %s; only the weight of linear, embedding, patch_embed and "
+                    "linear_cross_entropy may be", in[i]->name ? in[i]->name : "a matrix", SHAPE(in[i]),
+                    ag_dtype_name(in[i]->frozen->type));
+}
 
 static long product(int ndim, const long *dim)
 {
@@ -78,6 +87,7 @@ void ag_read(const tensor *x, real *to)
 
 real ag_value(const tensor *x)
 {
+    AG_NO_FROZEN("value", (tensor *)x);
     if (x->size != 1)
         ag_fail("value", "one element expected, got shape %s", SHAPE(x));
     return ag_spent(0) ? 0 : x->data[0];
@@ -85,6 +95,7 @@ real ag_value(const tensor *x)
 
 tensor *ag_reshape(tape *t, tensor *x, int ndim, const long *dim)
 {
+    AG_NO_FROZEN("reshape", x);
     tensor *y = header(t, ndim, dim);
     if (y->size != x->size)
         ag_fail("reshape", "%s has %ld elements, %s has %ld", SHAPE(x), x->size, SHAPE(y), y->size);
@@ -96,6 +107,7 @@ tensor *ag_reshape(tape *t, tensor *x, int ndim, const long *dim)
 
 tensor *ag_detach(tape *t, tensor *x)
 {
+    AG_NO_FROZEN("detach", x);
     tensor *y = header(t, x->ndim, x->dim);
     y->data = x->data;
     return y;
