@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,32 @@ struct h5_rows {
     uint64_t *digest;                  /* (n) */
     char name[NAME_SIZE];
 };
+
+/* ---- their numbers -------------------------------------------------------------------------------------- */
+long narrow_reals(h5_stored as, long n, const real *from, void *to)
+{
+    const uint16_t infinite = as == H5_F16 ? 0x7c00 : 0x7f80, *half = to;
+    float *single = to;
+    long lost = 0;
+    if (as != H5_F32)
+        (as == H5_F16 ? half_round : brain_round)(n, from, to);
+    for (long i = 0; i < n; i++) {
+        if (as == H5_F32)
+            single[i] = (float)from[i];
+        bool large = as == H5_F32 ? isinf(single[i]) : (half[i] & 0x7fff) == infinite;
+        lost += large && isfinite(from[i]);
+    }
+    return lost;
+}
+
+void widen_reals(h5_stored as, long n, const void *from, real *to)
+{
+    const float *single = from;
+    if (as != H5_F32)
+        (as == H5_F16 ? half_widen : brain_widen)(n, from, to);
+    for (long i = 0; as == H5_F32 && i < n; i++)
+        to[i] = single[i];
+}
 
 /* ---- arrays that are read in pieces -------------------------------------------------------------------- */
 /* Of a dataset that h5_expect has looked at: where it begins, if it is of this type and plainly stored. */

@@ -320,12 +320,10 @@ static bool tell_saving(const run *r, error *e)
     bool ok = read >= 0;
     for (long i = 0; ok && i < x->count; i++) {
         float took;
-        real wide;
         ok = h5_rows_has(x->rows, i) ? h5_rows_get(seconds, i, &took, e)
            : error_set(e, "%s: damaged: the features of view %ld are not there", QUOTE(r->c->feature_cache),
                        i);
-        widen_reals(H5_F32, 1, &took, &wide);
-        sum += ok ? wide : 0;
+        sum += ok ? (double)took : 0;
     }
     h5_rows_close(seconds);
     double each = sum / (double)x->count, epoch = (double)r->sampler.per_epoch;

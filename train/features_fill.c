@@ -50,13 +50,11 @@ static void pass(void *context)
     #pragma omp parallel for reduction(+:lost)
     for (long b = 0; b < w->B; b++)
         lost += narrow_reals(x->as, each, y->data + b*each, w->bytes + b*bytes);
-    real took = (real)((clock_seconds() - from) / (double)w->B);
-    float stored;
-    narrow_reals(H5_F32, 1, &took, &stored);
+    float took = (float)((clock_seconds() - from) / (double)w->B);
     w->ok = !lost || error_set(w->e, "run.cache_dtype: %ld features are too large for %s; bf16 and f32 hold "
                                "them", lost, features_dtypes[r->c->cache_dtype]);
     for (long b = 0; w->ok && b < w->B; b++)
-        w->ok = h5_rows_put(w->seconds, w->row + b, &stored, w->e)
+        w->ok = h5_rows_put(w->seconds, w->row + b, &took, w->e)
                 && h5_rows_put(w->rows, w->row + b, w->bytes + b*bytes, w->e);
 }
 
