@@ -2,7 +2,6 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "convert/convert.h"
-#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,9 +45,6 @@ static int run(int argc, char **argv)
     convert_watch watch = { .context = &common, .note = on_note };
     if (!common.quiet && isatty(STDERR_FILENO))
         watch.progress = on_progress;
-    /* A tensor's memory goes back to the system with it: kept in the heap, holes between small pieces grow
-     * to GiB. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     if (!convert_run_as((const char *const *)argv + 1, argc - 1, out, (convert_dtype)type, &watch, &e))
         return cli_fail(&e);
     if (common.json) {

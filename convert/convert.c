@@ -178,12 +178,11 @@ static bool read_parameter(convert_job *j, const nn_entry *p, real *to)
     }
     if (f.of == 1)
         return weights_read_reals(f.s->w, f.x, to, j->e);
-    real *all = mem_new((size_t)f.x->size * sizeof *all);
+    real *all = space_of(&j->whole, (size_t)f.x->size * sizeof *all);
     bool ok = all ? weights_read_reals(f.s->w, f.x, all, j->e)
                   : error_set(j->e, "%s: out of memory", QUOTE(f.s->path));
     if (ok)
         memcpy(to, all + f.at * p->value->size, (size_t)p->value->size * sizeof *to);
-    mem_free(all);
     return ok;
 }
 
@@ -210,8 +209,8 @@ static bool write_low(convert_job *j, h5_out *to, const nn_entry *p, const found
     const tensor *x = p->value;
     long N = x->dim[0], K = x->size / N, bad = -1;
     bool same = f->of == 1 && f->x->type == (type == AG_F16 ? W_F16 : W_BF16) && type != AG_INT8;
-    char *data = mem_new((size_t)ag_frozen_bytes(type, N, K)), name[NN_NAME];
-    real *wide = same ? NULL : mem_new((size_t)(x->size + 1) * sizeof *wide);
+    char *data = space_of(&j->low, (size_t)ag_frozen_bytes(type, N, K)), name[NN_NAME];
+    real *wide = same ? NULL : space_of(&j->wide, (size_t)x->size * sizeof *wide);
     float *scale = (float *)(void *)(data + ag_frozen_bytes(type, N, K) - N * (long)sizeof *scale);
     bool ok = data && (same || wide);
     if (!ok)
@@ -223,8 +222,6 @@ static bool write_low(convert_job *j, h5_out *to, const nn_entry *p, const found
     nn_dataset(p->name, name);
     if (ok)
         nn_write_low(to, name, type, x->ndim, x->dim, data, scale);
-    mem_free(data);
-    mem_free(wide);
     return ok;
 }
 
@@ -235,13 +232,12 @@ static bool write_parameter(convert_job *j, h5_out *f, const nn_entry *p)
     ag_dtype type = precision(j, p, &where);
     if (type != AG_REAL)
         return write_low(j, f, p, &where, type);
-    real *x = mem_new((size_t)(p->value->size + 1) * sizeof *x);
+    real *x = space_of(&j->wide, (size_t)p->value->size * sizeof *x);
     bool ok = x ? read_parameter(j, p, x)
                 : error_set(j->e, "%s: out of memory for %ld numbers", p->name, p->value->size);
     nn_dataset(p->name, name);
     if (ok)
         h5_write(f, name, H5_REALS, p->value->ndim, p->value->dim, x);
-    mem_free(x);
     return ok;
 }
 
@@ -334,6 +330,9 @@ bool convert_run_as(const char *const *sources, int n, const char *out, convert_
         mem_free(j.source[i].folder);
         mem_free(j.source[i].used);
     }
+    space_free(&j.wide);
+    space_free(&j.low);
+    space_free(&j.whole);
     tokenizer_free(j.bert);
     tokenizer_free(j.llm);
     nn_store_free(j.model.store);

@@ -21,6 +21,7 @@ typedef struct job {
     h5 *f;
     bool hf;
     piece *pieces; long count;
+    space wide, raw;                   /* of the tensor in hand */
     error *e;
 } job;
 
@@ -230,31 +231,32 @@ static char *header_text(const job *j, form *forms, const char *config)
 }
 
 /* One parameter as the file holds it, or zeros where there is none (EVA's bias of k). */
-static bool write_entry(const job *j, file_out *f, const nn_entry *p, long size, form of)
+static bool write_entry(job *j, file_out *f, const nn_entry *p, long size, form of)
 {
     long width = of.width;
-    real *x = mem_new((size_t)(size + 1) * sizeof *x);
-    void *raw = mem_new((size_t)(size + 1) * (size_t)width);
+    real *x = space_of(&j->wide, (size_t)size * sizeof *x);
+    bool same = p && width > 2 && width == (long)sizeof(real);     /* then raw is not touched: it takes no memory */
+    void *raw = space_of(&j->raw, (size_t)(size * width));
     char name[NN_NAME];
+    if (raw && !p)
+        memset(raw, 0, (size_t)(size * width));
     bool ok = (x && raw) || error_set(j->e, "export: out of memory for %ld numbers", size);
     if (ok && p) {
         nn_dataset(p->name, name);
         ok = width == 2 ? h5_read(j->f, name, of.as, p->value->ndim, p->value->dim, raw, j->e)
                         : nn_read_reals(j->f, name, p->value->ndim, p->value->dim, x, j->e);
     }
-    for (long i = 0; ok && width > 2 && i < size; i++)
+    for (long i = 0; ok && p && width > 2 && !same && i < size; i++)
         if (width == 8)
             ((double *)raw)[i] = (double)x[i];
         else
             ((float *)raw)[i] = (float)x[i];
     if (ok)
-        file_write(f, raw, size * width);
-    mem_free(x);
-    mem_free(raw);
+        file_write(f, same ? x : raw, size * width);
     return ok;
 }
 
-static bool write_tensors(const job *j, const char *folder)
+static bool write_tensors(job *j, const char *folder)
 {
     blip2_config copy = j->model.config;
     config_table table = blip2_config_table("", &copy);
@@ -340,6 +342,8 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
     ok = ok && ag_try(store->names, init, &(start){ &j.model, &c }, e);
     ok = ok && list_pieces(&j, left_out) && file_make_folders(folder, e) && write_tensors(&j, folder)
         && write_config(&j, folder, image_token) && write_words(&j, folder);
+    space_free(&j.wide);
+    space_free(&j.raw);
     mem_free(j.pieces);
     nn_store_free(store);
     h5_close(j.f);

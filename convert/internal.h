@@ -68,6 +68,19 @@ void convert_bert_ids(const tokenizer *words, blip2_config *c);        /* words:
 /* known: sizes are in c already; whether there is a head only the file says */
 void convert_bert_sizes(const weights *w, bool known, blip2_config *c);
 
+/* ---- space for one tensor after the other: grown to the largest, straight from the system ------------------
+ * Freed and asked for again in other sizes, memory of the heap would be left with holes as large as the model. */
+typedef struct space { void *at; size_t bytes; } space;
+static inline void *space_of(space *s, size_t bytes)       /* not set; NULL: memory is out */
+{
+    if (s->bytes <= bytes) {
+        mem_unreserve(s->at, s->bytes);
+        *s = (space){ mem_reserve(bytes + 1), bytes + 1 };
+    }
+    return s->at;
+}
+static inline void space_free(space *s) { mem_unreserve(s->at, s->bytes); }
+
 /* ---- what is converted ----------------------------------------------------------------------------- */
 typedef enum { SOURCE_HF, SOURCE_LLM, SOURCE_LAVIS, SOURCE_TOWER, SOURCE_WORDS,
                SOURCE_BERT } source_kind;
@@ -84,6 +97,7 @@ typedef struct convert_job {
     source source[SOURCES]; int count;
     blip2_model model;
     tokenizer *bert, *llm;
+    space wide, low, whole;            /* of the tensor in hand: reals, as it is written, all parts */
     convert_dtype dtype;
     bool head_is_table;                /* T5: a head of its own with the numbers of the table */
     const convert_watch *watch;

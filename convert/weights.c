@@ -1,11 +1,11 @@
 /* weights.c - opening a file of weights by what it begins with, finding tensors, reading them widened. */
 #include "convert/internal.h"
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { BLOCK = 1 << 16 };
 static const struct { const char *name; long bytes;
 } types[W_TYPES] = { [W_F64] = { "float64", 8 },   [W_F32] = { "float32", 4 }, [W_F16] = { "float16", 2 },
                      [W_BF16] = { "bfloat16", 2 }, [W_I64] = { "int64", 8 },   [W_I32] = { "int32", 4 },
@@ -188,10 +188,10 @@ static long span(const weights_entry *x)
     return x->size ? last + 1 : 0;
 }
 
-static bool read_bytes(const weights *w, const weights_entry *x, void *to, long bytes, error *e)
+static bool read_bytes(const weights *w, const weights_entry *x, long from, void *to, long bytes, error *e)
 {
     const weights_file *f = &w->files[x->file];
-    return file_read_at(f->fd, x->offset, to, bytes)
+    return file_read_at(f->fd, x->offset + from, to, bytes)
         || error_set(e, "%s: %s: cannot be read; %s", QUOTE(f->path), QUOTE(x->name),
                      errno ? strerror(errno) : "the file became shorter");
 }
@@ -200,9 +200,9 @@ bool weights_read_raw(const weights *w, const weights_entry *x, void *to, error 
 {
     long width = types[x->type].bytes, at[WEIGHTS_DIMS] = { 0 }, from = 0;
     if (contiguous(x))
-        return read_bytes(w, x, to, x->size * width, e);
+        return read_bytes(w, x, 0, to, x->size * width, e);
     char *all = mem_new((size_t)(span(x) * width));
-    bool ok = all ? read_bytes(w, x, all, span(x) * width, e)
+    bool ok = all ? read_bytes(w, x, 0, all, span(x) * width, e)
                   : error_set(e, "%s: out of memory for %ld bytes", QUOTE(x->name), span(x) * width);
     for (long i = 0; ok && i < x->size; i++) {
         memcpy((char *)to + i * width, all + from * width, (size_t)width);
@@ -218,33 +218,19 @@ bool weights_read_raw(const weights *w, const weights_entry *x, void *to, error 
     return ok;
 }
 
-static double half(uint16_t h)                             /* IEEE 754 binary16 */
-{
-    int exponent = h >> 10 & 31, fraction = h & 1023;
-    double x = exponent == 31 ? (fraction ? NAN : INFINITY)
-             : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-    return h >> 15 ? -x : x;
-}
-
-static double brain(uint16_t b)                            /* the upper half of a float */
-{
-    uint32_t bits = (uint32_t)b << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 static double real_at(weights_type type, const char *p)
 {
     double d;
     float f;
     uint16_t h;
+    real wide;
     if (type == W_F64)
         return memcpy(&d, p, 8), d;
     if (type == W_F32)
         return memcpy(&f, p, 4), f;
     memcpy(&h, p, 2);
-    return type == W_F16 ? half(h) : brain(h);
+    (type == W_F16 ? half_widen : brain_widen)(1, &h, &wide);
+    return (double)wide;
 }
 
 static int64_t whole_at(weights_type type, const char *p)
@@ -264,30 +250,53 @@ static int64_t whole_at(weights_type type, const char *p)
 /* Where a reading puts element i: exactly one is set. */
 typedef struct target { real *reals; double *doubles; int64_t *longs; } target;
 
+static void widen(weights_type type, long n, const char *raw, target to, long at)
+{
+    long width = types[type].bytes;
+    bool plain = to.reals && (type == W_F16 || type == W_BF16 || (type == W_F32 && sizeof(real) == 4));
+    if (plain && type == W_F32)
+        memcpy(to.reals + at, raw, (size_t)n * sizeof(real));
+    else if (plain)
+        (type == W_F16 ? half_widen : brain_widen)(n, (const uint16_t *)(const void *)raw, to.reals + at);
+    for (long i = 0; !plain && i < n; i++)
+        if (to.longs)
+            to.longs[at + i] = whole_at(type, raw + i * width);
+        else if (to.doubles)
+            to.doubles[at + i] = real_at(type, raw + i * width);
+        else
+            to.reals[at + i] = (real)real_at(type, raw + i * width);
+}
+
+/* A view whose elements do not lie behind each other: all at once. */
+static bool read_view(const weights *w, const weights_entry *x, target to, error *e)
+{
+    long bytes = x->size * types[x->type].bytes;
+    char *raw = mem_new((size_t)bytes + 1);
+    bool ok = raw ? weights_read_raw(w, x, raw, e)
+                  : error_set(e, "%s: out of memory for %ld bytes", QUOTE(x->name), bytes);
+    if (ok)
+        widen(x->type, x->size, raw, to, 0);
+    mem_free(raw);
+    return ok;
+}
+
+/* In blocks, so that a tensor is in memory once. */
 static bool read_as(const weights *w, const weights_entry *x, target to, error *e)
 {
-    long width = types[x->type].bytes;
-    bool whole = x->type >= W_I64;
+    _Alignas(8) char block[BLOCK];
+    long width = types[x->type].bytes, most = BLOCK / width;
+    bool whole = x->type >= W_I64, ok = true;
     if (whole != (to.longs != NULL))
         return error_set(e, "%s: %s: expected %s, found %s", QUOTE(w->files[x->file].path), QUOTE(x->name),
                          to.longs ? "whole numbers" : "real numbers", types[x->type].name);
-    char *raw = mem_new((size_t)(x->size * width) + 1);
-    bool ok = raw ? weights_read_raw(w, x, raw, e)
-                  : error_set(e, "%s: out of memory for %ld bytes", QUOTE(x->name), x->size * width);
-    bool plain = ok && to.reals && (x->type == W_F16 || x->type == W_BF16
-                                    || (x->type == W_F32 && sizeof(real) == 4));
-    if (plain && x->type == W_F32)
-        memcpy(to.reals, raw, (size_t)x->size * sizeof(real));
-    else if (plain)
-        (x->type == W_F16 ? half_widen : brain_widen)(x->size, (const uint16_t *)(const void *)raw, to.reals);
-    for (long i = 0; ok && !plain && i < x->size; i++)
-        if (to.longs)
-            to.longs[i] = whole_at(x->type, raw + i * width);
-        else if (to.doubles)
-            to.doubles[i] = real_at(x->type, raw + i * width);
-        else
-            to.reals[i] = (real)real_at(x->type, raw + i * width);
-    mem_free(raw);
+    if (!contiguous(x))
+        return read_view(w, x, to, e);
+    for (long i = 0; ok && i < x->size; i += most) {
+        long n = x->size - i < most ? x->size - i : most;
+        ok = read_bytes(w, x, i * width, block, n * width, e);
+        if (ok)
+            widen(x->type, n, block, to, i);
+    }
     return ok;
 }
 
