@@ -289,13 +289,33 @@ START_TEST(a_wrong_call_names_the_operation_and_the_shapes)
 }
 END_TEST
 
+/* Backward of a product is two products of as many operations; counted on a tape that only measures. */
+START_TEST(backward_of_a_product_counts_twice_its_forward)
+{
+    enum { B = 2, M = 3, N = 5, K = 7 };
+    const long a[2][3] = { { B, M, K }, { B, K, M } }, b[2][3] = { { B, K, N }, { B, N, K } };
+    for (int i = 0; i < 4; i++) {
+        tape *counting = ag_tape_new();
+        ck_assert(counting && ag_measures(counting));
+        tensor *x = ag_new(counting, 3, a[i & 1]), *y = ag_new(counting, 3, b[i >> 1]);
+        x->needs_grad = y->needs_grad = true;
+        tensor *c = ag_matmul(counting, x, y, i & 1, i >> 1);
+        ck_assert(ag_flops(counting) == 2.0 * B * M * N * K);
+        ag_backward(counting, ag_sum(counting, c));
+        ck_assert(ag_flops(counting) == 3 * 2.0 * B * M * N * K);
+        ag_tape_free(counting);
+    }
+}
+END_TEST
+
 Suite *suite_arithmetic(void)
 {
     const TTest *const tests[] = {
         long_sums_do_not_drift, sums_over_an_axis_equal_plain_loops_at_every_shape,
         the_gradient_of_a_tie_goes_to_the_first_maximum, a_maximum_does_not_hide_a_nan,
         broadcasting_follows_numpy, one_tensor_on_both_sides_gets_both_gradients,
-        matmul_equals_plain_loops, patch_embed_is_a_convolution_with_its_kernel_as_stride,
+        matmul_equals_plain_loops, backward_of_a_product_counts_twice_its_forward,
+        patch_embed_is_a_convolution_with_its_kernel_as_stride,
         l2_normalize_gives_length_1_and_spares_zero_rows, slices_put_together_again_are_the_whole,
         embedding_reads_rows_and_adds_the_gradients_of_repeated_ids, ids_may_change_after_the_call,
     };
