@@ -15,12 +15,13 @@ static inline long ag_thread(void) { return omp_get_thread_num(); }
 static inline long ag_rows(const tensor *x) { long c = ag_columns(x); return c ? x->size / c : 0; }
 
 /* Stands first in an op: fails if one of these inputs, which may be NULL, is kept in low precision. */
-#define AG_NO_FROZEN(op, ...)                                                                                \
-    ag_no_frozen((op), (int)(sizeof(tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)), (tensor *[]){ __VA_ARGS__ })
+#define AG_NO_FROZEN(op, ...)                                                                               \
+    ag_no_frozen((op), (int)(sizeof(tensor *[]){ __VA_ARGS__ } / sizeof(tensor *)),                          \
+                 (tensor *[]){ __VA_ARGS__ })
 void ag_no_frozen(const char *op, int nin, tensor *const *in);
 
-/* probe.c: does a variant take its input of that number (its name into `name`) in low precision? e: what it said.
- * Numbers without axes are no such inputs. */
+/* probe.c: does a variant take its input of that number (its name into `name`) in low precision? e: what it
+ * said. Numbers without axes are no such inputs. */
 typedef enum { AG_NO_INPUT, AG_TAKES, AG_REFUSES } ag_answer;
 ag_answer ag_probe_frozen(const ag_op *op, int variant, int number, char name[24], error *e);
 

@@ -398,7 +398,7 @@ static void check_variant(ag_probe *p, ag_check *c)
     check_threads(p, kept_y, expected, got);
 }
 
-/* ---- inputs in low precision ---------------------------------------------------------------------------- */
+/* ---- inputs in low precision --------------------------------------------------------------------------- */
 static void build_low(void *context) { build(context); }
 
 ag_answer ag_probe_frozen(const ag_op *op, int variant, int number, char name[24], error *e)
@@ -406,8 +406,8 @@ ag_answer ag_probe_frozen(const ag_op *op, int variant, int number, char name[24
     tape *t = ag_tape_new(), *kept = ag_tape_new();
     if (!t || !kept)
         ag_fail("probe", "out of memory");
-    ag_probe p = { .t = t, .kept = kept, .key = ag_mix(1, (uint64_t)variant), .frozen = number, .low = true, .op = op,
-                   .variant = variant };
+    ag_probe p = { .t = t, .kept = kept, .key = ag_mix(1, (uint64_t)variant), .frozen = number, .low = true,
+                   .op = op, .variant = variant };
     bool taken = ag_try(t, build_low, &p, e);
     bool none = number >= p.count || !p.in[number].ndim;
     if (!none)

@@ -25,7 +25,7 @@ struct h5_rows {
     char name[NAME_SIZE];
 };
 
-/* ---- their numbers -------------------------------------------------------------------------------------- */
+/* ---- their numbers ------------------------------------------------------------------------------------- */
 long narrow_reals(h5_stored as, long n, const real *from, void *to)
 {
     const uint16_t infinite = as == H5_F16 ? 0x7c00 : 0x7f80, *half = to;

@@ -235,7 +235,7 @@ static bool write_entry(job *j, file_out *f, const nn_entry *p, long size, form 
 {
     long width = of.width;
     real *x = space_of(&j->wide, (size_t)size * sizeof *x);
-    bool same = p && width > 2 && width == (long)sizeof(real);     /* then raw is not touched: it takes no memory */
+    bool same = p && width > 2 && width == (long)sizeof(real);     /* then raw is not touched */
     void *raw = space_of(&j->raw, (size_t)(size * width));
     char name[NN_NAME];
     if (raw && !p)

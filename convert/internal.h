@@ -68,8 +68,8 @@ void convert_bert_ids(const tokenizer *words, blip2_config *c);        /* words:
 /* known: sizes are in c already; whether there is a head only the file says */
 void convert_bert_sizes(const weights *w, bool known, blip2_config *c);
 
-/* ---- space for one tensor after the other: grown to the largest, straight from the system ------------------
- * Freed and asked for again in other sizes, memory of the heap would be left with holes as large as the model. */
+/* ---- space for one tensor after the other: grown to the largest, straight from the system -----------------
+ * Freed and asked for again in other sizes, memory of the heap would keep holes as large as the model. */
 typedef struct space { void *at; size_t bytes; } space;
 static inline void *space_of(space *s, size_t bytes)       /* not set; NULL: memory is out */
 {

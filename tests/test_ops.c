@@ -16,13 +16,14 @@ START_TEST(gradient_is_the_slope_and_properties_hold)
 }
 END_TEST
 
-/* Weights of four operations may be kept in low precision (a checkpoint's example has a linear in it); every other
- * input of every operation is refused, by name. */
+/* Weights of four operations may be kept in low precision (a checkpoint's example has a linear in it); every
+ * other input of every operation is refused, by name. */
 static bool may_be_low(const char *op, const char *input)
 {
-    static const char *const weights[][2] = { { "linear", "weight" },      { "embedding", "table" },
-                                              { "patch_embed", "weight" }, { "linear_cross_entropy", "weight" },
-                                              { "checkpoint", "weight" } };
+    static const char *const weights[][2] = {
+        { "linear", "weight" }, { "embedding", "table" }, { "patch_embed", "weight" },
+        { "linear_cross_entropy", "weight" }, { "checkpoint", "weight" },
+    };
     for (int i = 0; i < 5; i++)
         if (!strcmp(op, weights[i][0]) && !strcmp(input, weights[i][1]))
             return true;
@@ -40,7 +41,7 @@ static bool names_an_op(const char *text)
     return false;
 }
 
-START_TEST(a_matrix_in_low_precision_is_taken_as_a_weight_and_refused_elsewhere)
+START_TEST(low_precision_is_taken_as_a_weight_and_refused_elsewhere)
 {
     enum { INPUTS = 8 };
     int count;
@@ -51,9 +52,10 @@ START_TEST(a_matrix_in_low_precision_is_taken_as_a_weight_and_refused_elsewhere)
         for (int i = 0; i < INPUTS; i++) {
             ag_answer a = ag_probe_frozen(op, v, i, name, &e);
             bool may = a != AG_NO_INPUT && may_be_low(op->name, name);
-            bool said = a == AG_REFUSES && names_an_op(e.text) && strstr(e.text, ") is kept in bf16; only the weight");
-            ck_assert_msg(a == AG_NO_INPUT || (may ? a == AG_TAKES : said), "%s, variant %d, %s: %s", op->name, v,
-                          name, a == AG_TAKES ? "taken" : e.text);
+            bool said = a == AG_REFUSES && names_an_op(e.text)
+                        && strstr(e.text, ") is kept in bf16; only the weight");
+            ck_assert_msg(a == AG_NO_INPUT || (may ? a == AG_TAKES : said), "%s, variant %d, %s: %s",
+                          op->name, v, name, a == AG_TAKES ? "taken" : e.text);
         }
 }
 END_TEST
@@ -68,7 +70,7 @@ Suite *suite_ops(void)
         TCase *c = tcase_create(ops[i]->name);
         tcase_set_timeout(c, TEST_SECONDS);
         tcase_add_loop_test(c, gradient_is_the_slope_and_properties_hold, i, i + 1);
-        tcase_add_loop_test(c, a_matrix_in_low_precision_is_taken_as_a_weight_and_refused_elsewhere, i, i + 1);
+        tcase_add_loop_test(c, low_precision_is_taken_as_a_weight_and_refused_elsewhere, i, i + 1);
         suite_add_tcase(s, c);
     }
     return s;
