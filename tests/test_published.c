@@ -4,7 +4,7 @@
  * aloud without them. */
 #define _GNU_SOURCE
 #include "data/json.h"
-#include "tests/shell.h"
+#include "tests/published.h"
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,21 +15,15 @@
 enum { MODELS = 32 };
 static error e;
 
-static const char *root(void)
-{
-    const char *given = getenv("PUBLISHED");
-    return given ? given : "../shared/golden/hf";
-}
-
 /* The n-th folder with an expected.json, by name; false: not so many. */
 static bool model_at(int n, char to[300])
 {
     struct dirent **list;
-    int count = scandir(root(), &list, NULL, alphasort), met = 0;
+    int count = scandir(published_root(), &list, NULL, alphasort), met = 0;
     bool found = false;
     for (int i = 0; i < count; i++) {
         char path[700];
-        snprintf(path, sizeof path, "%s/%s/expected.json", root(), list[i]->d_name);
+        snprintf(path, sizeof path, "%s/%s/expected.json", published_root(), list[i]->d_name);
         if (list[i]->d_name[0] != '.' && !access(path, R_OK) && met++ == n) {
             snprintf(to, 300, "%.299s", list[i]->d_name);
             found = true;
@@ -39,16 +33,9 @@ static bool model_at(int n, char to[300])
     if (count >= 0)
         free(list);
     if (!n && !found)
-        fprintf(stderr, "published: no %s: skipped\n", root());
+        fprintf(stderr, "published: no %s: skipped\n", published_root());
     return found;
 }
-
-static const char *in(char to[900], const char *model, const char *name)
-{
-    snprintf(to, 900, "%s/%s/%s", root(), model, name);
-    return to;
-}
-#define IN_MODEL(name) in((char[900]){ 0 }, model, (name))
 
 static json_t *expected(const char *model)
 {
@@ -56,17 +43,6 @@ static json_t *expected(const char *model)
     json_t *all = json_load_file(IN_MODEL("expected.json"), JSON_ALLOW_NUL, NULL);
     ck_assert_msg(all != NULL, "%s", model);
     return all;
-}
-
-/* The first line of what a command printed. */
-static json_t *line_of(said s, int which)
-{
-    const char *at = s.out;
-    for (; which && at; which--)
-        at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL;
-    json_t *o = at ? json_loadb(at, strcspn(at, "\n"), JSON_ALLOW_NUL, NULL) : NULL;
-    ck_assert_msg(s.code == 0 && o, "%d: %s%s", s.code, s.out, s.err);
-    return o;
 }
 
 /* ---- captions -------------------------------------------------------------------------------------- */
@@ -148,7 +124,7 @@ static void caption_of(const char *model, const json_t *all, const char *run, lo
     snprintf(image, sizeof image, "inputs/image%ld.png", row);
     put(&w, "caption", IN_FOLDER("m.h5"));
     char path[900];
-    put(&w, in(path, model, image), "--prompt");
+    put(&w, published_in(path, model, image), "--prompt");
     put(&w, strncmp(run, "noprompt", 8) ? json_string_value(json_array_get(json_object_get(all, "prompts"),
                                                                            (size_t)row)) : "", "--json");
     put(&w, "--reference", "hf");
