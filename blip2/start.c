@@ -48,9 +48,11 @@ static void copy_twins(const blip2_model *m, h5 *f)
     for (long i = 0; i < m->store->count; i++) {
         nn_entry *p = &m->store->entries[i];
         const tensor *x = twin_of(p->name, twin) ? nn_find(m->store, twin) : NULL;
+        if (!x)
+            continue;
         nn_dataset(p->name, own);
         nn_dataset(twin, path);
-        if (x && h5_has(f, own) == H5_NOTHING && h5_has(f, path) == H5_DATASET) {
+        if (h5_has(f, own) == H5_NOTHING && h5_has(f, path) == H5_DATASET) {
             memcpy(p->value->data, x->data, (size_t)x->size * sizeof *x->data);
             p->source = nn_source(m->store, h5_path(f));
         }

@@ -86,7 +86,7 @@ typedef struct range { double low, high, step; bool log; } range;       /* log: 
 /* Round numbers around low to high, about `many` steps apart. */
 static range round_range(double low, double high, int many)
 {
-    double wide = high > low ? high - low : fmax(fabs(high), 1e-12);
+    double wide = high > low ? high - low : high != 0 ? fabs(high) : 1;    /* a number that never moves */
     double rough = wide / many, power = pow(10, floor(log10(rough))), lead = rough / power;
     range g = { .step = power * (lead > 5 ? 10 : lead > 2 ? 5 : lead > 1 ? 2 : 1) };
     g.low = floor(low / g.step + 1e-9) * g.step;
