@@ -274,8 +274,8 @@ START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("refused"));
     const long most = (900L << 20) / 4 * (long)sizeof(real);
     shell_next.address_bytes = most;
-    FAILS(1, "a smaller run.batch_size_train with a larger run.accum_grad_iters needs less", "train",
-          IN_FOLDER("run.yaml"), batch, out, "model.qformer.num_query_token=160");
+    FAILS(1, "a larger run.accum_grad_iters needs less, and so does run.recompute: true; run.memory_check",
+          "train", IN_FOLDER("run.yaml"), batch, out, "model.qformer.num_query_token=160");
     shell_next.address_bytes = most;
     FAILS(1, "run.memory_check: the run does not fit into memory; expected a need of at most the ", "train",
           IN_FOLDER("run.yaml"), batch, out, "model.qformer.width=1536", "model.qformer.hidden=6144");

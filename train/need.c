@@ -179,9 +179,10 @@ bool run_fits(const run *r, const train_need *n, error *e)
     return error_set(e, "run.memory_check: the run does not fit into memory; expected a need of at most the "
                         "%.2f GiB "
                      "%s, found %.2f GiB: parameters %.2f, their gradients and moments %.2f, the work of a "
-                     "step %.2f, pictures and texts %.2f, program %.2f%s; %s needs less; run.memory_check: "
+                     "step %.2f, pictures and texts %.2f, program %.2f%s; %s needs less%s; run.memory_check: "
                      "false tries it all the same", n->available / GiB, n->limit, n->bytes / GiB,
                      n->parameters / GiB,
                      (n->gradients + n->moments) / GiB, step / GiB, (n->pictures + n->texts) / GiB,
-                     n->program / GiB, ag_world(r->ranks) > 1 ? ", in each rank" : "", less);
+                     n->program / GiB, ag_world(r->ranks) > 1 ? ", in each rank" : "", less,
+                     step > model && !r->c->recompute ? ", and so does run.recompute: true" : "");
 }
