@@ -69,10 +69,14 @@ tensor *ag_rewind_keep(tape *t, ag_mark to, tensor *kept);
 bool ag_record_on(tape *t, bool on);               /* off: a frozen part; returns what it was */
 bool ag_training(tape *t, bool on);                /* off: dropout does nothing; returns what it was */
 bool ag_is_training(const tape *t);
-/* AG_BF16: products with weights round both factors to bfloat16, where nothing is recorded; AG_REAL: they
- * do not. Returns what it was. */
-ag_dtype ag_compute(tape *t, ag_dtype numbers);
-ag_dtype ag_computes(const tape *t);
+/* How products with weights are made where nothing is recorded; returns what it was.
+ *   AG_EXACT   in `real`
+ *   AG_PAIRS   where the CPU multiplies bfloat16 and W is kept in bf16 or int8: x as the sum of two of them,
+ *              16 bits of every factor; else in `real`
+ *   AG_ONCE    both factors rounded to bfloat16, 8 bits of every factor */
+typedef enum { AG_EXACT, AG_PAIRS, AG_ONCE } ag_precision;
+ag_precision ag_compute(tape *t, ag_precision products);
+ag_precision ag_computes(const tape *t);
 ag_random ag_seed(tape *t, ag_random random);      /* returns what it was */
 ag_random ag_random_now(const tape *t);
 long ag_bytes(const tape *t);                      /* arena and gradient pool, as held from the system */

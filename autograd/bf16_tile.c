@@ -1,10 +1,12 @@
-/* bf16_tile.c - y = x W' + beta y with both factors in bfloat16 and sums in float, for many rows of x, by
+/* bf16_tile.c - y = x W' + beta y with factors in bfloat16 and sums in float, for many rows of x, by
  * vdpbf16ps: in each of 16 lanes the sum of two products is added, so a vector holds 32 columns of a row.
+ * x is rounded once, or is the sum of two (x rounded, and what that left out rounded): 16 of its 24 bits.
  * Both x (R,K) and W (N,K) are contiguous along K, which is the order that the instruction wants: a tile
  * of 4 rows of x and 6 of W is 24 registers of sums, 10 loads serve 24 instructions, and nothing needs to
  * be packed. A thread owns whole rows of W; K is cut at fixed places. Without the instruction the plain
  * tile does the same sums in another order. */
 #include "autograd/internal.h"
+#include <math.h>
 #include <string.h>
 
 enum { ROWS = 48, PIECE = 4096 }; /* rows of W that a thread takes; columns at a time, a multiple of 32 */
@@ -25,7 +27,7 @@ void bf16_tile_plain(long M, long n, long K, const uint16_t *x, const uint16_t *
             #pragma omp simd reduction(+:s)
             for (long k = 0; k < K; k++)
                 s += wide(x[m*K + k]) * wide(w[r*K + k]);
-            sum[m*n + r] = s;
+            sum[m*n + r] += s;
         }
 }
 
@@ -95,7 +97,6 @@ TARGET static void tile_1_1(long c, long K, const uint16_t *x, const uint16_t *w
 
 void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum)
 {
-    memset(sum, 0, (size_t)(M * n) * sizeof *sum);
     for (long k = 0; k < K; k += PIECE) {
         long c = K - k < PIECE ? K - k : PIECE, across, down;
         for (long r = 0; r < n; r += across) {             /* 6 rows of W stay in the nearest cache */
@@ -112,15 +113,15 @@ void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t 
 bool bf16_tile_here(void) { return false; }
 #endif
 
-/* x in bfloat16 (R,K); for each thread sums (R,ROWS), and its rows of W (ROWS,K) where they are kept
+/* x in bfloat16 (terms,R,K); for each thread sums (R,ROWS), and its rows of W (ROWS,K) where they are kept
  * otherwise */
 static long sums_bytes(long R) { return (R * ROWS * (long)sizeof(float) + 63) / 64 * 64; }
 static long rows_bytes(const ag_frozen *w) { return (ROWS * w->K * 2 + 63) / 64 * 64; }
-static long x_bytes(const ag_frozen *w, long R) { return (R * w->K * 2 + 63) / 64 * 64; }
+static long x_bytes(const ag_frozen *w, int terms, long R) { return (terms * R * w->K * 2 + 63) / 64 * 64; }
 
-long bf16_scratch(const ag_frozen *w, long R)
+long bf16_scratch(const ag_frozen *w, int terms, long R)
 {
-    return x_bytes(w, R) + ag_threads_now() * (sums_bytes(R) + rows_bytes(w));
+    return x_bytes(w, terms, R) + ag_threads_now() * (sums_bytes(R) + rows_bytes(w));
 }
 
 /* n rows of W in bfloat16, without scale: as they are, or rounded into `to`. */
@@ -140,18 +141,36 @@ static const uint16_t *rows_in(const ag_frozen *w, long row, long n, uint16_t *t
     return to;
 }
 
-void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, long R, const real *x, void *scratch, real beta,
-                     real *y)
+/* What rounding to `near` left out, rounded; nothing of what is not finite. */
+static void rest_of(long n, const real *x, const uint16_t *near, uint16_t *rest)
 {
-    uint16_t *near = scratch;                              /* (R,K) */
-    char *own = (char *)scratch + x_bytes(w, R);
+    enum { PART = 256 };
+    real part[PART];
+    for (long i = 0; i < n; i += PART) {
+        long m = n - i < PART ? n - i : PART;
+        brain_widen(m, near + i, part);
+        for (long k = 0; k < m; k++)
+            part[k] = isfinite((double)part[k]) ? x[i + k] - part[k] : 0;
+        brain_round(m, part, rest + i);
+    }
+}
+
+void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, int terms, long R, const real *x, void *scratch,
+                     real beta, real *y)
+{
+    uint16_t *near = scratch;                              /* (terms,R,K) */
+    char *own = (char *)scratch + x_bytes(w, terms, R);
     brain_round(R * w->K, x, near);
+    if (terms == 2)
+        rest_of(R * w->K, x, near, near + R * w->K);
     #pragma omp parallel for schedule(dynamic)
     for (long row = 0; row < w->N; row += ROWS) {
         long n = w->N - row < ROWS ? w->N - row : ROWS;
         float *sum = (float *)(void *)(own + ag_thread() * (sums_bytes(R) + rows_bytes(w)));
         const uint16_t *rows = rows_in(w, row, n, (uint16_t *)(void *)((char *)sum + sums_bytes(R)));
-        tile_of(R, n, w->K, near, rows, sum);
+        memset(sum, 0, (size_t)(R * n) * sizeof *sum);
+        for (long term = terms - 1; term >= 0; term--)     /* the small ones first */
+            tile_of(R, n, w->K, near + term * R * w->K, rows, sum);
         for (long m = 0; m < R; m++)
             for (long r = 0; r < n; r++) {
                 real *to = y + m * w->N + row + r,
@@ -161,11 +180,12 @@ void bf16_product_by(bf16_tile tile_of, const ag_frozen *w, long R, const real *
     }
 }
 
-void bf16_product_cpu(const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y)
+void bf16_product_cpu(const ag_frozen *w, int terms, long R, const real *x, void *scratch, real beta,
+                      real *y)
 {
 #if REAL == 32 && defined __x86_64__
-    bf16_product_by(bf16_tile_here() ? bf16_tile_avx512 : bf16_tile_plain, w, R, x, scratch, beta, y);
+    bf16_product_by(bf16_tile_here() ? bf16_tile_avx512 : bf16_tile_plain, w, terms, R, x, scratch, beta, y);
 #else
-    bf16_product_by(bf16_tile_plain, w, R, x, scratch, beta, y);
+    bf16_product_by(bf16_tile_plain, w, terms, R, x, scratch, beta, y);
 #endif
 }

@@ -8,9 +8,9 @@
  * whole columns of y (rows of W), or whole columns of dx (columns of W), and blocks depend on the sizes
  * alone: the same bits for any number of threads.
  *
- * Rounded (ag_compute): x and W (of int8 q, whose scales come last) are first rounded to bfloat16, whose
- * products are exact in float; sums are float. Where the CPU has AVX512_BF16, bf16_tile.c multiplies pairs
- * in one instruction. */
+ * AG_ONCE (ag_compute): x and W (of int8 q, whose scales come last) are first rounded to bfloat16, whose
+ * products are exact in float; sums are float. Where the CPU has AVX512_BF16, bf16_tile.c multiplies two
+ * pairs in one instruction. AG_PAIRS has x as the sum of two bfloat16 there, and W's numbers as they are. */
 #include "autograd/internal.h"
 #include <string.h>
 
@@ -182,7 +182,7 @@ static void rounded_product(tape *t, const ag_frozen *m, long R, const real *x, 
 {
     bool small = R <= FEW_MOST, tile = !small && bf16_tile_here();
     real *near = ag_alloc_real(t, R * m->K);               /* (R,K) */
-    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, R))
+    void *scratch = tile ? ag_alloc(t, bf16_scratch(m, 1, R))
                          : ag_alloc_real(t, small ? R * m->K : blocks_scratch(m));
     if (ag_spent(2.0 * (double)R * (double)m->N * (double)m->K))
         return;
@@ -190,7 +190,7 @@ static void rounded_product(tape *t, const ag_frozen *m, long R, const real *x, 
     if (small)
         few_rows_by(few_best(), m, true, R, near, m->K, scratch, beta, y, m->N);
     else if (tile)
-        bf16_product_cpu(m, R, near, scratch, beta, y);
+        bf16_product_cpu(m, 1, R, near, scratch, beta, y);
     else
         frozen_product_cpu(m, true, R, near, scratch, beta, y);
 }
@@ -207,15 +207,25 @@ static void low_product(tape *t, const ag_frozen *m, long R, const real *x, real
         frozen_product_cpu(m, false, R, x, scratch, beta, y);
 }
 
+static void pairs_product(tape *t, const ag_frozen *m, long R, const real *x, real beta, real *y)
+{
+    void *scratch = ag_alloc(t, bf16_scratch(m, 2, R));
+    if (!ag_spent(2.0 * (double)R * (double)m->N * (double)m->K))
+        bf16_product_cpu(m, 2, R, x, scratch, beta, y);
+}
+
+/* A few rows wait for memory, not for products: AG_PAIRS leaves them as they are. */
 void ag_weight_product(tape *t, bool recorded, long R, const real *x, const tensor *w, real beta, real *y)
 {
     ag_frozen m = matrix_of(w);
-    bool rounded = ag_computes(t) == AG_BF16 && !recorded;
+    ag_precision how = recorded ? AG_EXACT : ag_computes(t);
     ag_mark mark = ag_here(t);
-    if (m.type == AG_REAL && !rounded)
+    if (how == AG_PAIRS && (R <= FEW_MOST || (m.type != AG_BF16 && m.type != AG_INT8) || !bf16_tile_here()))
+        how = AG_EXACT;
+    if (m.type == AG_REAL && how == AG_EXACT)
         ag_gemm(false, true, R, m.N, m.K, 1, x, m.K, w->data, m.K, beta, y, m.N);
     else if (R && m.N)
-        (rounded ? rounded_product : low_product)(t, &m, R, x, beta, y);
+        (how == AG_ONCE ? rounded_product : how == AG_PAIRS ? pairs_product : low_product)(t, &m, R, x, beta, y);
     ag_rewind(t, mark);
 }
 

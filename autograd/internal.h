@@ -124,16 +124,17 @@ const few_path *few_best(void);                    /* what this CPU has */
 void few_rows_by(const few_path *path, const ag_frozen *w, bool rounded, long M, const real *x, long ldx,
                  real *scratch, real beta, real *y, long ldy);
 
-/* bf16_tile.c: x rounded to bfloat16 times W in bfloat16, pairs at a time. sum (M,n) = x (M,K) w' of n
- * rows of w. */
+/* bf16_tile.c: x as one bfloat16 or as the sum of two (terms), times W in bfloat16. A tile: sum (M,n) +=
+ * x (M,K) w' of n rows of w. */
 typedef void (*bf16_tile)(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
 bool bf16_tile_here(void);                         /* has the CPU the instruction? */
 void bf16_tile_plain(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
 void bf16_tile_avx512(long M, long n, long K, const uint16_t *x, const uint16_t *w, float *sum);
-long bf16_scratch(const ag_frozen *w, long R);     /* bytes */
-void bf16_product_by(bf16_tile tile, const ag_frozen *w, long R, const real *x, void *scratch, real beta,
-                     real *y);
-void bf16_product_cpu(const ag_frozen *w, long R, const real *x, void *scratch, real beta, real *y);
+long bf16_scratch(const ag_frozen *w, int terms, long R);  /* bytes */
+void bf16_product_by(bf16_tile tile, const ag_frozen *w, int terms, long R, const real *x, void *scratch,
+                     real beta, real *y);
+void bf16_product_cpu(const ag_frozen *w, int terms, long R, const real *x, void *scratch, real beta,
+                      real *y);
 
 /* random.c: 8 rows of n numbers of 16 bits, one Philox counter {first + c, band, sheet} a column. What stands
  * at (8 band + r, first + c) of a sheet depends on these alone, not on where a block begins or ends. */

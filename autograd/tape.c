@@ -30,7 +30,7 @@ struct tape {
     long node_count, node_room;
     bool recording, training, wanted;  /* wanted: an op would have been recorded; see ag_checkpoint */
     ag_random random;
-    ag_dtype computes;
+    ag_precision computes;
     const char *part;
     ag_watcher watcher;
     void *watching;
@@ -61,7 +61,7 @@ bool ag_try(tape *t, void (*body)(void *), void *context, error *e)
     ag_mark mark = ag_here(t);
     bool recording = t->recording, training = t->training;
     ag_random random = t->random;
-    ag_dtype computes = t->computes;
+    ag_precision computes = t->computes;
     const char *part = t->part;
     if (setjmp(frame.back)) {
         frames = frame.outer;
@@ -304,15 +304,15 @@ static bool swap_flag(bool *flag, bool on)
 bool ag_record_on(tape *t, bool on) { return swap_flag(&t->recording, on); }
 bool ag_training(tape *t, bool on) { return swap_flag(&t->training, on); }
 bool ag_is_training(const tape *t) { return t->training; }
-ag_dtype ag_computes(const tape *t) { return t->computes; }
+ag_precision ag_computes(const tape *t) { return t->computes; }
 long ag_bytes(const tape *t) { return arena_bytes(&t->work) + arena_bytes(&t->pool); }
 long ag_node_count(const tape *t) { return t->node_count; }
 const ag_node *ag_node_at(const tape *t, long i) { return t->nodes[i]; }
 
-ag_dtype ag_compute(tape *t, ag_dtype numbers)
+ag_precision ag_compute(tape *t, ag_precision products)
 {
-    ag_dtype was = t->computes;
-    t->computes = numbers;
+    ag_precision was = t->computes;
+    t->computes = products;
     return was;
 }
 

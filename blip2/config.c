@@ -124,6 +124,11 @@ bool blip2_is_bert(const blip2_config *c)
         && c->llm == BLIP2_LLM_NONE;
 }
 
+bool blip2_bridged(const blip2_config *c)
+{
+    return c->qformer.queries > 0 || (c->connector != BLIP2_CONNECTOR_QFORMER && c->llm != BLIP2_LLM_NONE);
+}
+
 char *blip2_question(const blip2_config *c, const char *question)
 {
     const char *hole = strstr(c->question_prompt, "{}");

@@ -9,11 +9,6 @@
  * case in each of the functions below. */
 #include "blip2/internal.h"
 
-bool blip2_bridged(const blip2_config *c)
-{
-    return c->qformer.queries > 0 || (c->connector != BLIP2_CONNECTOR_QFORMER && c->llm != BLIP2_LLM_NONE);
-}
-
 long blip2_prompts(const blip2_config *c, const tensor *features)
 {
     if (!blip2_bridged(c))

@@ -96,7 +96,8 @@ static void print_figures(const sizes *s, const figures *f)
            (double)mem_peak_bytes() / (1 << 20));
 }
 
-static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error *e)
+static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, ag_precision products,
+                    error *e)
 {
     writing w = { .s = s, .t = ag_tape_new() };
     nn_store *store = nn_store_new(1);
@@ -111,7 +112,7 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error 
     }
     if (ok) {
         bench_fill(store);
-        ag_compute(w.t, strcmp(s->use.compute, "bf16") ? AG_REAL : AG_BF16);
+        ag_compute(w.t, products);
         ok = ag_try(w.t, write_all, &w, e);
     }
     if (ok) {
@@ -142,6 +143,7 @@ int bench_generate(int argc, char **argv)
     int code;
     error e;
     ag_dtype type;
+    ag_precision products;
     blip2_config c = blip2_config_default();
     if (!cli_parse(&argc, argv, options, sizeof options / sizeof *options, &common, &code))
         return code;
@@ -149,9 +151,9 @@ int bench_generate(int argc, char **argv)
     c.qformer.queries = 0;
     c.stage1 = false;
     if (argc != 2 || !bench_llm(s.llm, s.layers, &c) || !bench_dtype(s.dtype, &type)
-        || (strcmp(s.use.compute, "f32") && strcmp(s.use.compute, "bf16")))
+        || !cli_precision(s.use.compute, &products))
         return cli_usage("bench",
                          "generate: expected --llm opt-2.7b|flan-t5-xl --dtype f32|f16|bf16|int8 --compute "
-                         "f32|bf16");
-    return measure(&s, &c, type, &e) ? 0 : cli_fail(&e);
+                         "f32|bf16|bf16-fast");
+    return measure(&s, &c, type, products, &e) ? 0 : cli_fail(&e);
 }

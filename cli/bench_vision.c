@@ -50,7 +50,8 @@ static void print_figures(const looking *l, const nn_store *store)
            seconds, l->seconds[0], rate, (double)mem_peak_bytes() / (1 << 20));
 }
 
-static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, error *e)
+static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, ag_precision products,
+                    error *e)
 {
     looking l = { .s = s, .t = ag_tape_new() };
     nn_store *store = nn_store_new(1);
@@ -66,7 +67,7 @@ static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, er
     if (ok) {
         bench_fill(store);
         ag_record_on(l.t, false);
-        ag_compute(l.t, strcmp(s->use.compute, "bf16") ? AG_REAL : AG_BF16);
+        ag_compute(l.t, products);
         ok = ag_try(l.t, look, &l, e);
     }
     if (ok) {
@@ -85,7 +86,7 @@ int bench_vision(int argc, char **argv)
     const cli_option options[] = {
         { "tower", "eva_g|clip_l", CLI_TEXT, &s.tower, 0, 0, "the vision tower (default eva_g)" },
         { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0,
-          "what its matrices are kept in (default f32); with bf16 --compute is bf16 too unless given" },
+          "what its matrices are kept in (default f32); with bf16 --compute is bf16-fast unless given" },
         { "batch", "N", CLI_INT, &s.batch, 1, 1024, "pictures at a time" },
         { "layers", "N", CLI_INT, &s.layers, 0, 128, "fewer blocks than published; 0: all" },
         { "repeats", "N", CLI_INT, &s.repeats, 1, MOST_REPEATS, "timed runs; the median is printed" },
@@ -94,14 +95,15 @@ int bench_vision(int argc, char **argv)
     int code;
     error e;
     ag_dtype type;
+    ag_precision products;
     blip2_vit_config c;
     if (!cli_parse(&argc, argv, options, sizeof options / sizeof *options, &common, &code))
         return code;
     if (!s.use.compute)
-        s.use.compute = strcmp(s.dtype, "bf16") ? "f32" : "bf16";
+        s.use.compute = strcmp(s.dtype, "bf16") ? "f32" : "bf16-fast";
     if (argc != 2 || !bench_tower(s.tower, s.layers, &c) || !bench_dtype(s.dtype, &type)
-        || (strcmp(s.use.compute, "f32") && strcmp(s.use.compute, "bf16")))
+        || !cli_precision(s.use.compute, &products))
         return cli_usage("bench", "vision: expected --tower eva_g|clip_l --dtype f32|f16|bf16|int8 "
-                                  "--compute f32|bf16");
-    return measure(&s, &c, type, &e) ? 0 : cli_fail(&e);
+                                  "--compute f32|bf16|bf16-fast");
+    return measure(&s, &c, type, products, &e) ? 0 : cli_fail(&e);
 }

@@ -19,16 +19,28 @@ nn_watch cli_loading(bool quiet)
     return (nn_watch){ .progress = quiet || !isatty(STDERR_FILENO) ? NULL : loading };
 }
 
+bool cli_precision(const char *word, ag_precision *to)
+{
+    static const char *const words[] = { [AG_EXACT] = "f32", [AG_PAIRS] = "bf16", [AG_ONCE] = "bf16-fast" };
+    *to = AG_EXACT;
+    if (!word)
+        return true;
+    for (*to = AG_EXACT; *to <= AG_ONCE; ++*to)
+        if (!strcmp(word, words[*to]))
+            return true;
+    return false;
+}
+
 bool cli_open_model(eval_session *s, const char *path,
                     bool (*can)(const eval_session *, const char *, error *), const cli_use *use, error *e)
 {
-    bool bf16 = use->compute && !strcmp(use->compute, "bf16");
+    ag_precision products;
     const nn_watch watch = cli_loading(use->quiet);
-    if (use->compute && !bf16 && strcmp(use->compute, "f32"))
-        return error_usage(e, "--compute: expected f32 or bf16, found \"%s\"", QUOTE(use->compute));
+    if (!cli_precision(use->compute, &products))
+        return error_usage(e, "--compute: expected f32, bf16 or bf16-fast, found \"%s\"", QUOTE(use->compute));
     if (!eval_open_told(s, path, &watch, e))
         return false;
-    ag_compute(s->t, bf16 ? AG_BF16 : AG_REAL);
+    ag_compute(s->t, products);
     if (!s->sealed)
         cli_warn("%s: has no digests, damage would not be seen", QUOTE(path));
     if (can(s, path, e))

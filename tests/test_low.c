@@ -198,14 +198,56 @@ START_TEST(a_row_is_the_same_however_many_are_computed_with_it)
 }
 END_TEST
 
+/* x as bfloat16 and the bfloat16 of what that leaves out: their sum is a float. */
+static void two_terms(long n, real *x)
+{
+    real *first = ag_alloc_real(t, n), *rest = ag_alloc_real(t, n);
+    frozen_round(n, x, first);
+    for (long i = 0; i < n; i++)
+        rest[i] = x[i] - first[i];
+    frozen_round(n, rest, rest);
+    for (long i = 0; i < n; i++)
+        x[i] = first[i] + rest[i];
+}
+
+START_TEST(a_sum_of_two_bfloat16_is_a_number_to_16_bits)
+{
+    enum { R = 19, N = 37, K = 70 };
+    static const ag_dtype kept[] = { AG_BF16, AG_INT8 };
+    for (int k = 0; k < 2; k++) {
+        tensor *w = weight(kept[k], N, K, 5);
+        const ag_frozen m = matrix(w);
+        real *x = numbers(R * K, 6), y[R * N], pairs[R * N];
+        double right[R * N];
+        x[3] = INFINITY;
+        bf16_product_by(bf16_tile_plain, &m, 2, R, x, ag_alloc(t, bf16_scratch(&m, 2, R)), 0, y);
+        ck_assert(!isfinite((double)y[0]) && isfinite((double)y[N]));      /* and no worse */
+        x[3] = 1;
+        by_hand(w, false, R, x, 0, NULL, right);
+        bf16_product_by(bf16_tile_plain, &m, 2, R, x, ag_alloc(t, bf16_scratch(&m, 2, R)), 0, y);
+        for (long i = 0; i < R * N; i++)
+            ck_assert_msg(fabs((double)y[i] - right[i]) < 3e-5 * sqrt(K), "%g, %g", (double)y[i], right[i]);
+        ag_compute(t, AG_PAIRS);
+        ag_weight_product(t, false, R, x, w, 0, pairs);
+        ag_compute(t, AG_EXACT);
+        for (long i = 0; i < R * N; i++)
+            ck_assert_msg(fabs((double)pairs[i] - right[i]) < 3e-5 * sqrt(K), "%g", (double)pairs[i]);
+        two_terms(R * K, x);
+        by_hand(w, false, R, x, 0, NULL, right);
+        if (REAL == 32)
+            near(R * N, K, y, right, "two terms");
+    }
+}
+END_TEST
+
 static const struct { long R, N, K; } products[] = { { 1, 130, 70 }, { 16, 40, 300 }, { 17, 200, 33 },
                                                      { 70, 500, 1300 } };
 
 static void product(const tensor *w, bool rounded, long R, const real *x, real beta, real *y)
 {
-    ag_compute(t, rounded ? AG_BF16 : AG_REAL);
+    ag_compute(t, rounded ? AG_ONCE : AG_EXACT);
     ag_weight_product(t, false, R, x, w, beta, y);
-    ag_compute(t, AG_REAL);
+    ag_compute(t, AG_EXACT);
 }
 
 START_TEST(products_are_those_of_the_widened_matrix)
@@ -224,7 +266,7 @@ START_TEST(products_are_those_of_the_widened_matrix)
                 if (rounded) {                             /* the tile of pairs, in plain C */
                     const ag_frozen m = matrix(w);
                     memcpy(y, old, (size_t)(R * N) * sizeof *y);
-                    bf16_product_by(bf16_tile_plain, &m, R, x, ag_alloc(t, bf16_scratch(&m, R)), (real)beta,
+                    bf16_product_by(bf16_tile_plain, &m, 1, R, x, ag_alloc(t, bf16_scratch(&m, 1, R)), (real)beta,
                                     y);
                     if (REAL == 32)
                         near(R * N, K, y, right, "tile");
@@ -260,15 +302,19 @@ START_TEST(pairs_in_one_instruction_are_right)
     enum { R = 23, N = 60, K = 4500 };
     if (!bf16_tile_here())
         return;                                            /* a CPU without vdpbf16ps */
-    for (int type = 0; type < TYPES; type++) {
-        tensor *w = weight(types[type], N, K, 5);
-        const ag_frozen m = matrix(w);
-        real *x = numbers(R * K, 6), *y = numbers(R * N, 7);
-        double *right = ag_alloc(t, R * N * (long)sizeof *right);
-        by_hand(w, true, R, x, 0, NULL, right);
-        bf16_product_by(bf16_tile_avx512, &m, R, x, ag_alloc(t, bf16_scratch(&m, R)), 0, y);
-        near(R * N, K, y, right, "vdpbf16ps");
-    }
+    for (int type = 0; type < TYPES; type++)
+        for (int terms = 1; terms <= 2; terms++) {
+            tensor *w = weight(types[type], N, K, 5);
+            const ag_frozen m = matrix(w);
+            real *x = numbers(R * K, 6), *y = numbers(R * N, 7);
+            double *right = ag_alloc(t, R * N * (long)sizeof *right);
+            bf16_product_by(bf16_tile_avx512, &m, terms, R, x, ag_alloc(t, bf16_scratch(&m, terms, R)), 0, y);
+            if (terms == 2)
+                two_terms(R * K, x);
+            by_hand(w, terms == 1, R, x, 0, NULL, right);
+            if (terms == 1 || types[type] == AG_BF16 || types[type] == AG_INT8)
+                near(R * N, K, y, right, "vdpbf16ps");
+        }
 }
 END_TEST
 #endif
@@ -278,12 +324,12 @@ START_TEST(what_is_learned_is_never_rounded)
     const real values[] = { 1.001, 2.003, 3.007, 4.001 };
     tensor *w = ag_leaf(t, DIMS(1, 4), values), *x = ag_copy_in(t, DIMS(1, 4), values);
     real exact = ag_value(ag_linear(t, x, w, NULL, AG_NONE));
-    ag_compute(t, AG_BF16);
+    ag_compute(t, AG_ONCE);
     ck_assert(ag_value(ag_linear(t, x, w, NULL, AG_NONE)) == exact);
     ag_record_on(t, false);
     real near = ag_value(ag_linear(t, x, w, NULL, AG_NONE));
     ck_assert(near != exact && fabs((double)(near - exact)) < 0.02 * (double)exact);
-    ck_assert_int_eq(ag_compute(t, AG_REAL), AG_BF16);
+    ck_assert_int_eq(ag_compute(t, AG_EXACT), AG_ONCE);
 }
 END_TEST
 
@@ -543,7 +589,7 @@ START_TEST(bf16_products_change_features_a_little)
     build(&m, &c, AG_BF16);
     ag_record_on(t, false);
     tensor *exact = seen(&m);
-    ag_compute(t, AG_BF16);
+    ag_compute(t, AG_ONCE);
     double far = tiny_distance(exact, seen(&m));
     ck_assert_msg(far > 1e-5 && far < 0.05, "%g", far);
     blip2_close(&m);
@@ -567,6 +613,7 @@ Suite *suite_low(void)
 #if REAL == 32 && defined __x86_64__
     tcase_add_test(c, pairs_in_one_instruction_are_right);
 #endif
+    tcase_add_test(c, a_sum_of_two_bfloat16_is_a_number_to_16_bits);
     tcase_add_test(c, what_is_learned_is_never_rounded);
     tcase_add_loop_test(c, a_model_in_low_precision_comes_back_to_the_bit, 0, 6);
     tcase_add_loop_test(c, what_learns_is_widened, 0, 3);

@@ -111,8 +111,9 @@ static void compare_ids(const json_t *theirs, const json_t *ours, int pad, bool 
         ck_assert_msg(a[i] == b[i], "%s: id %ld is %d, expected %d", what, i, b[i], a[i]);
 }
 
-/* One search with one picture and its prompt. */
-static void caption_of(const char *model, const json_t *all, const char *run, long row, bool t5, int pad)
+/* One search with one picture and its prompt, products as --compute has them. */
+static void caption_of(const char *model, const json_t *all, const char *run, long row, bool t5, int pad,
+                       const char *compute)
 {
     const json_t *g = json_object_get(json_object_get(all, "gen"), run), *args = json_object_get(g, "args");
     const json_t *ids = json_object_get(g, "ids"), *scores = json_object_get(g, "scores");
@@ -128,6 +129,7 @@ static void caption_of(const char *model, const json_t *all, const char *run, lo
     put(&w, strncmp(run, "noprompt", 8) ? json_string_value(json_array_get(json_object_get(all, "prompts"),
                                                                            (size_t)row)) : "", "--json");
     put(&w, "--reference", "hf");
+    put(&w, "--compute", compute);
     arguments(&w, args);
     said s = shell_run(w.at);
     for (long k = 0; k < returns; k++) {
@@ -161,11 +163,15 @@ static bool was_padded(const json_t *all, const char *run, long row)
     return strncmp(run, "noprompt", 8) && row != (long)longest;
 }
 
-START_TEST(captions_are_those_of_transformers)
+static bool greedy(const json_t *search)
 {
-    char model[300];
-    if (!model_at(_i, model))
-        return;
+    const json_t *beams = json_object_get(json_object_get(search, "args"), "num_beams");
+    return !beams || json_integer_value(beams) == 1;
+}
+
+/* Every search with f32 products; with bf16 ones those that choose the likeliest word. */
+static void captions_of(const char *model, const char *compute, bool beams)
+{
     json_t *all = expected(model), *config = data_json_file(IN_MODEL("config.json"), &e);
     const json_t *llm = json_object_get(config, "text_config"), *runs = json_object_get(all, "gen");
     bool t5 = !strcmp(json_string_value(json_object_get(llm, "model_type")), "t5");
@@ -177,10 +183,25 @@ START_TEST(captions_are_those_of_transformers)
         WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("m.h5"), "--quiet");
     json_object_foreach((json_t *)runs, run, g)
         for (long r = 0; r < rows; r++)
-            if (!t5 || !was_padded(all, run, r))
-                caption_of(model, all, run, r, t5, pad ? (int)json_integer_value(pad) : t5 ? 0 : 1);
+            if ((beams || greedy(g)) && (!t5 || !was_padded(all, run, r)))
+                caption_of(model, all, run, r, t5, pad ? (int)json_integer_value(pad) : t5 ? 0 : 1, compute);
     json_decref(all);
     json_decref(config);
+}
+
+START_TEST(captions_are_those_of_transformers)
+{
+    char model[300];
+    if (model_at(_i, model))
+        captions_of(model, "f32", true);
+}
+END_TEST
+
+START_TEST(greedy_captions_are_the_same_in_bf16)
+{
+    char model[300];
+    if (model_at(_i, model))
+        captions_of(model, "bf16", false);
 }
 END_TEST
 
@@ -395,6 +416,7 @@ Suite *suite_published(void)
     tcase_set_timeout(c, 3 * TEST_SECONDS);
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_loop_test(c, captions_are_those_of_transformers, 0, MODELS);
+    tcase_add_loop_test(c, greedy_captions_are_the_same_in_bf16, 0, MODELS);
     tcase_add_loop_test(c, a_question_in_its_frame_is_the_prompt_of_that_text, 0, MODELS);
     tcase_add_loop_test(c, a_lavis_checkpoint_writes_what_its_folder_writes, 0, MODELS);
     tcase_add_loop_test(c, what_is_exported_is_the_same_model, 0, MODELS);
