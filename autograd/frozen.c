@@ -225,7 +225,8 @@ void ag_weight_product(tape *t, bool recorded, long R, const real *x, const tens
     if (m.type == AG_REAL && how == AG_EXACT)
         ag_gemm(false, true, R, m.N, m.K, 1, x, m.K, w->data, m.K, beta, y, m.N);
     else if (R && m.N)
-        (how == AG_ONCE ? rounded_product : how == AG_PAIRS ? pairs_product : low_product)(t, &m, R, x, beta, y);
+        (how == AG_ONCE ? rounded_product : how == AG_PAIRS ? pairs_product : low_product)(t, &m, R, x, beta,
+                                                                                           y);
     ag_rewind(t, mark);
 }
 

@@ -21,7 +21,7 @@ nn_watch cli_loading(bool quiet)
 
 bool cli_precision(const char *word, ag_precision *to)
 {
-    static const char *const words[] = { [AG_EXACT] = "f32", [AG_PAIRS] = "bf16", [AG_ONCE] = "bf16-fast" };
+    static const char *const words[] = { "f32", "bf16", "bf16-fast" };     /* AG_EXACT, AG_PAIRS, AG_ONCE */
     *to = AG_EXACT;
     if (!word)
         return true;

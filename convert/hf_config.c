@@ -1,6 +1,7 @@
 /* hf_config.c - config.json of a Hugging Face folder into our configuration. Files are sparse: what is
  * missing has the default of its class (transformers: configuration_blip_2.py, configuration_opt.py,
- * configuration_t5.py). */
+ * configuration_t5.py). generation_config.json, where there is one, has the last word on which tokens begin,
+ * end and fill a text, as in transformers. */
 #include "convert/internal.h"
 #include "data/json.h"
 #include <stdio.h>
@@ -192,6 +193,34 @@ static void read_blip2(const reader *r, const json_t *o, blip2_config *c)
         c->qformer.text = true;
     else
         read_llm(r, json_object_get(o, "text_config"), c);
+}
+
+/* A token's id, or a list of those that end a text, of which the first is taken. */
+static long id_of(const reader *r, const json_t *o, const char *key, long otherwise)
+{
+    const json_t *v = json_object_get(o, key), *first = json_array_get(v, 0);
+    return json_is_integer(first) ? (long)json_integer_value(first) : whole(r, o, key, otherwise);
+}
+
+bool convert_hf_generation(const char *path, blip2_config *c, error *e)
+{
+    reader r = { path, e };
+    json_t *o = data_json_file(path, e);
+    if (!o)
+        return false;
+    e->lines = 0;
+    if (c->llm == BLIP2_LLM_OPT) {
+        c->opt.bos = id_of(&r, o, "bos_token_id", c->opt.bos);
+        c->opt.eos = id_of(&r, o, "eos_token_id", c->opt.eos);
+        c->opt.pad = id_of(&r, o, "pad_token_id", c->opt.pad);
+    } else if (c->llm == BLIP2_LLM_T5) {
+        c->t5.start = id_of(&r, o, "decoder_start_token_id", c->t5.start);
+        c->t5.eos = id_of(&r, o, "eos_token_id", c->t5.eos);
+        c->t5.pad = id_of(&r, o, "pad_token_id", c->t5.pad);
+    }
+    json_decref(o);
+    return error_close(e, ERROR_RUN, "%s: %d entries cannot be taken over", QUOTE(path), e->lines)
+        && blip2_config_check(path, c, e);
 }
 
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)

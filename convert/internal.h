@@ -59,6 +59,8 @@ enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, 
 
 /* ---- hf_config.c: bare: a language model or a BERT alone ------------------------------------------- */
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e);
+/* the ids of generation_config.json in place of config.json's */
+bool convert_hf_generation(const char *path, blip2_config *c, error *e);
 
 /* ---- bert.c: a plain BERT, which is the text part of a Q-Former ------------------------------------ */
 bool convert_is_bert(const weights *w);

@@ -36,8 +36,15 @@ bool convert_has_words(const char *folder)
 static bool read_config(source *s, bool *bare, error *e)
 {
     char *path = mem_text("%s/config.json", s->folder);
-    s->has_config = path ? convert_hf_config(path, &s->config, bare, e) : error_set(e, "out of memory");
+    char *generation = mem_text("%s/generation_config.json", s->folder);
+    if (!path || !generation)
+        error_set(e, "out of memory");
+    else
+        s->has_config = convert_hf_config(path, &s->config, bare, e)
+            && (!there(s->folder, "generation_config.json")
+                || convert_hf_generation(generation, &s->config, e));
     mem_free(path);
+    mem_free(generation);
     return s->has_config;
 }
 

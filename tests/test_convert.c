@@ -180,6 +180,35 @@ START_TEST(sources_that_are_no_model_are_refused)
 }
 END_TEST
 
+static void write_generation(const char *text)
+{
+    FILE *f = fopen(IN_FOLDER("out/generation_config.json"), "w");
+    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
+}
+
+START_TEST(what_generation_is_told_beats_the_model)
+{
+    long left_out;
+    const char *const folder[] = { IN_FOLDER("out") };
+    for (int kind = 0; kind < 2; kind++) {
+        blip2_model m;
+        bool sealed;
+        ck_assert(convert_export(saved(kind ? WITH_T5 : WITH_OPT), folder[0], true, -1, &left_out, &e));
+        rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
+        write_generation("{\"eos_token_id\": [7, 2], \"pad_token_id\": 3, \"num_beams\": 4}");
+        convert(folder[0], IN_FOLDER("b.h5"));
+        ck_assert_msg(blip2_open(&m, IN_FOLDER("b.h5"), &sealed, &e), "%s", e.text);
+        ck_assert_int_eq(kind ? m.config.t5.eos : m.config.opt.eos, 7);
+        ck_assert_int_eq(kind ? m.config.t5.pad : m.config.opt.pad, 3);
+        blip2_close(&m);
+    }
+    write_generation("{\"eos_token_id\": \"seven\"}");
+    refused(folder, 1, "generation_config.json: eos_token_id: expected a whole number");
+    write_generation("{\"eos_token_id\": 7");
+    refused(folder, 1, "generation_config.json");
+}
+END_TEST
+
 START_TEST(an_opt_with_a_narrow_table_cannot_take_pictures)
 {
     long left_out;
@@ -197,6 +226,7 @@ Suite *suite_convert(void)
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_loop_test(c, what_is_exported_comes_back_to_the_bit, 0, KINDS);
+    tcase_add_test(c, what_generation_is_told_beats_the_model);
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
     tcase_add_test(c, sources_that_are_no_model_are_refused);

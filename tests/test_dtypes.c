@@ -215,7 +215,8 @@ START_TEST(bf16_products_are_near)
             printf("%s, %s: %.2e of the largest feature, %.2e of the largest of a prompt\n", model,
                    how == AG_ONCE ? "bf16-fast" : "bf16", image, prompt);
         if (how == AG_ONCE)
-            ck_assert_msg(image > 1e-6 && image < 0.01 && prompt > 1e-6 && prompt < 0.03, "%g, %g", image, prompt);
+            ck_assert_msg(image > 1e-6 && image < 0.01 && prompt > 1e-6 && prompt < 0.03, "%g, %g", image,
+                          prompt);
         else
             ck_assert_msg(image < 5e-5 && prompt < 1e-4, "%g, %g", image, prompt);
     }

@@ -308,7 +308,8 @@ START_TEST(pairs_in_one_instruction_are_right)
             const ag_frozen m = matrix(w);
             real *x = numbers(R * K, 6), *y = numbers(R * N, 7);
             double *right = ag_alloc(t, R * N * (long)sizeof *right);
-            bf16_product_by(bf16_tile_avx512, &m, terms, R, x, ag_alloc(t, bf16_scratch(&m, terms, R)), 0, y);
+            void *scratch = ag_alloc(t, bf16_scratch(&m, terms, R));
+            bf16_product_by(bf16_tile_avx512, &m, terms, R, x, scratch, 0, y);
             if (terms == 2)
                 two_terms(R * K, x);
             by_hand(w, terms == 1, R, x, 0, NULL, right);
