@@ -387,6 +387,29 @@ bool config_read(const char *path, const config_table *tables, int count, error 
     return ok;
 }
 
+/* a,b,c or [a, b, c]: plain texts. */
+static bool override_list(const config_key *k, config_list *list, const char *text)
+{
+    char why[600];
+    size_t all = strlen(text);
+    bool brackets = all > 1 && text[0] == '[' && text[all - 1] == ']';
+    const char *end = text + all - brackets;
+    list->count = 0;
+    for (text += brackets; text < end;) {
+        char item[CONFIG_TEXT_SIZE];
+        const char *comma = memchr(text, ',', (size_t)(end - text)), *next = comma ? comma : end, *to = next;
+        for (; brackets && text < to && *text == ' '; text++)
+            ;
+        for (; brackets && to > text && to[-1] == ' '; to--)
+            ;
+        snprintf(item, sizeof item, "%.*s", (int)(to - text), text);
+        if ((size_t)(to - text) >= sizeof item || !config_take(k, list, item, true, why, sizeof why))
+            return false;
+        text = next + (comma != NULL);
+    }
+    return true;
+}
+
 /* `key=value`, the value as it would stand in the file. */
 bool config_override(const char *assignment, const config_table *tables, int count, error *e)
 {
@@ -409,15 +432,6 @@ bool config_override(const char *assignment, const config_table *tables, int cou
     const char *text = equals + 1;
     if (k->type != CONFIG_LIST)
         return config_take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);
-    config_list *list = target;
-    for (list->count = 0; *text;) {                        /* a,b,c */
-        char item[CONFIG_TEXT_SIZE];
-        size_t n = strcspn(text, ",");
-        snprintf(item, sizeof item, "%.*s", (int)n, text);
-        if (n >= sizeof item || !config_take(k, list, item, true, why, sizeof why))
-            return error_usage(e, "%s: expected at most %d short texts, parted by commas", path,
-                               CONFIG_LIST_MOST);
-        text += n + (text[n] == ',');
-    }
-    return true;
+    return override_list(k, target, text)
+        || error_usage(e, "%s: expected at most %d short texts, a,b,c or [a, b, c]", path, CONFIG_LIST_MOST);
 }

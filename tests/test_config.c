@@ -255,6 +255,10 @@ START_TEST(command_line_values_pass_the_same_checks)
     ck_assert_str_eq(s.note, "a=b: [c]");
     ck_assert(config_override("run.sets=a,b,c", &t, 1, &e) && s.sets.count == 3);
     ck_assert_str_eq(s.sets.item[2], "c");
+    ck_assert(config_override("run.sets=[out/a.h5, b c]", &t, 1, &e) && s.sets.count == 2);
+    ck_assert_str_eq(s.sets.item[0], "out/a.h5");
+    ck_assert_str_eq(s.sets.item[1], "b c");
+    ck_assert(config_override("run.sets=[]", &t, 1, &e) && !s.sets.count);
     ck_assert(config_override("model.text.shade=green", &t, 1, &e) && s.shade == GREEN);
 }
 END_TEST
