@@ -84,14 +84,18 @@ static void put_line(const train_line *s, double left)
 static void step(void *context, const train_line *s)
 {
     progress *p = context;
+    long done = s->step - s->first;
+    if (done == 1)                                         /* later steps are quicker, and nothing is loaded */
+        p->second = clock_seconds();
     if (p->quiet || !(s->shown || s->looked || p->terminal))
         return;
     char numbers[320] = "", left[32];
     for (int i = 0, used = 0; i < s->losses->count && used < 280; i++)
         used += snprintf(numbers + used, sizeof numbers - (size_t)used, "  %s %.4g", s->losses->name[i],
                          s->losses->value[i]);
-    double gone = clock_seconds() - p->started;
-    double rest = gone / (double)(s->step - s->first) * (double)(s->steps - s->step);
+    double each = done > 1 ? (clock_seconds() - p->second) / (double)(done - 1)
+                           : s->step_seconds + s->data_seconds;
+    double rest = each * (double)(s->steps - s->step);
     clock_text(rest, left);
     if (p->terminal)
         draw(p, s, numbers, left);
@@ -103,7 +107,7 @@ static void step(void *context, const train_line *s)
 
 train_watch progress_watch(progress *p, bool quiet)
 {
-    *p = (progress){ .quiet = quiet, .terminal = isatty(STDERR_FILENO), .started = clock_seconds() };
+    *p = (progress){ .quiet = quiet, .terminal = isatty(STDERR_FILENO) };
     return (train_watch){ p, note, warn, step };
 }
 

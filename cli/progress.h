@@ -6,7 +6,7 @@
 
 typedef struct progress {
     bool quiet, terminal, bar, told;   /* bar: one is drawn; told: a first line has been written */
-    double started;
+    double second;                     /* when the second step began, seconds */
 } progress;
 train_watch progress_watch(progress *p, bool quiet);       /* what it points to is p */
 void progress_end(progress *p);                            /* before the last messages */
