@@ -166,14 +166,17 @@ bin/mutate: $(call objects,64,tests/mutate) $(call objects,64,base)
 
 mutate: bin/mutate bin/test-f64      ## break every gradient, one place at a time: do the tests see it? docs/mutation.md
 	@OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 bin/mutate folder=$(call B,64) \
-	    compile='$(CC) $(filter-out -g $(OPT) $(WARN),$(CFLAGS)) -O2 $(REFUSED) -DREAL=64 $(INCLUDE)' \
+	    compile='$(CC) $(filter-out -g $(OPT) $(WARN),$(CFLAGS)) -O2 $(REFUSED) $(TRAPS) -DREAL=64 $(INCLUDE)' \
 	    link='$(CC) $(filter-out $(WARN),$(CFLAGS)) -Wl,--strip-debug $(QUICK_LD)' \
 	    objects='$(call objects,64,tests $(FOLDERS)) $(shell pkg-config --libs check 2>/dev/null) $(LIBS)' \
 	    suites='$(MUTATE_SUITES)' known=tests/mutate/known.txt seed=$(or $(SEED),1) mutants=$(or $(MUTANTS),120) $(OP:%=op=%) $(SLICE:%=slice=%) \
 	    $(JOBS:%=jobs=%) $(if $(VERBOSE),verbose=1) $(if $(LIST),list=1) $(call sources,autograd nn blip2 train)
 QUICK_LD      = $(if $(shell command -v ld.gold),-fuse-ld=gold)
+# An index beyond an array on the stack ends a mutant, whatever happens to lie there.
+TRAPS         = -fsanitize=bounds -fsanitize-undefined-trap-on-error
 REFUSED       = -w -Werror=int-conversion -Werror=incompatible-pointer-types
-MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit gradients
+MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit connector t5 stage2_t5 recompute \
+                gradients
 
 clean:                               ## remove what was built (not out/)
 	rm -rf build bin lib

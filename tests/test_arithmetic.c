@@ -308,6 +308,29 @@ START_TEST(backward_of_a_product_counts_twice_its_forward)
 }
 END_TEST
 
+/* softmax(q k') v is two products; backward of attention makes the first again, and two for each of them. */
+START_TEST(backward_of_attention_counts_five_products)
+{
+    enum { B = 2, TQ = 3, TK = 5, D = 4, HEADS = 2 };
+    for (int which = 0; which < 4; which++) {              /* q alone; k; v; all */
+        tape *counting = ag_tape_new();
+        ck_assert(counting && ag_measures(counting));
+        tensor *q = ag_new(counting, DIMS(B, TQ, D)), *k = ag_new(counting, DIMS(B, TK, D)),
+               *v = ag_new(counting, DIMS(B, TK, D));
+        q->needs_grad = which == 0 || which == 3;
+        k->needs_grad = which == 1 || which == 3;
+        v->needs_grad = which == 2 || which == 3;
+        double product = 2.0 * B * TQ * TK * D;
+        tensor *y = ag_attention(counting, q, k, v, &(ag_attn){ .heads = HEADS });
+        ck_assert(ag_flops(counting) == 2 * product);
+        ag_backward(counting, ag_sum(counting, y));
+        ck_assert_msg(ag_flops(counting) == (2 + 1 + (which == 3 ? 3 : 1)) * product, "%d: %g products", which,
+                      ag_flops(counting) / product);
+        ag_tape_free(counting);
+    }
+}
+END_TEST
+
 Suite *suite_arithmetic(void)
 {
     const TTest *const tests[] = {
@@ -315,6 +338,7 @@ Suite *suite_arithmetic(void)
         the_gradient_of_a_tie_goes_to_the_first_maximum, a_maximum_does_not_hide_a_nan,
         broadcasting_follows_numpy, one_tensor_on_both_sides_gets_both_gradients,
         matmul_equals_plain_loops, backward_of_a_product_counts_twice_its_forward,
+        backward_of_attention_counts_five_products,
         patch_embed_is_a_convolution_with_its_kernel_as_stride,
         l2_normalize_gives_length_1_and_spares_zero_rows, slices_put_together_again_are_the_whole,
         embedding_reads_rows_and_adds_the_gradients_of_repeated_ids, ids_may_change_after_the_call,

@@ -85,6 +85,24 @@ START_TEST(cross_entropy_equals_its_definition_with_all_options)
 }
 END_TEST
 
+/* lse = 1000.3: as one float it would be off by up to 3e-5, and every share of the gradient with it. */
+START_TEST(large_logits_have_gradients_as_exact_as_small_ones)
+{
+    enum { V = 50 };
+    int id = 7;
+    tensor *z[2];
+    for (int large = 0; large < 2; large++) {
+        z[large] = numbers(t, 1, DIMS(1, V));
+        for (long i = 0; i < V; i++)
+            z[large]->data[i] = (real)(i % 9) / 4 + (real)(large ? 1000 : 0);      /* exact in float, too */
+        backward(t, ag_cross_entropy(t, z[large], &(ag_ce){ .ids = &id }));
+    }
+    for (long i = 0; i < V; i++)
+        ck_assert_msg(fabs((double)(z[1]->grad[i] / z[0]->grad[i]) - 1) < (REAL == 64 ? 1e-12 : 1e-6),
+                      "%g instead of %g", (double)z[1]->grad[i], (double)z[0]->grad[i]);
+}
+END_TEST
+
 START_TEST(class_0_counts_unless_another_id_is_ignored)
 {
     tensor *z = numbers(t, 2, DIMS(2, 3));
@@ -292,6 +310,7 @@ Suite *suite_losses(void)
 {
     const TTest *const tests[] = {
         cross_entropy_by_hand, cross_entropy_equals_its_definition_with_all_options,
+        large_logits_have_gradients_as_exact_as_small_ones,
         class_0_counts_unless_another_id_is_ignored, nothing_of_an_ignored_row_is_looked_at,
         all_rows_ignored_give_0_and_no_gradient, large_and_infinite_logits_do_not_overflow,
         one_class_costs_nothing, linear_cross_entropy_is_linear_then_cross_entropy, one_row_is_a_loss_too,
