@@ -69,7 +69,8 @@ tensor *ag_scalar(tape *t, double value)
 const int *ag_ids(tape *t, const int *ids, long n)
 {
     int *copy = ag_alloc(t, n * (long)sizeof *copy);
-    memcpy(copy, ids, (size_t)n * sizeof *copy);
+    if (n)
+        memcpy(copy, ids, (size_t)n * sizeof *copy);
     return copy;
 }
 

@@ -179,6 +179,8 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
     json_t *once = index ? by_id(path, results, "image_id", false, e) : NULL;
     long n = (long)json_array_size(results);
     score_item *items = once ? mem_new((size_t)n * sizeof *items) : NULL;
+    if (once && !items)
+        error_set(e, "out of memory for %ld captions", n);
     ptb *p = items && !o->whitespace ? ptb_new(e) : NULL;
     score_captions s;
     bool ok = items && (p || o->whitespace);
