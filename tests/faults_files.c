@@ -68,6 +68,8 @@ static void fill_quota(void *context, fault_report *r)
     said again = BLIP2("train", IN_FOLDER("full.yaml"), "--resume", "--quiet");
     if (again.code)
         fault_wrong(r, "cannot go on: %s", again.err);
+    shell_free(s);
+    shell_free(again);
 }
 
 /* A file system of so many bytes; only where a process may mount one for itself. */
@@ -99,6 +101,7 @@ static void fill_disk(void *context, fault_report *r)
     judge(&s, IN_FOLDER("full"), r);
     if (s.code == 1 && !strstr(s.err, "No space left"))
         fault_wrong(r, "the message does not say why: %s", s.err);
+    shell_free(s);
 }
 
 /* ---- output that goes nowhere ------------------------------------------------------------------------ */
@@ -109,6 +112,7 @@ static void print_to_full(void *context, fault_report *r)
     said s = shell_run(words);
     if (s.code != 1 || !strstr(s.err, "blip2: error: standard output: cannot be written"))
         fault_wrong(r, "exit code %d: %s", s.code, s.err);
+    shell_free(s);
 }
 
 static void print_all_to_full(figure *g)

@@ -216,6 +216,8 @@ static void run_in(void *context, fault_report *r)
     r->digest = digest_of_run(IN_FOLDER("near"));
     for (const char *p = told.out; *p; p++)
         r->digest = r->digest * 31 + (unsigned char)*p;
+    shell_free(trained);
+    shell_free(told);
 }
 
 /* The library in a program that has set another locale: numbers in files keep their points. */
