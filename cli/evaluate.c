@@ -73,15 +73,33 @@ static void print_row(const char *name, const json_t *o, bool header)
     }
 }
 
+/* The numbers of o in the columns of a row that stands above. */
+static void print_below(const char *name, const json_t *above, const json_t *o)
+{
+    const char *key;
+    json_t *v;
+    printf("  %-14s", name);
+    json_object_foreach((json_t *)above, key, v) {
+        const json_t *entry = json_object_get(o, key);
+        if (json_is_number(v) && json_is_real(entry))
+            printf(" %*.3f", width_of(key), json_number_value(entry));
+        else if (json_is_number(v))
+            printf(" %*s", width_of(key), "");
+    }
+    putchar('\n');
+}
+
 static void print_task(const char *name, const json_t *task)
 {
     const char *key;
     json_t *v;
     const json_t *before = NULL;
     printf("%s\n", name);
-    if (json_is_object(json_object_get(task, "interval_95")))      /* one row of its own */
+    if (json_is_object(json_object_get(task, "interval_95"))) {    /* one row of its own */
         print_row("model", task, true);
-    else
+        if (json_object_get(task, "shuffled"))
+            print_below("shuffled", task, json_object_get(task, "shuffled"));
+    } else
         json_object_foreach((json_t *)task, key, v)
             if (json_is_object(v) && strcmp(key, "settings")) {
                 print_row(key, v, !before || !same_columns(before, v));
@@ -131,9 +149,8 @@ static int run(int argc, char **argv)
 const cli_command cli_evaluate = {
     "evaluate", "CONFIG.yaml [key=value...]", "measure a model on a split", run,
     "run.tasks lists captions, vqa and retrieval.\n"
-    "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; a model of stage 1 writes by "
-    "its\n"
-    "           ITG head. METEOR and SPICE with run.meteor_jar and run.spice_jar, your own files.\n"
+    "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; beside them chance, another\n"
+    "           picture's captions. A model of stage 1 writes by its ITG head. METEOR and SPICE with run.meteor_jar and run.spice_jar, your own files.\n"
     "vqa        answers, compared letter by letter and by type; where a list has several people's answers "
     "also\n"
     "           VQA accuracy by both rules. Beside it a blind row (no picture) and one with other pictures.\n"

@@ -118,29 +118,60 @@ static json_t *references_of(const eval_data *d, const long *rows, long n)
     return json_pack("{s:o, s:o}", "images", images, "annotations", annotations);
 }
 
-/* The figures of the two files, as `score captions` gives them, put into m; each result gets its own
- * CIDEr-D. */
-static bool score_files(const eval_config *c, json_t *results, json_t *m, error *e)
+/* What `score captions` says of a file in the output folder and the references there. */
+static json_t *figures_in(const eval_config *c, const char *name, bool per_item, error *e)
 {
-    const score_options o = { .whitespace = c->tokenizer == EVAL_WHITESPACE, .per_item = true,
+    const score_options o = { .whitespace = c->tokenizer == EVAL_WHITESPACE, .per_item = per_item,
                               .seed = (uint64_t)c->seed };
-    char *path = mem_text("%s/captions.json", c->output_dir);
+    char *path = mem_text("%s/%s", c->output_dir, name);
     char *reference_path = mem_text("%s/captions_references.json", c->output_dir);
     bool ok = (path && reference_path) || error_set(e, "out of memory");
     char *text = ok ? score_caption_files(path, reference_path, &o, e) : NULL;
-    json_t *figures = text ? json_loads(text, 0, NULL) : NULL, *value;
-    const char *key;
-    json_object_foreach(figures, key, value)
-        if (!json_is_array(value) && strcmp(key, "tokenizer"))
-            json_object_set(m, key, value);
-    const json_t *each = json_object_get(figures, "per_CIDEr");
-    for (size_t i = 0; i < json_array_size(each); i++)
-        json_object_set(json_array_get(results, i), "CIDEr", json_array_get(each, i));
-    ok = ok && figures && eval_save(c, "captions.json", results, e);
-    json_decref(figures);
+    json_t *figures = text ? json_loads(text, 0, NULL) : NULL;
     mem_free(text);
     mem_free(path);
     mem_free(reference_path);
+    return figures;
+}
+
+static void take_figures(json_t *to, const json_t *figures)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)figures, key, value)
+        if (!json_is_array(value) && strcmp(key, "tokenizer"))
+            json_object_set(to, key, value);
+}
+
+/* Chance: each picture with the caption that was written for the one before it. */
+static bool score_shuffled(const eval_config *c, const json_t *results, json_t *m, error *e)
+{
+    json_t *others = json_array();
+    size_t n = json_array_size(results);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(others, json_pack("{s:O, s:O}",
+            "image_id", json_object_get(json_array_get(results, i), "image_id"),
+            "caption", json_object_get(json_array_get(results, (i + n - 1) % n), "caption")));
+    json_t *figures = eval_save(c, "captions_shuffled.json", others, e)
+                          ? figures_in(c, "captions_shuffled.json", false, e) : NULL, *kept = json_object();
+    take_figures(kept, figures);
+    json_object_set_new(m, "shuffled", kept);
+    json_decref(others);
+    json_decref(figures);
+    return figures != NULL;
+}
+
+/* Put into m; each result gets its own CIDEr-D. */
+static bool score_files(const eval_config *c, json_t *results, json_t *m, error *e)
+{
+    json_t *figures = figures_in(c, "captions.json", true, e);
+    take_figures(m, figures);
+    const json_t *each = json_object_get(figures, "per_CIDEr");
+    for (size_t i = 0; i < json_array_size(each); i++)
+        json_object_set(json_array_get(results, i), "CIDEr", json_array_get(each, i));
+    bool ok = figures && eval_save(c, "captions.json", results, e)
+        && (json_array_size(results) < 2 || score_shuffled(c, results, m, e));
+    json_decref(figures);
     return ok;
 }
 

@@ -152,7 +152,7 @@ START_TEST(what_is_not_built_says_so_and_is_absent_from_help)
     FAILS(2, "expected --llm", "bench", "stage2", "--dtype", "f8");
     FAILS(2, "expected --tower", "bench", "vision", "--tower", "vit");
     FAILS(2, "--dtype: expected as-is", "convert", "x", "-o", "y.h5", "--dtype", "f8");
-    FAILS(2, "--compute: expected f32 or bf16", "match", "x.h5", "x.png", "x", "--compute", "f16");
+    FAILS(2, "--compute: expected f32, bf16 or bf16-fast", "match", "x.h5", "x.png", "x", "--compute", "f16");
 }
 END_TEST
 

@@ -217,6 +217,37 @@ START_TEST(figures_are_those_of_the_results)
 }
 END_TEST
 
+START_TEST(chance_is_the_captions_of_other_pictures)
+{
+    world_train_all(TRAIN_STAGE2);
+    eval_config c = config_of("stage2/model.h5", "chance");
+    char *text = eval_run(&c, &e);
+    json_t *figures = parsed(text), *own = file("chance/captions.json"),
+           *others = file("chance/captions_shuffled.json");
+    size_t n = json_array_size(own);
+    ck_assert(n > 1 && json_array_size(others) == n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = json_array_get(others, i), *x = json_array_get(own, i),
+               *y = json_array_get(own, (i + n - 1) % n);
+        ck_assert(json_equal(json_object_get(o, "image_id"), json_object_get(x, "image_id"))
+                  && json_equal(json_object_get(o, "caption"), json_object_get(y, "caption")));
+    }
+    char *again = score_caption_files(IN_FOLDER("chance/captions_shuffled.json"),
+                                      IN_FOLDER("chance/captions_references.json"),
+                                      &(score_options){ .whitespace = c.tokenizer == EVAL_WHITESPACE }, &e);
+    json_t *scored = parsed(again);
+    json_t *shuffled = json_object_get(json_object_get(figures, "captions"), "shuffled");
+    ck_assert_double_eq_tol(share(scored, "CIDEr"), share(shuffled, "CIDEr"), 1e-9);
+    ck_assert_double_eq_tol(share(scored, "Bleu_1"), share(shuffled, "Bleu_1"), 1e-9);
+    json_decref(figures);
+    json_decref(own);
+    json_decref(others);
+    json_decref(scored);
+    mem_free(again);
+    mem_free(text);
+}
+END_TEST
+
 START_TEST(a_batch_changes_no_answer)
 {
     world_train_all(TRAIN_STAGE2);
@@ -485,6 +516,7 @@ Suite *suite_eval(void)
     tcase_set_timeout(runs, TEST_SECONDS);
     tcase_add_checked_fixture(runs, begin, folder_end);
     tcase_add_test(runs, figures_are_those_of_the_results);
+    tcase_add_test(runs, chance_is_the_captions_of_other_pictures);
     tcase_add_test(runs, a_batch_changes_no_answer);
     tcase_add_test(runs, retrieval_stands_beside_chance);
     tcase_add_test(runs, score_reads_the_figures_back_from_the_files);
