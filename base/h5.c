@@ -33,6 +33,7 @@ static bool open_checked(h5 *f, const char *path, error *e)
     if (!h5_seal_check(&f->seal, f->io.fd, path, bytes, &f->sealed, e))
         return false;
     f->io.end = f->seal.end;
+    f->io.seal = &f->seal;
     hid_t access = h5_access(&f->io);
     if (access < 0)
         return h5_failed(e, path, "", "HDF5 takes no file driver");
@@ -48,7 +49,7 @@ static void release(h5 *f)
     h5_access_end(&f->io);
     if (f->io.fd >= 0)
         close(f->io.fd);
-    mem_free(f->seal.spans);
+    h5_seal_free(&f->seal);
     mem_free(f->path);
     mem_free(f);
 }

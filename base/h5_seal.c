@@ -7,11 +7,12 @@
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
 #include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-enum { HEAD = 5, TAIL = 3, WORD = 8, BLOCK = 1 << 16 };
+enum { HEAD = 5, TAIL = 3, WORD = 8, BLOCK = 1 << 16, KEPT_MOST = 1 << 26 };
 static const uint64_t BEGIN = 0x4c41455332504c42, END = 0x424c50325345414c;
 
 const h5_span *h5_seal_find(const h5_seal *s, uint64_t offset, uint64_t bytes)
@@ -105,6 +106,54 @@ bool h5_seal_write(h5_seal *s, file_out *out)
     return true;
 }
 
+/* ---- metadata in memory ------------------------------------------------------------------------------- */
+/* The gaps, read once. */
+static bool keep(h5_seal *s, int fd, const char *path, error *e)
+{
+    uint64_t data = 0, gap = 0, at = 0;
+    s->data_before = mem_new((size_t)(s->count + 1) * sizeof *s->data_before);
+    for (long i = 0; s->data_before && i <= s->count; i++) {
+        s->data_before[i] = data;
+        data += i < s->count ? s->spans[i].bytes : 0;
+    }
+    if (s->data_before && s->end - data <= KEPT_MOST)
+        s->kept = mem_new(s->end - data);
+    if (!s->data_before || (!s->kept && s->end - data <= KEPT_MOST))
+        return error_set(e, "%s: memory is out", QUOTE(path));
+    bool ok = true;
+    for (long i = 0; ok && s->kept && i <= s->count; i++) {
+        uint64_t to = i < s->count ? s->spans[i].offset : s->end;
+        ok = file_read_at(fd, (long)at, s->kept + gap, (long)(to - at));
+        gap += to - at;
+        at = i < s->count ? to + s->spans[i].bytes : to;
+    }
+    return ok || error_set(e, "%s: cannot be read; %s", QUOTE(path), strerror(errno));
+}
+
+const void *h5_seal_kept(const h5_seal *s, uint64_t at, uint64_t *bytes)
+{
+    long low = 0, high = s->count;                         /* the first span that does not end at or before `at` */
+    if (!s->kept)
+        return NULL;
+    while (low < high) {
+        long i = (low + high) / 2;
+        if (s->spans[i].offset + s->spans[i].bytes <= at)
+            low = i + 1;
+        else
+            high = i;
+    }
+    uint64_t to = low < s->count ? s->spans[low].offset : s->end;
+    *bytes = at < to ? to - at : 0;
+    return *bytes ? s->kept + (at - s->data_before[low]) : NULL;
+}
+
+void h5_seal_free(h5_seal *s)
+{
+    mem_free(s->spans);
+    mem_free(s->kept);
+    mem_free(s->data_before);
+}
+
 /* ---- checking ------------------------------------------------------------------------------------------ */
 /* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged. */
 static uint64_t *load(int fd, uint64_t end, uint64_t bytes)
@@ -160,7 +209,12 @@ bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *seale
     mem_free(row);
     if (!ok)
         return error_set(e, "%s: memory is out", QUOTE(path));
-    if (!ascending(s) || !digest_metadata(s, (source){ .fd = fd }, &metadata) || metadata != stated)
+    ok = ascending(s);
+    if (ok && !keep(s, fd, path, e))
+        return false;
+    if (ok && s->kept)
+        metadata = XXH3_64bits(s->kept, s->end - s->data_before[s->count]);
+    if (!ok || (!s->kept && !digest_metadata(s, (source){ .fd = fd }, &metadata)) || metadata != stated)
         return error_set(e, "%s: damaged: the digest of the metadata differs", QUOTE(path));
     return true;
 }

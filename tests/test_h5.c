@@ -1,6 +1,7 @@
 /* test_h5.c - what is written to an HDF5 file comes back to the bit, and no damage goes unseen. */
 #include "tests/tests.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
 #include <signal.h>
@@ -97,6 +98,33 @@ START_TEST(lists_are_sorted_and_whole)
     ck_assert_int_eq(n, 2);
     h5_list_free(list, n);
     ck_assert_ptr_null(h5_list(f, "temp", &n, &e));
+    h5_close(f);
+}
+END_TEST
+
+/* HDF5 1.10.8 crashes when it cannot read on in a list of links. */
+START_TEST(what_was_checked_is_what_is_parsed)
+{
+    char name[32], junk[4096];
+    long n, bytes;
+    h5_out *out = h5_create(IN_FOLDER("a.h5"), &e);
+    for (int i = 0; i < 60; i++) {                         /* more links than an object's header holds */
+        snprintf(name, sizeof name, "weights/%02d", i);
+        h5_write(out, name, H5_REALS, DIMS(6), weights);
+    }
+    ck_assert_msg(h5_finish(out, &e), "%s", e.text);
+    h5 *f = h5_open(IN_FOLDER("a.h5"), &e);
+    memset(junk, 0xee, sizeof junk);
+    int fd = open(IN_FOLDER("a.h5"), O_WRONLY);
+    bytes = lseek(fd, 0, SEEK_END);
+    for (long at = 0; at < bytes; at += (long)sizeof junk) /* somebody spoils it all meanwhile */
+        ck_assert(pwrite(fd, junk, sizeof junk, at) == (ssize_t)sizeof junk);
+    close(fd);
+    char **list = h5_list(f, "", &n, &e);
+    ck_assert_msg(list && n == 60, "%s", e.text);
+    h5_list_free(list, n);
+    real w[6];
+    ck_assert(!h5_read(f, "weights/07", H5_REALS, DIMS(6), w, &e) && strstr(e.text, "weights/07"));
     h5_close(f);
 }
 END_TEST
@@ -302,6 +330,7 @@ Suite *suite_h5(void)
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, every_type_comes_back_to_the_bit);
     tcase_add_test(c, lists_are_sorted_and_whole);
+    tcase_add_test(c, what_was_checked_is_what_is_parsed);
     tcase_add_test(c, equal_content_gives_equal_files);
     tcase_add_test(c, hdf5_itself_reads_what_was_written);
     tcase_add_test(c, reals_are_stored_as_floats_only_where_that_loses_nothing);
