@@ -132,7 +132,7 @@ static bool keep(h5_seal *s, int fd, const char *path, error *e)
 
 const void *h5_seal_kept(const h5_seal *s, uint64_t at, uint64_t *bytes)
 {
-    long low = 0, high = s->count;                         /* the first span that does not end at or before `at` */
+    long low = 0, high = s->count;                         /* to the first span that ends behind `at` */
     if (!s->kept)
         return NULL;
     while (low < high) {
