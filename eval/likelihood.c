@@ -6,6 +6,7 @@
  * With run.controls also behind another picture: what the difference is, is seen.                         */
 #include "eval/internal.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct reading {
@@ -51,11 +52,10 @@ static blip2_text rows_of(const reading *x, bool prompt, bool said, real **weigh
             at = put_text(x, c->prompt, row, at, T - 1);
         long from = at;
         if (said) {
-            char *text = mem_text("%s%s", gap ? " " : "", x->d->records.items[x->rows[b]].captions[0]);
-            if (!text)
-                ag_fail("likelihood", "out of memory");
+            const char *caption = x->d->records.items[x->rows[b]].captions[0];
+            char *text = ag_alloc(t, (long)strlen(caption) + 2);
+            sprintf(text, "%s%s", gap ? " " : "", caption);
             at = put_text(x, text, row, at, T - 1);
-            mem_free(text);
         }
         row[at++] = (int)llm.eos;
         for (long i = 0; i < T; i++) {

@@ -49,14 +49,15 @@ static const char *cut_name(int k)
     return names[k];
 }
 
-/* LAVIS's figures from the places of the best right column: rank[w] of rows[w] rows. */
-static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const eval_config *c)
+/* LAVIS's figures from the places of the best right column: rank[w] of rows[w] rows; found: room for a row
+ * each. */
+static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], double *found, const eval_config *c)
 {
     json_t *to = json_object(), *intervals = json_object();
     double all = 0;
     for (int w = 0; w < WAYS; w++) {
-        double *found = mem_new((size_t)rows[w] * sizeof *found), sum = 0;
-        for (int k = 0; found && k < CUTS; k++) {
+        double sum = 0;
+        for (int k = 0; k < CUTS; k++) {
             for (long r = 0; r < rows[w]; r++)
                 found[r] = rank[w][r] < cuts[k];
             double recall = score_recall(rows[w], rank[w], cuts[k]);
@@ -64,7 +65,6 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const e
             put_figure(intervals, ways[w], cut_name(k), eval_interval(rows[w], found, 100, c));
             sum += recall;
         }
-        mem_free(found);
         put_figure(to, ways[w], "r_mean", json_real(sum / CUTS));
         all += sum / CUTS / WAYS;
     }
@@ -75,13 +75,12 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], const e
 
 /* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0
  * tells the two apart. */
-static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS],
+static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS], double *more,
                         const eval_config *c)
 {
     json_t *to = json_object();
-    for (int w = 0; w < WAYS; w++) {
-        double *more = mem_new((size_t)rows[w] * sizeof *more);
-        for (int k = 0; more && k < CUTS; k++) {
+    for (int w = 0; w < WAYS; w++)
+        for (int k = 0; k < CUTS; k++) {
             double sum = 0;
             for (long r = 0; r < rows[w]; r++)
                 sum += more[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
@@ -90,8 +89,6 @@ static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *con
                 json_array_insert_new(gain, 0, json_real(100 * sum / (double)rows[w]));
             put_figure(to, ways[w], cut_name(k), gain);
         }
-        mem_free(more);
-    }
     return to;
 }
 
@@ -207,6 +204,7 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         here = ag_here(t);
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
+    double *each = ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof *each);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
             double itc = (double)r->itc[i * p->m + j];
@@ -215,9 +213,9 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         }
     score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
     score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
-    json_t *figures = figures_of(rows, rank, x->c);
+    json_t *figures = figures_of(rows, rank, each, x->c);
     if (by != EVAL_ITC)
-        json_object_set_new(figures, "over_itc", gains_of(rows, rank, x->itc, x->c));
+        json_object_set_new(figures, "over_itc", gains_of(rows, rank, x->itc, each, x->c));
     json_object_set_new(x->m, eval_rerank_names[by], figures);
     if ((int)by == x->c->rerank)
         keep_scores(x, scores);

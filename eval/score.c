@@ -141,20 +141,23 @@ static bool fill_item(score_item *item, const ptb *p, const char *result, const 
     return ok || error_set(e, "%s: out of memory", QUOTE(path));
 }
 
-static json_t *caption_figures(const score_captions *s, const json_t *results, const score_options *o)
+static json_t *caption_figures(const score_captions *s, const json_t *results, const score_options *o, error *e)
 {
     static const char *const bleu[] = { "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4" };
     static const char *const per[] = { "per_Bleu_1", "per_Bleu_2", "per_Bleu_3", "per_Bleu_4" };
+    score_interval sure[SCORE_BLEU];
+    if (!score_bleu_bootstrap(s->n, s->counts, SHARE, TIMES, o->seed, sure)) {
+        error_set(e, "out of memory for the intervals of %ld captions", s->n);
+        return NULL;
+    }
     json_t *all = json_pack("{s:I, s:s}", "images", (json_int_t)s->n, "tokenizer",
                             o->whitespace ? "whitespace" : "ptb");
     for (int k = 0; k < SCORE_BLEU; k++)
         json_object_set_new(all, bleu[k], json_real(s->bleu[k]));
     json_object_set_new(all, "ROUGE_L", json_real(s->rouge));
     json_object_set_new(all, "CIDEr", json_real(s->cider));
-    score_interval sure[SCORE_BLEU];
     json_t *intervals = json_object();
-    bool known_bleu = score_bleu_bootstrap(s->n, s->counts, SHARE, TIMES, o->seed, sure);
-    for (int k = 0; known_bleu && k < SCORE_BLEU; k++)
+    for (int k = 0; k < SCORE_BLEU; k++)
         json_object_set_new(intervals, bleu[k], json_pack("[f,f]", sure[k].low, sure[k].high));
     json_object_set_new(intervals, "ROUGE_L", interval(s->n, s->per_rouge, 1, o->seed));
     json_object_set_new(intervals, "CIDEr", interval(s->n, s->per_cider, 1, o->seed));
@@ -190,7 +193,7 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
         ok = text && fill_item(&items[i], p, text, reference_path, annotations, places, e);
     }
     if (ok && score_captions_run(n, items, &s, e)) {
-        figures = caption_figures(&s, results, o);
+        figures = caption_figures(&s, results, o, e);
         score_captions_free(&s);
     }
     ptb_free(p);

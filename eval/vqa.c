@@ -84,11 +84,15 @@ static json_t *result_of(const eval_data *d, const asked *a, json_int_t number, 
 
 /* The shares of a tally, and their intervals: of each type, and of all. */
 static json_t *shares_of(const eval_tally *tally, const asked *list, const double *right, long n,
-                         const eval_config *c)
+                         const eval_config *c, error *e)
 {
-    json_t *to = eval_tally_shares(tally), *intervals = json_object();
     double *some = mem_new((size_t)(n + 1) * sizeof *some);
-    for (int k = 0; some && k < tally->count; k++) {
+    if (!some) {
+        error_set(e, "out of memory for %ld answers", n);
+        return NULL;
+    }
+    json_t *to = eval_tally_shares(tally), *intervals = json_object();
+    for (int k = 0; k < tally->count; k++) {
         long many = 0;
         for (long i = 0; i < n; i++)
             if (!strcmp(*list[i].q->type ? list[i].q->type : "other", tally->row[k].type))
@@ -122,7 +126,7 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, co
         }
         eval_text_free(texts, many);
     }
-    json_t *shares = ok ? shares_of(&tally, list, right, n, c) : NULL;
+    json_t *shares = ok ? shares_of(&tally, list, right, n, c, e) : NULL;
     mem_free(right);
     return shares;
 }
