@@ -141,7 +141,8 @@ static bool fill_item(score_item *item, const ptb *p, const char *result, const 
     return ok || error_set(e, "%s: out of memory", QUOTE(path));
 }
 
-static json_t *caption_figures(const score_captions *s, const json_t *results, const score_options *o, error *e)
+static json_t *caption_figures(const score_captions *s, const json_t *results, const score_options *o,
+                               error *e)
 {
     static const char *const bleu[] = { "Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4" };
     static const char *const per[] = { "per_Bleu_1", "per_Bleu_2", "per_Bleu_3", "per_Bleu_4" };

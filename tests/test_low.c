@@ -240,6 +240,25 @@ START_TEST(a_sum_of_two_bfloat16_is_a_number_to_16_bits)
 }
 END_TEST
 
+START_TEST(products_give_their_scratch_back)
+{
+    enum { R = 20, N = 70, K = 50 };
+    real *x = numbers(R * K, 6), *dy = numbers(R * N, 8);
+    real *y = ag_alloc_real(t, R * N), *dx = ag_alloc_real(t, R * K);
+    for (ag_precision how = AG_EXACT; how <= AG_ONCE; how++)
+        for (int type = 0; type < TYPES; type++) {
+            tensor *w = weight(types[type], N, K, 5);
+            ag_compute(t, how);
+            ag_mark before = ag_here(t);
+            ag_weight_product(t, false, R, x, w, 0, y);
+            ag_weight_back(t, R, dy, w, 0, dx);
+            ag_mark after = ag_here(t);
+            ck_assert(!memcmp(&before, &after, sizeof before));
+        }
+    ag_compute(t, AG_EXACT);
+}
+END_TEST
+
 static const struct { long R, N, K; } products[] = { { 1, 130, 70 }, { 16, 40, 300 }, { 17, 200, 33 },
                                                      { 70, 500, 1300 } };
 
@@ -615,6 +634,7 @@ Suite *suite_low(void)
     tcase_add_test(c, pairs_in_one_instruction_are_right);
 #endif
     tcase_add_test(c, a_sum_of_two_bfloat16_is_a_number_to_16_bits);
+    tcase_add_test(c, products_give_their_scratch_back);
     tcase_add_test(c, what_is_learned_is_never_rounded);
     tcase_add_loop_test(c, a_model_in_low_precision_comes_back_to_the_bit, 0, 6);
     tcase_add_loop_test(c, what_learns_is_widened, 0, 3);
