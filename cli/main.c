@@ -110,14 +110,15 @@ static int command(int argc, char **argv)
 {
     struct call c = { cli_find(argv[0]), argc, 1, argv };
     error e;
-    tape *t = ag_tape_new();
     if (!c.command)
         return unknown(argv[0]);
+    tape *t = ag_tape_new();
     if (!t || !ag_try(t, call, &c, &e)) {
         fprintf(stderr, "blip2: error: %s\n", t ? e.text : "out of memory");
-        return 1;
+        c.code = 1;
     }
-    ag_tape_free(t);
+    if (t)
+        ag_tape_free(t);
     return c.code;
 }
 

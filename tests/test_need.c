@@ -354,10 +354,13 @@ Suite *suite_need(void)
     tcase_add_checked_fixture(b, folder_begin, folder_end);
     tcase_add_test(b, the_least_limit_counts);
     tcase_add_checked_fixture(c, begin, folder_end);
-    tcase_add_test(c, the_peak_of_each_task_is_predicted);
-    tcase_add_test(c, the_peak_of_a_t5_and_of_parts_of_a_batch_is_predicted);
+    if (MEMORY_IS_OURS)
+        tcase_add_test(c, the_peak_of_each_task_is_predicted);
+    if (MEMORY_IS_OURS)
+        tcase_add_test(c, the_peak_of_a_t5_and_of_parts_of_a_batch_is_predicted);
     tcase_add_test(c, the_peak_of_a_run_whose_model_is_most_of_it_is_predicted);
-    tcase_add_test(c, a_run_that_does_not_fit_is_refused_before_its_model_is_there);
+    if (MEMORY_IS_OURS)
+        tcase_add_test(c, a_run_that_does_not_fit_is_refused_before_its_model_is_there);
     tcase_add_test(c, a_dry_run_goes_on_without_data);
     tcase_add_test(d, the_papers_configurations_have_the_papers_parameters);
     TCase *cases[] = { a, b, c, d };

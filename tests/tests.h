@@ -18,6 +18,12 @@ SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
 #define TEST_SECONDS 240
 
+/* Address space and memory of a process are the sanitizer's, too: what measures or limits them is left out. */
+#ifdef __SANITIZE_ADDRESS__
+enum { MEMORY_IS_OURS = 0 };
+#else
+enum { MEMORY_IS_OURS = 1 };
+#endif
 /* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). */
 #define IN_FOLDER(name) folder_path((char[512]){ 0 }, (name))
 void folder_begin(void);
