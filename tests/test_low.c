@@ -133,7 +133,7 @@ static void by_hand(const tensor *w, bool rounded, long R, const real *x, double
 
 static void near(long n, long K, const real *y, const double *right, const char *what)
 {
-    double bound = (REAL == 64 ? 1e-13 : 3e-6) * sqrt((double)K + 1);
+    double bound = (REAL == 64 ? 1e-13 : 1e-5) * sqrt((double)K + 1);      /* without -O3 sums are one by one */
     for (long i = 0; i < n; i++)
         ck_assert_msg(fabs((double)y[i] - right[i]) <= bound, "%s: %g instead of %g at %ld", what,
                       (double)y[i], right[i], i);
