@@ -80,21 +80,41 @@ static int help(int argc, char **argv)
     return 0;
 }
 
-/* OpenBLAS reads OPENBLAS_CORETYPE before main: where it forces AVX2 kernels on a CPU with AVX-512, which
- * halves the speed, start over without. `--version` and a training run's first lines say so.               */
+/* Two libraries read the environment before main. Where what they find there is bad, start over with better. */
 static const char aside[] = "BLIP2_CORETYPE_SET_ASIDE";
 
 const char *cli_core_set_aside(void) { return getenv(aside); }
 
-static void fit_kernels(char **argv)
+/* OPENBLAS_CORETYPE that forces AVX2 kernels on a CPU with AVX-512 halves the speed. `--version` and a training
+ * run's first lines say that it was set aside. */
+static bool fit_kernels(void)
 {
     const char *core = getenv("OPENBLAS_CORETYPE");
     if (!core || getenv("BLIP2_KEEP_CORETYPE") || !strstr(ag_blas(), "AVX2 kernels"))
-        return;
+        return false;
     setenv(aside, core, 1);
     unsetenv("OPENBLAS_CORETYPE");
     unsetenv("OPENBLAS_L2_SIZE");
-    execv("/proc/self/exe", argv);
+    return true;
+}
+
+/* A thread that waits for the others looks for work some milliseconds long before it sleeps. Where another
+ * program has one of the cores, each wait takes that long, and a step of the demo 8 s instead of 0.3: look a
+ * thousand times and sleep. Whoever says OMP_WAIT_POLICY or GOMP_SPINCOUNT has it so. */
+static bool fit_waiting(void)
+{
+    return !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT") && !setenv("GOMP_SPINCOUNT", "1000", 1);
+}
+
+static void fit_environment(char **argv)
+{
+    char self[4096];
+    bool kernels = fit_kernels(), waiting = fit_waiting();
+    ssize_t n = kernels || waiting ? readlink("/proc/self/exe", self, sizeof self - 1) : -1;
+    if (n <= 0)
+        return;
+    self[n] = 0;
+    execv(self, argv);
 }
 
 /* What fails inside a command is one line and exit 1, never an abort. */
@@ -126,7 +146,7 @@ int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     int code = 2;                                          /* no command at all */
-    fit_kernels(argv);
+    fit_environment(argv);
     signal(SIGXFSZ, SIG_IGN);                              /* a full quota is an error like any other */
     if (argc < 2)
         overview();

@@ -195,6 +195,22 @@ START_TEST(the_version_says_what_computes)
 }
 END_TEST
 
+/* With spinning threads a step takes thirty times as long where another program has one of two cores. */
+START_TEST(threads_that_wait_soon_sleep_unless_told_otherwise)
+{
+    for (int told = 0; told < 2; told++) {
+        unsetenv("OMP_WAIT_POLICY");
+        unsetenv("GOMP_SPINCOUNT");
+        setenv("OMP_DISPLAY_ENV", "VERBOSE", 1);
+        if (told)
+            setenv("GOMP_SPINCOUNT", "77", 1);
+        said s = BLIP2("--version");
+        ck_assert(s.code == 0 && strstr(s.err, told ? "GOMP_SPINCOUNT = '77'" : "GOMP_SPINCOUNT = '1000'"));
+        shell_free(s);
+    }
+}
+END_TEST
+
 /* ---- configurations ---------------------------------------------------------------------------------- */
 START_TEST(all_problems_of_a_configuration_are_told_at_once)
 {
@@ -523,6 +539,7 @@ Suite *suite_cli(void)
     tcase_add_test(c, what_is_not_built_says_so_and_is_absent_from_help);
     tcase_add_test(c, help_lists_every_command_and_every_option);
     tcase_add_test(c, the_version_says_what_computes);
+    tcase_add_test(c, threads_that_wait_soon_sleep_unless_told_otherwise);
     tcase_add_test(c, all_problems_of_a_configuration_are_told_at_once);
     tcase_add_test(c, a_dry_run_prints_a_configuration_and_writes_nothing);
     tcase_add_test(c, a_model_file_that_is_wrong_is_refused_in_one_line);
