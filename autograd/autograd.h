@@ -71,8 +71,8 @@ bool ag_training(tape *t, bool on);                /* off: dropout does nothing;
 bool ag_is_training(const tape *t);
 /* How products with weights are made where nothing is recorded; returns what it was.
  *   AG_EXACT   in `real`
- *   AG_PAIRS   where the CPU multiplies bfloat16 and W is kept in bf16 or int8: x as the sum of two of them,
- *              16 bits of every factor; else in `real`
+ *   AG_PAIRS   where the CPU multiplies bfloat16, W is kept in bf16 or int8 and x has more than 16 rows: x as
+ *              the sum of two of them, 16 of its 24 bits, and W as it is; else in `real`
  *   AG_ONCE    both factors rounded to bfloat16, 8 bits of every factor */
 typedef enum { AG_EXACT, AG_PAIRS, AG_ONCE } ag_precision;
 ag_precision ag_compute(tape *t, ag_precision products);

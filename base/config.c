@@ -398,10 +398,10 @@ static bool override_list(const config_key *k, config_list *list, const char *te
     for (text += brackets; text < end;) {
         char item[CONFIG_TEXT_SIZE];
         const char *comma = memchr(text, ',', (size_t)(end - text)), *next = comma ? comma : end, *to = next;
-        for (; brackets && text < to && *text == ' '; text++)
-            ;
-        for (; brackets && to > text && to[-1] == ' '; to--)
-            ;
+        while (brackets && text < to && *text == ' ')
+            text++;
+        while (brackets && to > text && to[-1] == ' ')
+            to--;
         snprintf(item, sizeof item, "%.*s", (int)(to - text), text);
         if ((size_t)(to - text) >= sizeof item || !config_take(k, list, item, true, why, sizeof why))
             return false;

@@ -60,7 +60,7 @@ static void release(h5_out *f)
     H5Pclose(f->untimed);
     if (f->file)
         file_abandon(f->file);
-    mem_free(f->seal.spans);
+    h5_seal_free(&f->seal);
     mem_free(f->path);
     mem_free(f);
 }

@@ -8,7 +8,7 @@
 typedef struct cli_use { const char *compute; bool quiet; } cli_use;       /* compute: "f32", "bf16" */
 #define CLI_COMPUTE_OPTION(use) { "compute", "f32|bf16|bf16-fast", CLI_TEXT, &(use).compute, 0, 0, \
     "f32 (the default): weights are widened; bf16: the CPU's bf16 products, activations as the sum of two; " \
-    "bf16-fast: both rounded once, half the time; docs/precision.md" }
+    "bf16-fast: both rounded once, half the products; docs/precision.md" }
 bool cli_precision(const char *word, ag_precision *to);            /* NULL: f32; false: no such word */
 
 /* Opens the model; `can` says whether it has the parts that the command needs. Warns of a file without
