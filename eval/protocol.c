@@ -23,8 +23,8 @@ static const config_key keys[] = {
     { "run.k_test", CONFIG_INT, FIELD(k_test), 0, 1e6, NULL, "how many of the best ITM ranks again" },
     { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL,
       "pictures or questions at a time" },
-    { "run.rerank", CONFIG_CHOICE, FIELD(rerank), 0, 0, "sum itm itc",
-      "the best k of retrieval are ordered by cosine + matching logit (LAVIS), by the logit, or not again" },
+    { "run.rerank", CONFIG_CHOICE, FIELD(rerank), 0, 0, "sum itm product itc",
+      "the best k are ordered by cosine + logit of ITM (LAVIS), the logit, ITC's softmax times ITM's odds, or not again" },
     { "run.retrieval_captions", CONFIG_INT, FIELD(retrieval_captions), 0, 1e6, NULL,
       "captions of each picture that are candidates; 0: all" },
     { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
@@ -77,7 +77,7 @@ bool eval_save(const eval_config *c, const char *file, const json_t *what, error
 }
 
 const char *const eval_tokenizer_names[] = { "ptb", "whitespace", NULL };
-const char *const eval_rerank_names[] = { "sum", "itm", "itc", NULL };
+const char *const eval_rerank_names[] = { "sum", "itm", "product", "itc", NULL };
 enum { TIMES = 1000 };
 static const double SHARE = 0.95;
 

@@ -3,6 +3,7 @@
  *
  *     itc[i,j]  = max_q <u[i,q], w[j]>, no temperature
  *     best[i,j] = itc[i,j] + matching logit, -100 if not read
+ *     odds[i,j] = matching logit - its opposite
  *
  * A picture reads its k best texts, and a text its k best pictures. A pair is read once, whichever side
  * asks for it, and picture by picture, so that each picture's keys and values are made once.               */
@@ -48,6 +49,7 @@ static void read_picture(const blip2_model *m, tape *t, const real *features, lo
             r->i2t[i * all.B + j] = score;
         if (asked[j] & BY_TEXT)
             r->t2i[j * r->images + i] = score;
+        r->odds[i * all.B + j] = logits[2*p + 1] - logits[2*p];
     }
     ag_rewind(t, here);
 }
@@ -62,11 +64,12 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
     r.itc = ag_alloc_real(t, pairs);
     r.i2t = ag_alloc_real(t, pairs);
     r.t2i = ag_alloc_real(t, pairs);
+    r.odds = ag_alloc_real(t, pairs);
     ag_mark here = ag_here(t);
     const real *u = eval_image_features(m, t, features, n, N), *w = eval_text_features(m, t, texts);
     eval_similarities(t, u, w, n, q->queries, texts.B, m->config.embed, r.itc);
     for (long p = 0; p < pairs; p++)
-        r.i2t[p] = r.t2i[p] = -100;
+        r.i2t[p] = r.t2i[p] = -100, r.odds[p] = 0;
     unsigned char *asked = ag_alloc(t, pairs);             /* (images,texts) */
     long *best = ag_alloc(t, (k ? k : 1) * (long)sizeof *best);
     memset(asked, 0, (size_t)pairs);

@@ -135,11 +135,20 @@ typedef struct ranking {
     long *itc[WAYS];                   /* (n), (m) places by ITC alone */
 } ranking;
 
-/* A score by one of the rules; what ITM did not read stays behind all that it read. */
-static double score_by(eval_rerank by, double itc, double best)
+/* The score of a pair by one of the rules, from its cosine, cosine + logit and log odds; what ITM did not read
+ * stays behind all that it read.
+ *
+ * EVAL_PRODUCT orders by q(j|i) odds(i,j), where q(j|i) = softmax_j(cosine / temperature). ITM's negatives are drawn
+ * from q (paper, section 3.1), so the odds that it can learn at best are p(j|i)/q(j|i) times a constant, as in
+ * noise-contrastive estimation with q for noise (Gutmann and Hyvarinen 2010): what ITC knows already is not in
+ * them, and p(j|i) is the product. */
+static double score_by(eval_rerank by, double itc, double best, double odds, double temperature)
 {
-    bool read = best > -99;
-    return by == EVAL_ITC ? itc : by == EVAL_SUM ? best : read ? best - itc : -100;
+    if (by == EVAL_ITC)
+        return itc;
+    if (by == EVAL_SUM || best < -99)
+        return best;
+    return by == EVAL_ITM ? best - itc : itc + temperature * odds;
 }
 
 static json_t *matrix(const double *x, long rows, long columns)
@@ -204,12 +213,14 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         here = ag_here(t);
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
+    double temperature = (double)*x->s->model.temp->data;
     double *each = ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof *each);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
-            double itc = (double)r->itc[i * p->m + j];
-            scores[0][i * p->m + j] = score_by(by, itc, (double)r->i2t[i * p->m + j]);
-            scores[1][j * p->n + i] = score_by(by, itc, (double)r->t2i[j * p->n + i]);
+            long at = i * p->m + j, turned = j * p->n + i;
+            double itc = (double)r->itc[at], odds = (double)r->odds[at];
+            scores[0][at] = score_by(by, itc, (double)r->i2t[at], odds, temperature);
+            scores[1][turned] = score_by(by, itc, (double)r->t2i[turned], odds, temperature);
         }
     score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
     score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
@@ -273,6 +284,7 @@ static void rank(void *context)
     if (x->k) {
         rank_by(x, EVAL_ITM, &r);
         rank_by(x, EVAL_SUM, &r);
+        rank_by(x, EVAL_PRODUCT, &r);
     }
     match(x);
     ag_record_on(t, recording);

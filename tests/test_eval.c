@@ -283,14 +283,14 @@ START_TEST(retrieval_stands_beside_chance)
     ck_assert(share(r, "pictures") == 12 && share(r, "k_test") == 4);
     static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
                                         "r_mean" };
-    static const char *const rows[] = { "itc", "itm", "sum" };
+    static const char *const rows[] = { "itc", "itm", "sum", "product" };
     for (int k = 0; k < 7; k++)
-        for (int by = 0; by < 3; by++) {
+        for (int by = 0; by < 4; by++) {
             double x = share(json_object_get(r, rows[by]), keys[k]);
             ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
     for (int k = 0; k < 6; k++) /* the gain of re-ranking is that of the rows above */
-        for (int by = 1; by < 3; by++) {
+        for (int by = 1; by < 4; by++) {
             const json_t *row = json_object_get(r, rows[by]),
                          *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
             double difference = share(row, keys[k]) - share(json_object_get(r, "itc"), keys[k]);

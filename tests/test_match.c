@@ -143,6 +143,32 @@ START_TEST(the_probability_is_the_softmax_of_both_logits)
 }
 END_TEST
 
+/* evaluate's scores by `product` against what match prints of the same pairs: cosine + temperature * log odds. */
+START_TEST(itc_times_itm_is_what_match_prints_of_both)
+{
+    FILE *f = fopen(IN_FOLDER("product.yaml"), "w");
+    ck_assert(f && fprintf(f, "model: {file: %s}\ndatasets: {root: %s, list: test.jsonl}\n"
+                              "run: {tasks: [retrieval], rerank: product, k_test: 4, output_dir: %s}\n",
+                           MODEL, IN_FOLDER("world"), IN_FOLDER("product")) > 0 && !fclose(f));
+    WORKS("evaluate", IN_FOLDER("product.yaml"));
+    json_t *o = json_load_file(IN_FOLDER("product/retrieval.json"), 0, NULL);
+    const json_t *rows = json_object_get(o, "scores_i2t"), *texts = json_object_get(o, "texts");
+    long read = 0;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < json_array_size(texts); j++) {
+            double score = json_number_value(json_array_get(json_array_get(rows, i), j));
+            if (score < -99)
+                continue;
+            numbers n = alone(PICTURE((long)i), json_string_value(json_array_get(texts, j)), "lavis");
+            double expected = n.itc + 0.07 * log(n.probability / (1 - n.probability));
+            ck_assert_double_eq_tol(score, expected, REAL == 64 ? 1e-6 : 1e-4);
+            read++;
+        }
+    ck_assert_int_eq(read, 3 * 4);
+    json_decref(o);
+}
+END_TEST
+
 START_TEST(what_cannot_be_matched_is_refused_in_one_line)
 {
     FAILS(2, "a model, a picture and a text are needed", "match", MODEL, PICTURE(0));
@@ -165,6 +191,7 @@ Suite *suite_match(void)
     tcase_add_test(c, lavis_cleans_a_text_and_hugging_face_does_not);
     tcase_add_test(c, lavis_cuts_a_text_at_its_length_and_hugging_face_later);
     tcase_add_test(c, the_probability_is_the_softmax_of_both_logits);
+    tcase_add_test(c, itc_times_itm_is_what_match_prints_of_both);
     tcase_add_test(c, what_cannot_be_matched_is_refused_in_one_line);
     suite_add_tcase(s, c);
     return s;

@@ -2,6 +2,7 @@
 #include "eval/eval.h"
 #include "tests/tests.h"
 #include <math.h>
+#include <string.h>
 
 enum { IMAGES = 5, TEXTS = 40, N = 6, T = 8 };             /* more texts than in one pass */
 
@@ -34,7 +35,7 @@ static eval_retrieval retrieve(long k)
 }
 
 /* Picture i and text j alone. */
-static void one_pair(long i, long j, double *itc, double *logit)
+static void one_pair(long i, long j, double *itc, real logits[2])
 {
     tensor *x = ag_slice(t, features, 0, i, 1);
     nn_kv *memory = ag_alloc(t, config.qformer.layers * (long)sizeof *memory);
@@ -48,7 +49,7 @@ static void one_pair(long i, long j, double *itc, double *logit)
             dot += (double)u->data[q * u->dim[2] + e] * (double)w->data[e];
         *itc = fmax(*itc, dot);
     }
-    *logit = (double)blip2_itm_logits(&m, t, memory, NULL, text, NULL)->data[1];
+    memcpy(logits, blip2_itm_logits(&m, t, memory, NULL, text, NULL)->data, 2 * sizeof *logits);
 }
 
 START_TEST(reading_all_pairs_equals_reading_each_alone)
@@ -56,10 +57,13 @@ START_TEST(reading_all_pairs_equals_reading_each_alone)
     eval_retrieval r = retrieve(TEXTS);
     for (long i = 0; i < IMAGES; i += 2)
         for (long j = 0; j < TEXTS; j += 7) {
-            double itc, logit;
-            one_pair(i, j, &itc, &logit);
+            double itc;
+            real logits[2];
+            one_pair(i, j, &itc, logits);
+            double odds = (double)logits[1] - (double)logits[0];
             ck_assert_double_eq_tol((double)r.itc[i * TEXTS + j], itc, 10 * TINY_ROUNDING);
-            ck_assert_double_eq_tol((double)r.i2t[i * TEXTS + j], itc + logit, 10 * TINY_ROUNDING);
+            ck_assert_double_eq_tol((double)r.i2t[i * TEXTS + j], itc + (double)logits[1], 10 * TINY_ROUNDING);
+            ck_assert_double_eq_tol((double)r.odds[i * TEXTS + j], odds, 10 * TINY_ROUNDING);
             ck_assert(r.t2i[j * IMAGES + i] == r.i2t[i * TEXTS + j]);
         }
 }
@@ -89,7 +93,7 @@ START_TEST(no_pair_is_read_for_k_0_and_the_tape_is_as_before)
     ag_training(t, true);
     eval_retrieval r = retrieve(0);
     for (long p = 0; p < IMAGES * TEXTS; p++)
-        ck_assert(r.i2t[p] == -100 && r.t2i[p] == -100 && r.itc[p] > -1.001);
+        ck_assert(r.i2t[p] == -100 && r.t2i[p] == -100 && r.odds[p] == 0 && r.itc[p] > -1.001);
     ck_assert_int_eq(ag_node_count(t), 0);
     ck_assert(ag_is_training(t));
     ck_assert(ag_record_on(t, true));
