@@ -39,6 +39,8 @@ static bool open_checked(h5 *f, const char *path, error *e)
         return h5_failed(e, path, "", "HDF5 takes no file driver");
     f->file = H5Fopen(path, H5F_ACC_RDONLY, access);
     H5Pclose(access);
+    if (f->file < 0 && f->io.trouble)
+        return error_set(e, "%s: cannot be read; %s", QUOTE(path), strerror(f->io.trouble));
     return f->file >= 0 || h5_failed(e, path, "", "damaged, or not an HDF5 file");
 }
 

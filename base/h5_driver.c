@@ -145,6 +145,7 @@ void h5_access_end(h5_io *io)
 bool h5_superblock_end(int fd, long bytes, uint64_t *end)
 {
     unsigned char b[64] = { 0 };
+    errno = 0;
     if (bytes < (long)sizeof b || !file_read_at(fd, 0, b, sizeof b) || memcmp(b, "\x89HDF\r\n\x1a\n", 8))
         return false;
     int version = b[8], widths = version < 2 ? 13 : 9;

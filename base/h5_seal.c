@@ -155,13 +155,17 @@ void h5_seal_free(h5_seal *s)
 }
 
 /* ---- checking ------------------------------------------------------------------------------------------ */
-/* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged. */
+/* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged, or with
+ * errno set: not read. */
 static uint64_t *load(int fd, uint64_t end, uint64_t bytes)
 {
     uint64_t words = bytes / WORD;
+    errno = 0;
     if (bytes % WORD || words < HEAD + TAIL)
         return NULL;
     uint64_t *row = mem_new(bytes);
+    if (!row)
+        errno = ENOMEM;
     if (!row || !file_read_at(fd, (long)end, row, (long)bytes)
         || le64toh(row[words-3]) != XXH3_64bits(row, (words - TAIL) * WORD)) {
         mem_free(row);
@@ -189,10 +193,16 @@ static bool ascending(const h5_seal *s)
     return true;
 }
 
+static bool not_read(const char *path, const char *what, error *e)
+{
+    return errno ? error_set(e, "%s: cannot be read; %s", QUOTE(path), strerror(errno))
+                 : error_set(e, "%s: %s", QUOTE(path), what);
+}
+
 bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *sealed, error *e)
 {
     if (!h5_superblock_end(fd, bytes, &s->end))
-        return error_set(e, "%s: not an HDF5 file that can be read here", QUOTE(path));
+        return not_read(path, "not an HDF5 file that can be read here", e);
     if (s->end > (uint64_t)bytes)
         return error_set(e, "%s: truncated; expected %llu bytes, found %ld", QUOTE(path),
                          (unsigned long long)s->end, bytes);
@@ -201,7 +211,7 @@ bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *seale
         return true;
     uint64_t *row = load(fd, s->end, (uint64_t)bytes - s->end), metadata = 0;
     if (!row)
-        return error_set(e, "%s: damaged or truncated: no whole seal stands behind the data", QUOTE(path));
+        return not_read(path, "damaged or truncated: no whole seal stands behind the data", e);
     bool ok = true;
     for (uint64_t i = 0; ok && i < row[4]; i++)
         ok = h5_seal_add(s, (h5_span){ row[HEAD + 3*i], row[HEAD + 3*i + 1], row[HEAD + 3*i + 2] });
@@ -214,7 +224,8 @@ bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *seale
         return false;
     if (ok && s->kept)
         metadata = XXH3_64bits(s->kept, s->end - s->data_before[s->count]);
+    errno = 0;
     if (!ok || (!s->kept && !digest_metadata(s, (source){ .fd = fd }, &metadata)) || metadata != stated)
-        return error_set(e, "%s: damaged: the digest of the metadata differs", QUOTE(path));
+        return not_read(path, "damaged: the digest of the metadata differs", e);
     return true;
 }

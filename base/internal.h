@@ -30,7 +30,7 @@ typedef struct h5_io {
 hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
 /* After H5Fclose, and not before: HDF5 1.10 gives up its hold on the driver and then calls its close. */
 void h5_access_end(h5_io *io);
-bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end of file that the superblock states */
+bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end that the superblock states; errno: why not */
 
 /* The seal behind HDF5's end of file (h5_seal.c). */
 typedef struct h5_span { uint64_t offset, bytes, digest; } h5_span;

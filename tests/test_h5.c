@@ -273,6 +273,23 @@ START_TEST(a_full_disk_at_any_call_is_an_error_and_leaves_nothing)
 }
 END_TEST
 
+START_TEST(a_disk_that_fails_while_reading_is_told_as_that)
+{
+    ck_assert(write_sample(IN_FOLDER("a.h5")));
+    for (int on = 0; on < 2; on++)
+        for (long nth = 1; ; nth++) {
+            ck_assert_int_lt(nth, 1000);
+            file_fail_at(nth, EIO, on);
+            bool ok = read_sample(IN_FOLDER("a.h5"));
+            file_fail_at(0, 0, false);
+            if (ok)
+                break;
+            ck_assert_msg(strstr(e.text, strerror(EIO)) != NULL, "call %ld: %s", nth, e.text);
+            ck_assert_int_eq((int)H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
+        }
+}
+END_TEST
+
 START_TEST(a_quota_is_an_error_at_every_size)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -339,6 +356,7 @@ Suite *suite_h5(void)
     tcase_add_test(c, a_file_cut_or_grown_anywhere_is_refused);
     tcase_add_test(c, other_files_are_refused_with_one_line);
     tcase_add_test(c, a_full_disk_at_any_call_is_an_error_and_leaves_nothing);
+    tcase_add_test(c, a_disk_that_fails_while_reading_is_told_as_that);
     tcase_add_test(c, a_quota_is_an_error_at_every_size);
     tcase_add_test(c, memory_that_runs_out_anywhere_is_an_error);
     tcase_add_test(c, a_killed_writer_leaves_the_old_file_whole);
