@@ -150,7 +150,8 @@ const cli_command cli_evaluate = {
     "evaluate", "CONFIG.yaml [key=value...]", "measure a model on a split", run,
     "run.tasks lists captions, vqa and retrieval.\n"
     "captions   BLEU-1..4, ROUGE-L, CIDEr-D, perplexity of the true captions; beside them chance, another\n"
-    "           picture's captions. A model of stage 1 writes by its ITG head. METEOR and SPICE with run.meteor_jar and run.spice_jar, your own files.\n"
+    "           picture's captions. A model of stage 1 writes by its ITG head. METEOR and SPICE are counted\n"
+    "           by your own copies: run.meteor_jar, run.spice_jar.\n"
     "vqa        answers, compared letter by letter and by type; where a list has several people's answers "
     "also\n"
     "           VQA accuracy by both rules. Beside it a blind row (no picture) and one with other pictures.\n"

@@ -162,16 +162,36 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
     return true;
 }
 
+enum { INDENT = 29, HELP_WIDTH = 100 };                    /* columns */
+
+/* Words from column `at` on; a line that would be longer than HELP_WIDTH goes on at INDENT. */
+static void print_words(const char *s, int at)
+{
+    while (*s) {
+        int n = (int)strcspn(s, " ");
+        if (at > INDENT && at + n > HELP_WIDTH)
+            at = printf("\n%*s", INDENT, "") - 1;
+        at += printf("%s%.*s", at > INDENT ? " " : "", n, s);
+        s += n;
+        s += *s == ' ';
+    }
+    putchar('\n');
+}
+
 static void print_option(const cli_option *o)
 {
-    char left[64];
+    char left[64], right[400], value[40] = "";
     snprintf(left, sizeof left, "--%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
-    printf("  %-26s %s", left, o->help);
     if (o->kind == CLI_INT && *(long *)o->value > 0)
-        printf(" (default %ld)", *(long *)o->value);
+        snprintf(value, sizeof value, " (default %ld)", *(long *)o->value);
     if (o->kind == CLI_REAL && !isnan(*(double *)o->value))    /* its help says what stands for a number */
-        printf(" (default %g)", *(double *)o->value);
-    putchar('\n');
+        snprintf(value, sizeof value, " (default %g)", *(double *)o->value);
+    snprintf(right, sizeof right, "%s%s", o->help, value);
+    if (strlen(left) > INDENT - 3)
+        printf("  %s\n%*s", left, INDENT, "");
+    else
+        printf("  %-*s ", INDENT - 3, left);
+    print_words(right, INDENT);
 }
 
 void cli_print_help(const char *command, const cli_option *options, int count)

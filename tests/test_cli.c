@@ -179,6 +179,8 @@ START_TEST(help_lists_every_command_and_every_option)
             snprintf(line, sizeof line, "\n  %s ", o);
             ck_assert_msg(strstr(s.out, line) != NULL, "help %s: %s", commands[i], o);
         }
+        for (const char *l = s.out; *l; l += strcspn(l, "\n") + 1)
+            ck_assert_msg(strcspn(l, "\n") <= 120, "help %s: %.*s", commands[i], (int)strcspn(l, "\n"), l);
         shell_free(s);
         shell_free(same);
     }
