@@ -176,7 +176,7 @@ QUICK_LD      = $(if $(shell command -v ld.gold),-fuse-ld=gold)
 TRAPS         = -fsanitize=bounds -fsanitize-undefined-trap-on-error
 REFUSED       = -w -Werror=int-conversion -Werror=incompatible-pointer-types
 MUTATE_SUITES = attention dropout arithmetic losses tape nn qformer stage1 stage2 opt vit connector t5 stage2_t5 recompute \
-                low gradients
+                low low_models gradients
 
 clean:                               ## remove what was built (not out/)
 	rm -rf build bin lib

@@ -155,8 +155,8 @@ void h5_seal_free(h5_seal *s)
 }
 
 /* ---- checking ------------------------------------------------------------------------------------------ */
-/* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged, or with
- * errno set: not read. */
+/* The words behind HDF5's part, checked against their own digest, in this machine's order; NULL: damaged, or
+ * not read, with errno set. */
 static uint64_t *load(int fd, uint64_t end, uint64_t bytes)
 {
     uint64_t words = bytes / WORD;

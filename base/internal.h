@@ -30,7 +30,7 @@ typedef struct h5_io {
 hid_t h5_access(h5_io *io);            /* a file access list with our driver; -1 on failure */
 /* After H5Fclose, and not before: HDF5 1.10 gives up its hold on the driver and then calls its close. */
 void h5_access_end(h5_io *io);
-bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end that the superblock states; errno: why not */
+bool h5_superblock_end(int fd, long bytes, uint64_t *end);  /* the end it states; else errno */
 
 /* The seal behind HDF5's end of file (h5_seal.c). */
 typedef struct h5_span { uint64_t offset, bytes, digest; } h5_span;
@@ -38,13 +38,13 @@ typedef struct h5_seal {
     uint64_t end;
     h5_span *spans;
     long count, room;
-    unsigned char *kept;               /* reading: the metadata, one gap between spans behind the other; or NULL */
+    unsigned char *kept;               /* reading: the metadata, one gap between spans after the other */
     uint64_t *data_before;             /* (count + 1) bytes of all spans in front of gap i */
 } h5_seal;
 bool h5_seal_check(h5_seal *s, int fd, const char *path, long bytes, bool *sealed, error *e);
 const h5_span *h5_seal_find(const h5_seal *s, uint64_t offset, uint64_t bytes);
 bool h5_seal_add(h5_seal *s, h5_span span);
-/* The metadata from `at` on as they were when their digest was checked, *bytes of them up to a dataset's data;
+/* The metadata from `at` on as they were when their digest was checked, *bytes of them up to a dataset;
  * NULL: data stand there, or nothing is kept. */
 const void *h5_seal_kept(const h5_seal *s, uint64_t at, uint64_t *bytes);
 void h5_seal_free(h5_seal *s);

@@ -80,13 +80,13 @@ static int help(int argc, char **argv)
     return 0;
 }
 
-/* Two libraries read the environment before main. Where what they find there is bad, start over with better. */
+/* Two libraries read the environment before main. Where what they find is bad, start over with better. */
 static const char aside[] = "BLIP2_CORETYPE_SET_ASIDE";
 
 const char *cli_core_set_aside(void) { return getenv(aside); }
 
-/* OPENBLAS_CORETYPE that forces AVX2 kernels on a CPU with AVX-512 halves the speed. `--version` and a training
- * run's first lines say that it was set aside. */
+/* OPENBLAS_CORETYPE that forces AVX2 kernels on a CPU with AVX-512 halves the speed. `--version` and a
+ * training run's first lines say that it was set aside. */
 static bool fit_kernels(void)
 {
     const char *core = getenv("OPENBLAS_CORETYPE");

@@ -37,7 +37,8 @@ bool cli_open_model(eval_session *s, const char *path,
     ag_precision products;
     const nn_watch watch = cli_loading(use->quiet);
     if (!cli_precision(use->compute, &products))
-        return error_usage(e, "--compute: expected f32, bf16 or bf16-fast, found \"%s\"", QUOTE(use->compute));
+        return error_usage(e, "--compute: expected f32, bf16 or bf16-fast, found \"%s\"",
+                           QUOTE(use->compute));
     if (!eval_open_told(s, path, &watch, e))
         return false;
     ag_compute(s->t, products);

@@ -85,7 +85,7 @@ static void step(void *context, const train_line *s)
 {
     progress *p = context;
     long done = s->step - s->first;
-    if (done == 1)                                         /* later steps are quicker, and nothing is loaded */
+    if (done == 1)                                         /* later steps are quicker: all is loaded */
         p->second = clock_seconds();
     if (p->quiet || !(s->shown || s->looked || p->terminal))
         return;

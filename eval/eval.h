@@ -68,8 +68,8 @@ typedef struct eval_retrieval {
     real *itc;                         /* (images,texts) max over queries of the cosine */
     real *i2t, *t2i;                   /* (images,texts), (texts,images): itc + matching logit for the best k
                                           of each row, -100 elsewhere */
-    real *odds;                        /* (images,texts) matching logit - its opposite, the log odds, of the pairs
-                                          read for either; 0 elsewhere */
+    real *odds;                        /* (images,texts) log odds: matching logit - its opposite, of pairs
+                                          that were read; 0 elsewhere */
 } eval_retrieval;
 /* features (n,N,E) of the vision tower. The arrays live on the tape; k 0: itc alone. */
 eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
@@ -81,7 +81,7 @@ double eval_recall(const real *scores, long rows, long columns, const long *row_
 /* ---- evaluate: protocols over a split -------------------------------------------------------------- */
 enum { EVAL_BATCH = 256 };
 typedef enum { EVAL_PTB, EVAL_WHITESPACE } eval_tokenizer;
-/* What the best k are ordered by: cosine + logit (lavis), logit, ITC's softmax times ITM's odds, cosine alone. */
+/* The best k are ordered by: cosine + logit (lavis), logit, ITC's softmax times ITM's odds, cosine alone. */
 typedef enum { EVAL_SUM, EVAL_ITM, EVAL_PRODUCT, EVAL_ITC } eval_rerank;
 extern const char *const eval_tokenizer_names[], *const eval_rerank_names[];
 typedef struct eval_config {

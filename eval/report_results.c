@@ -111,7 +111,8 @@ static void put_figures(report *r, const json_t *o)
 static void put_recalls(report *r, const json_t *retrieval)
 {
     static const char *const rows[][2] = { { "itc", "cosine alone (ITC)" }, { "itm", "best again by ITM" },
-        { "sum", "best again by the sum" }, { "product", "best again by ITC times ITM" }, { "chance", "chance" } };
+        { "sum", "best again by the sum" }, { "product", "best again by ITC times ITM" },
+        { "chance", "chance" } };
     static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
                                         "r_mean" };
     file_print(r->to, "<div class=\"scroll\"><table><tr><th>percent [95 %% interval]</th>");

@@ -135,13 +135,13 @@ typedef struct ranking {
     long *itc[WAYS];                   /* (n), (m) places by ITC alone */
 } ranking;
 
-/* The score of a pair by one of the rules, from its cosine, cosine + logit and log odds; what ITM did not read
- * stays behind all that it read.
+/* The score of a pair by one of the rules, from its cosine, cosine + logit and log odds; what ITM did not
+ * read stays behind all that it read.
  *
- * EVAL_PRODUCT orders by q(j|i) odds(i,j), where q(j|i) = softmax_j(cosine / temperature). ITM's negatives are drawn
- * from q (paper, section 3.1), so the odds that it can learn at best are p(j|i)/q(j|i) times a constant, as in
- * noise-contrastive estimation with q for noise (Gutmann and Hyvarinen 2010): what ITC knows already is not in
- * them, and p(j|i) is the product. */
+ * EVAL_PRODUCT orders by q(j|i) odds(i,j), where q(j|i) = softmax_j(cosine / temperature). ITM's negatives
+ * are drawn from q (paper, section 3.1), so the odds that it can learn at best are p(j|i)/q(j|i) times a
+ * constant, as in noise-contrastive estimation with q for noise (Gutmann and Hyvarinen 2010): what ITC knows
+ * already is not in them, and p(j|i) is the product. */
 static double score_by(eval_rerank by, double itc, double best, double odds, double temperature)
 {
     if (by == EVAL_ITC)

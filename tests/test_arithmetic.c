@@ -324,8 +324,8 @@ START_TEST(backward_of_attention_counts_five_products)
         tensor *y = ag_attention(counting, q, k, v, &(ag_attn){ .heads = HEADS });
         ck_assert(ag_flops(counting) == 2 * product);
         ag_backward(counting, ag_sum(counting, y));
-        ck_assert_msg(ag_flops(counting) == (2 + 1 + (which == 3 ? 3 : 1)) * product, "%d: %g products", which,
-                      ag_flops(counting) / product);
+        ck_assert_msg(ag_flops(counting) == (2 + 1 + (which == 3 ? 3 : 1)) * product, "%d: %g products",
+                      which, ag_flops(counting) / product);
         ag_tape_free(counting);
     }
 }

@@ -143,7 +143,8 @@ START_TEST(the_probability_is_the_softmax_of_both_logits)
 }
 END_TEST
 
-/* evaluate's scores by `product` against what match prints of the same pairs: cosine + temperature * log odds. */
+/* evaluate's scores by `product` against what match prints of the same pairs: cosine + temperature * log
+ * odds. */
 START_TEST(itc_times_itm_is_what_match_prints_of_both)
 {
     FILE *f = fopen(IN_FOLDER("product.yaml"), "w");

@@ -350,7 +350,7 @@ START_TEST(attributes_that_are_wrong_are_refused)
     f = edit();
     write_attribute(f, "config", "{}");                    /* the published size: every shape differs */
     REFUSED(f, "does not fit the model");
-    ck_assert(!MEMORY_IS_OURS || mem_peak_bytes() >> 20 < 400);            /* and no memory was taken for it */
+    ck_assert(!MEMORY_IS_OURS || mem_peak_bytes() >> 20 < 400);            /* no memory was taken */
 }
 END_TEST
 

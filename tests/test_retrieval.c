@@ -62,7 +62,8 @@ START_TEST(reading_all_pairs_equals_reading_each_alone)
             one_pair(i, j, &itc, logits);
             double odds = (double)logits[1] - (double)logits[0];
             ck_assert_double_eq_tol((double)r.itc[i * TEXTS + j], itc, 10 * TINY_ROUNDING);
-            ck_assert_double_eq_tol((double)r.i2t[i * TEXTS + j], itc + (double)logits[1], 10 * TINY_ROUNDING);
+            ck_assert_double_eq_tol((double)r.i2t[i * TEXTS + j], itc + (double)logits[1],
+                                    10 * TINY_ROUNDING);
             ck_assert_double_eq_tol((double)r.odds[i * TEXTS + j], odds, 10 * TINY_ROUNDING);
             ck_assert(r.t2i[j * IMAGES + i] == r.i2t[i * TEXTS + j]);
         }
