@@ -1,11 +1,14 @@
 /* jars.c - METEOR and SPICE by their authors' own programs, which are neither part of this project nor
- * fetched by it: a user who has the jar names it. Both are spoken to through files, java is found on PATH.
+ * fetched by it: a user who has the jar names it. Both are spoken to through files, java is found on PATH,
+ * and both are given the tokens that the other scores are counted over, as COCO's evaluation does.
  *
- *   METEOR  java -Xmx2G -jar METEOR.jar CANDIDATES REFERENCES -l en -norm -r R     "Final score:   0.2951"
- *           R references a picture, a line each: all must have as many, or the first min of them are taken
- *   SPICE   java -Xmx8G -jar SPICE.jar INPUT.json -out OUTPUT.json -silent         mean of scores.All.f */
+ *   METEOR  java -Xmx2G -jar METEOR.jar - - -stdio -l en -norm, twice:
+ *           "SCORE ||| REFERENCE ||| REFERENCE ||| CANDIDATE", a line a picture      its counts, a line each
+ *           "EVAL ||| COUNTS ||| COUNTS ..."                         each score, then that of all
+ *   SPICE   java -Xmx8G -jar SPICE.jar INPUT.json -out OUTPUT.json -silent          mean of scores.All.f */
 #include "eval/internal.h"
 #include "data/json.h"
+#include "eval/metrics.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -14,14 +17,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Runs java with its output in a file; its messages go to ours. */
-static bool java(char *const arguments[], const char *out, error *e)
+typedef struct caption {
+    json_t *id;
+    char *text;                        /* tokens, a space between two */
+    char **references;
+    size_t count;
+} caption;
+
+/* Runs java with its input and output in files (in NULL: none); its messages go to ours. */
+static bool java(char *const arguments[], const char *in, const char *out, error *e)
 {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        int fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0)
+        int from = open(in ? in : "/dev/null", O_RDONLY | O_CLOEXEC);
+        int to = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (from >= 0 && to >= 0 && dup2(from, STDIN_FILENO) >= 0 && dup2(to, STDOUT_FILENO) >= 0)
             execvp("java", arguments);
         _exit(127);
     }
@@ -33,84 +44,124 @@ static bool java(char *const arguments[], const char *out, error *e)
                      child < 0 ? "could not be started" : "ended with an error");
 }
 
-static void put_line(file_out *f, const char *text)
+/* ---- METEOR -------------------------------------------------------------------------------------------- */
+static bool meteor_run(const char *jar, const char *in, const char *out, error *e)
 {
+    char *const arguments[] = { "java", "-Xmx2G", "-jar", (char *)jar, "-", "-", "-stdio", "-l", "en",
+                                "-norm", NULL };
+    return java(arguments, in, out, e);
+}
+
+static void put(file_out *f, const char *text) { file_write(f, text, (long)strlen(text)); }
+
+/* A field of a line: what parts fields, and a comment's start, never stand in it. */
+static void put_field(file_out *f, const char *text)
+{
+    put(f, " ||| ");
     for (const char *p = text; *p; p++)
-        file_write(f, *p == '\n' || *p == '\r' ? " " : p, 1);
-    file_write(f, "\n", 1);
+        if (*p != '|')
+            file_write(f, p, 1);
 }
 
-/* The captions of result i; *n how many. */
-static json_t *references_of(const json_t *results, size_t i, const json_t *annotations)
+static bool meteor_ask(const char *path, const caption *all, size_t n, error *e)
 {
-    const json_t *id = json_object_get(json_array_get(results, i), "image_id");
-    json_t *to = json_array(), *one;
-    size_t k;
-    json_array_foreach((json_t *)annotations, k, one)
-        if (json_equal(json_object_get(one, "image_id"), id))
-            json_array_append(to, json_object_get(one, "caption"));
-    return to;
-}
-
-static bool write_lines(const char *candidates, const char *references, const json_t *results, json_t **texts,
-                        size_t least, error *e)
-{
-    file_out *f = file_create(candidates, e);
-    for (size_t i = 0; f && i < json_array_size(results); i++)
-        put_line(f, json_string_value(json_object_get(json_array_get(results, i), "caption")));
-    bool ok = f && file_finish(f, e) && (f = file_create(references, e)) != NULL;
-    for (size_t i = 0; ok && i < json_array_size(results); i++)
-        for (size_t k = 0; k < least; k++)
-            put_line(f, json_string_value(json_array_get(texts[i], k)));
-    return ok && file_finish(f, e);
-}
-
-static bool meteor(const char *jar, const char *folder, const json_t *results, json_t **texts, json_t *m,
-                   error *e)
-{
-    size_t least = SIZE_MAX;
-    for (size_t i = 0; i < json_array_size(results); i++)
-        least = json_array_size(texts[i]) < least ? json_array_size(texts[i]) : least;
-    char *in = mem_text("%s/meteor_candidates.txt", folder),
-         *of = mem_text("%s/meteor_references.txt", folder),
-         *out = mem_text("%s/meteor.txt", folder), *many = mem_text("%zu", least);
-    long bytes;
-    bool ok = (in && of && out && many) || error_set(e, "out of memory");
-    ok = ok && write_lines(in, of, results, texts, least, e)
-         && java((char *[]){ "java", "-Xmx2G", "-jar", (char *)jar, in, of, "-l", "en", "-norm", "-r", many,
-                             NULL },
-                 out, e);
-    char *text = ok ? file_load(out, 1L << 30, &bytes, e) : NULL;
-    const char *at = text ? strstr(text, "Final score:") : NULL;
-    if (text && !at)
-        ok = error_set(e, "%s: expected a line \"Final score: ...\" in %s", QUOTE(jar), QUOTE(out));
-    if (at) {
-        locale_t before = numbers_begin();
-        json_object_set_new(m, "METEOR", json_real(strtod(at + strlen("Final score:"), NULL)));
-        numbers_end(before);
+    file_out *f = file_create(path, e);
+    for (size_t i = 0; f && i < n; i++) {
+        put(f, "SCORE");
+        for (size_t k = 0; k < all[i].count; k++)
+            put_field(f, all[i].references[k]);
+        put_field(f, all[i].text);
+        put(f, "\n");
     }
-    mem_free(text);
-    mem_free(in);
-    mem_free(of);
-    mem_free(out);
-    mem_free(many);
-    return ok && at;
+    return f && file_finish(f, e);
 }
 
-static bool spice(const eval_config *c, const json_t *results, json_t **texts, json_t *m, error *e)
+/* "EVAL" and the n lines of counts in one. */
+static bool meteor_sum(const char *counts, const char *path, size_t n, error *e)
 {
-    json_t *list = json_array(), *one;
+    long bytes;
+    char *text = file_load(counts, 1L << 30, &bytes, e), *line = text;
+    file_out *f = text ? file_create(path, e) : NULL;
+    size_t lines = 0;
+    if (f)
+        put(f, "EVAL");
+    for (; f && *line; lines++) {
+        size_t length = strcspn(line, "\n");
+        put(f, " ||| ");
+        file_write(f, line, (long)length);
+        line += length + (line[length] == '\n');
+    }
+    if (f)
+        put(f, "\n");
+    mem_free(text);
+    if (!f || !file_finish(f, e))
+        return false;
+    return lines == n || error_set(e, "%s: expected %zu lines of counts, found %zu", QUOTE(counts), n, lines);
+}
+
+/* The last of n + 1 numbers, a line each. */
+static bool meteor_read(const char *path, size_t n, double *score, error *e)
+{
+    long bytes;
+    char *text = file_load(path, 1L << 30, &bytes, e), *at = text, *end;
+    if (!text)
+        return false;
+    size_t found = 0;
+    locale_t before = numbers_begin();
+    for (*score = NAN; ; found++, at = end) {
+        double x = strtod(at, &end);
+        if (end == at)
+            break;
+        *score = x;
+    }
+    numbers_end(before);
+    mem_free(text);
+    return (found == n + 1 && isfinite(*score))
+           || error_set(e, "%s: expected %zu scores, found %zu", QUOTE(path), n + 1, found);
+}
+
+static bool meteor(const char *jar, const char *folder, const caption *all, size_t n, json_t *m, error *e)
+{
+    char *asked = mem_text("%s/meteor_captions.txt", folder),
+         *counts = mem_text("%s/meteor_counts.txt", folder),
+         *sum = mem_text("%s/meteor_sum.txt", folder), *scores = mem_text("%s/meteor.txt", folder);
+    double score = 0;
+    bool ok = (asked && counts && sum && scores) || error_set(e, "out of memory");
+    ok = ok && meteor_ask(asked, all, n, e) && meteor_run(jar, asked, counts, e)
+         && meteor_sum(counts, sum, n, e) && meteor_run(jar, sum, scores, e)
+         && meteor_read(scores, n, &score, e);
+    if (ok)
+        json_object_set_new(m, "METEOR", json_real(score));
+    mem_free(asked);
+    mem_free(counts);
+    mem_free(sum);
+    mem_free(scores);
+    return ok;
+}
+
+/* ---- SPICE --------------------------------------------------------------------------------------------- */
+static json_t *spice_input(const caption *all, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *references = json_array();
+        for (size_t k = 0; k < all[i].count; k++)
+            json_array_append_new(references, json_string(all[i].references[k]));
+        json_array_append_new(list, json_pack("{s:O, s:s, s:o}", "image_id", all[i].id, "test", all[i].text,
+                                              "refs", references));
+    }
+    return list;
+}
+
+static bool spice(const eval_config *c, const caption *all, size_t many, json_t *m, error *e)
+{
+    json_t *list = spice_input(all, many), *one;
     char *in = mem_text("%s/spice_input.json", c->output_dir),
          *out = mem_text("%s/spice.json", c->output_dir), *said = mem_text("%s/spice.txt", c->output_dir);
-    for (size_t i = 0; i < json_array_size(results); i++)
-        json_array_append_new(list, json_pack("{s:O, s:O, s:O}",
-            "image_id", json_object_get(json_array_get(results, i), "image_id"), "test",
-            json_object_get(json_array_get(results, i), "caption"), "refs", texts[i]));
     bool ok = (in && out && said) || error_set(e, "out of memory");
-    ok = ok && eval_save(c, "spice_input.json", list, e)
-         && java((char *[]){ "java", "-Xmx8G", "-jar", (char *)c->spice_jar, in, "-out", out, "-silent",
-                             NULL },
-                 said, e);
+    char *const arguments[] = { "java", "-Xmx8G", "-jar", (char *)c->spice_jar, in, "-out", out, "-silent",
+                                NULL };
+    ok = ok && eval_save(c, "spice_input.json", list, e) && java(arguments, NULL, said, e);
     json_t *scores = ok ? data_json_file(out, e) : NULL;
     double sum = 0;
     size_t i, n = 0;
@@ -120,9 +171,9 @@ static bool spice(const eval_config *c, const json_t *results, json_t **texts, j
         sum += isfinite(f) ? f : 0;
         n++;
     }
-    if (scores && n != json_array_size(results))
+    if (scores && n != many)
         ok = error_set(e, "%s: expected %zu scores in %s, found %zu", QUOTE(c->spice_jar),
-                       json_array_size(results), QUOTE(out), n);
+                       many, QUOTE(out), n);
     if (scores && ok)
         json_object_set_new(m, "SPICE", json_real(sum / (double)n));
     json_decref(scores);
@@ -133,21 +184,55 @@ static bool spice(const eval_config *c, const json_t *results, json_t **texts, j
     return ok && scores;
 }
 
+/* ---- both ---------------------------------------------------------------------------------------------- */
+static void captions_free(caption *all, size_t n)
+{
+    for (size_t i = 0; all && i < n; i++) {
+        for (size_t k = 0; k < all[i].count; k++)
+            mem_free(all[i].references[k]);
+        mem_free(all[i].references);
+        mem_free(all[i].text);
+    }
+    mem_free(all);
+}
+
+/* The tokens of result `of` and of its references. */
+static bool caption_read(caption *to, const ptb *p, const json_t *of, const json_t *annotations)
+{
+    size_t k, count = 0;
+    json_t *one;
+    to->id = json_object_get(of, "image_id");
+    json_array_foreach((json_t *)annotations, k, one)
+        count += json_equal(json_object_get(one, "image_id"), to->id);
+    to->text = score_tokens(p, json_string_value(json_object_get(of, "caption")));
+    to->references = mem_new((count ? count : 1) * sizeof *to->references);
+    if (!to->text || !to->references)
+        return false;
+    json_array_foreach((json_t *)annotations, k, one)
+        if (json_equal(json_object_get(one, "image_id"), to->id)) {
+            char *text = score_tokens(p, json_string_value(json_object_get(one, "caption")));
+            if (!text)
+                return false;
+            to->references[to->count++] = text;
+        }
+    return true;
+}
+
 bool eval_jars(const eval_config *c, const json_t *results, const json_t *references, json_t *m, error *e)
 {
     size_t n = json_array_size(results);
     if (!*c->meteor_jar && !*c->spice_jar)
         return true;
-    json_t **texts = mem_new(n * sizeof *texts);
-    bool ok = texts || error_set(e, "out of memory for %zu captions", n);
+    caption *all = mem_new(n * sizeof *all);
+    ptb *p = all && c->tokenizer == EVAL_PTB ? ptb_new(e) : NULL;
+    bool ok = all && (p || c->tokenizer != EVAL_PTB);
     for (size_t i = 0; ok && i < n; i++)
-        texts[i] = references_of(results, i, json_object_get(references, "annotations"));
-    if (ok && *c->meteor_jar)
-        ok = meteor(c->meteor_jar, c->output_dir, results, texts, m, e);
-    if (ok && *c->spice_jar)
-        ok = spice(c, results, texts, m, e);
-    for (size_t i = 0; texts && i < n; i++)
-        json_decref(texts[i]);
-    mem_free(texts);
+        ok = caption_read(&all[i], p, json_array_get(results, i), json_object_get(references, "annotations"));
+    if (!ok)
+        error_set(e, "out of memory for %zu captions", n);
+    ok = ok && (!*c->meteor_jar || meteor(c->meteor_jar, c->output_dir, all, n, m, e))
+         && (!*c->spice_jar || spice(c, all, n, m, e));
+    captions_free(all, n);
+    ptb_free(p);
     return ok;
 }

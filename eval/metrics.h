@@ -13,6 +13,7 @@ void ptb_free(ptb *p);
  * thread at a time. A space that belongs to a token ("3 1/2") is a no-break space, U+00A0.                 */
 char *ptb_tokens(const ptb *p, const char *text);
 char *whitespace_tokens(const char *text);         /* lower(); split(), as Python does them */
+char *score_tokens(const ptb *p, const char *text); /* the former; p NULL: the latter */
 
 /* ---- captions: tokens against the tokens of references --------------------------------------------- */
 typedef struct score_item {            /* a picture */

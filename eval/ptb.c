@@ -323,3 +323,8 @@ char *whitespace_tokens(const char *text)
     mem_free(s);
     return all;
 }
+
+char *score_tokens(const ptb *p, const char *text)
+{
+    return p ? ptb_tokens(p, text) : whitespace_tokens(text);
+}

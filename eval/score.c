@@ -108,11 +108,6 @@ static const json_t *known(const char *path, const json_t *results, size_t i, co
 }
 
 /* ---- captions -------------------------------------------------------------------------------------- */
-static char *tokens(const ptb *p, const char *text)
-{
-    return p ? ptb_tokens(p, text) : whitespace_tokens(text);
-}
-
 static void free_items(score_item *items, long n)
 {
     for (long i = 0; items && i < n; i++) {
@@ -130,13 +125,13 @@ static bool fill_item(score_item *item, const ptb *p, const char *result, const 
     item->count = (int)json_array_size(places);
     const char **references = mem_new((size_t)item->count * sizeof *references);
     item->references = references;
-    item->result = tokens(p, result);
+    item->result = score_tokens(p, result);
     bool ok = references && item->result;
     for (int k = 0; ok && k < item->count; k++) {
         const char *text = text_of(path, list, place(places, (size_t)k), "caption", e);
         if (!text)
             return false;
-        ok = (references[k] = tokens(p, text)) != NULL;
+        ok = (references[k] = score_tokens(p, text)) != NULL;
     }
     return ok || error_set(e, "%s: out of memory", QUOTE(path));
 }

@@ -458,7 +458,9 @@ START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
     world_train_all(TRAIN_STAGE1);
     write_file("java", "#!/bin/sh\ncase \"$*\" in\n"
                "*none.jar*) exit 1;;\n"
-               "*meteor.jar*) test $(wc -l <\"$4\") = 16 && echo 'Final score:   0.25';;\n"
+               "*meteor.jar*) awk '/^SCORE( [|][|][|] [^|]*)+$/ { print 1, 2 }\n"
+               "/^EVAL/ { n = gsub(/1 2/, \"\"); for (i = 0; i < n; i++) print 0.5; print 0.25 }';;\n"
+               "*short.jar*) echo 1 2;;\n"
                "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
     ck_assert(!chmod(IN_FOLDER("java"), 0700));
     setenv("PATH", folder_path((char[512]){ 0 }, ":/usr/bin:/bin"), 1);
@@ -474,6 +476,9 @@ START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
     ck_assert(share(m, "METEOR") == 0.25 && share(m, "SPICE") == 0.5);
     json_decref(figures);
     mem_free(text);
+    world_text(c.meteor_jar, "short.jar");
+    ck_assert(!eval_run(&c, &e));
+    ck_assert_msg(strstr(e.text, "meteor_counts.txt: expected 16 lines of counts, found 1"), "%s", e.text);
     world_text(c.meteor_jar, "none.jar");
     ck_assert(!eval_run(&c, &e));
     ck_assert_msg(strstr(e.text, "none.jar: java ended with an error"), "%s", e.text);
