@@ -141,6 +141,9 @@ real-pictures: all                   ## stamps, clip art, emoji and MiniLM from 
 bench: bin/blip2                     ## the training step at the sizes of docs/speed.md
 	@sh tools/bench.sh
 
+bench-models: bin/blip2              ## towers, decoding and stage 2 at the published sizes: WHAT="vision generate stage2"
+	@sh tools/bench_models.sh $(WHAT)
+
 scoreboard: all bin/scoreboard       ## full disks, failing memory, damaged files, NaN, threads, long runs: every case
 	@sh tools/scoreboard.sh $(or $(STEPS),0) $(or $(SEED),1) $(FIGURES)
 
@@ -185,5 +188,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test test-kill scoreboard test-full test-valgrind golden fuzz fuzz-files differences demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench gradcheck mutate clean help FORCE
+.PHONY: all lib test test-kill scoreboard test-full test-valgrind golden fuzz fuzz-files differences demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench bench-models gradcheck mutate clean help FORCE
 .SECONDARY:
