@@ -29,6 +29,14 @@ ag_answer ag_probe_frozen(const ag_op *op, int variant, int number, char name[24
 void ag_act_forward(ag_act act, long n, const real *x, real *y);
 void ag_act_backward(ag_act act, long n, const real *x, const real *dy, real *dx);     /* dx = dy * act'(x) */
 
+/* tape.c: for ops of more than one output, and for those that run others. */
+void ag_record_many(tape *t, const ag_op *op, int nout, tensor *const *out, void *saved, int nin,
+                    tensor *const *in);
+bool ag_wanted(tape *t, bool wanted);              /* was an op worth recording since set to false? */
+void ag_rewind_keep_all(tape *t, ag_mark to, int n, tensor **kept);    /* ag_rewind_keep of n <= 16 */
+void ag_add_to_grad(tensor *x, const real *g);
+void ag_backward_nodes(tape *t, long first);       /* backward of nodes count-1 .. first */
+
 /* measure.c: what a tape that only measures has in the place of memory. NULL: there is one on this thread,
  * or memory is out. The window is one place for all large tensors. */
 typedef struct ag_measure ag_measure;
