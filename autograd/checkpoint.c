@@ -54,7 +54,8 @@ void ag_checkpoint(tape *t, ag_function fn, void *ctx, int nin, tensor *const *i
     ag_mark mark = ag_here(t);
     bool recording = ag_record_on(t, false), wanted = ag_wanted(t, false);
     fn(t, ctx, in, out);
-    bool record_it = ag_wanted(t, wanted) && recording;
+    bool worth = ag_wanted(t, false), record_it = worth && recording;
+    ag_wanted(t, wanted || worth);                 /* for a checkpoint around this one */
     ag_record_on(t, recording);
     ag_rewind_keep_all(t, mark, nout, out);
     if (!record_it)

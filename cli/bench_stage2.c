@@ -97,7 +97,8 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error 
                "\"peak_rss_mb\":%.0f,"
                "\"loss\":%.6f}\n", s->llm, s->dtype, s->batch, s->text, s->layers, store->trainable,
                store->frozen,
-               ag_threads_now(), seconds[s->repeats / 2], seconds[0], 1e-9 * ag_flops(b.counter) / seconds[s->repeats / 2],
+               ag_threads_now(), seconds[s->repeats / 2], seconds[0],
+               1e-9 * ag_flops(b.counter) / seconds[s->repeats / 2],
                (double)mem_peak_bytes() / (1 << 20), l.value[0]);
     }
     mem_free(b.features);

@@ -8,6 +8,7 @@
 #include "cli/pictures.h"
 #include "cli/writing.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -156,14 +157,16 @@ static bool turn(const asking *a, const real *features, const char *image, const
 static bool chat(const asking *a, const char *image, error *e)
 {
     real *features = features_of(a, image, e);
-    char *past = NULL, line[CONFIG_TEXT_SIZE];
+    char *past = NULL, *line = NULL;
+    size_t room = 0;
     bool ok = features != NULL, asks = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
     for (long i = 0; ok && i < a->n; i++)
         ok = turn(a, features, image, a->questions[i], &past, e);
-    while (ok && !a->n && (asks ? fputs("> ", stderr) >= 0 : true) && fgets(line, sizeof line, stdin)) {
+    while (ok && !a->n && (asks ? fputs("> ", stderr) >= 0 : true) && getline(&line, &room, stdin) > 0) {
         line[strcspn(line, "\r\n")] = 0;
         ok = !*line || turn(a, features, image, line, &past, e);
     }
+    free(line);
     mem_free(past);
     mem_free(features);
     return ok;

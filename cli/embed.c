@@ -9,7 +9,16 @@
 #include <unistd.h>
 
 /* ---- embed ----------------------------------------------------------------------------------------- */
-static void show(void *context, long n) { cli_bar_show(context, n); }
+typedef struct work { cli_bar bar; int failed; } work;
+static void show(void *context, long n) { cli_bar_show(&((work *)context)->bar, n); }
+
+/* A bad picture does not keep others from the index. */
+static void tell(void *context, const error *e)
+{
+    work *w = context;
+    cli_bar_clear(&w->bar);
+    w->failed = cli_fail(e);
+}
 
 static int embed_run(int argc, char **argv)
 {
@@ -24,6 +33,8 @@ static int embed_run(int argc, char **argv)
         CLI_COMPUTE_OPTION(use),
     };
     int code;
+    work w = { .failed = 0 };
+    long made = 0;
     cli_names list = { 0 };
     eval_session s;
     error e;
@@ -36,19 +47,20 @@ static int embed_run(int argc, char **argv)
         ok = error_set(&e, "%s: nothing in it", QUOTE(images ? images : texts));
     use.quiet = common.quiet;
     if (ok && (ok = cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e))) {
-        cli_bar bar = cli_bar_new(list.n, common.quiet);
-        ok = eval_index_make(&s, images != NULL, (const char *const *)list.at, list.n, argv[1], out, show,
-                             &bar, &e);
+        w.bar = cli_bar_new(list.n, common.quiet);
+        made = eval_index_make(&s, &(eval_index_job){ images != NULL, (const char *const *)list.at, list.n,
+                                                      argv[1], show, tell, &w }, out, &e);
+        ok = made >= 0;
         eval_close(&s);
     }
     if (ok && common.json) {
         printf("{\"index\":");
         cli_json_text(out);
-        printf(",\"%s\":%ld}\n", images ? "images" : "texts", list.n);
+        printf(",\"%s\":%ld}\n", images ? "images" : "texts", made);
     } else if (ok && !common.quiet)
-        printf("%s: %ld %s\n", out, list.n, images ? "pictures" : "texts");
+        printf("%s: %ld %s\n", out, made, images ? "pictures" : "texts");
     cli_names_free(&list);
-    return ok ? 0 : cli_fail(&e);
+    return ok ? w.failed : cli_fail(&e);
 }
 
 /* ---- search ---------------------------------------------------------------------------------------- */

@@ -35,8 +35,9 @@ bool cli_names_lines(cli_names *l, const char *path, error *e)
 {
     long bytes;
     char *text = file_load(path, 1L << 30, &bytes, e);
-    bool ok = text != NULL;
-    for (char *at = text; ok && at && *at;) {
+    bool ok = text && (!memchr(text, 0, (size_t)bytes)
+                       || error_set(e, "%s: a zero byte; expected names, a line each", QUOTE(path)));
+    for (char *at = text; ok && *at;) {
         size_t n = strcspn(at, "\r\n");
         if (n)
             ok = add(l, at, n, e);

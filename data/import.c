@@ -70,7 +70,7 @@ static void read_source(import *m, const char *source)
         read_file(m, path);
     else if (!import_easy(m, path))
         import_folder(m, path);
-    if (!any_picture(m, before) && !m->no_memory && !m->questions && !m->answers)
+    if (!any_picture(m, before) && !m->no_memory && !m->stopped && !m->questions && !m->answers)
         import_problem(m, QUOTE(path), "no pictures in it");
 }
 
@@ -82,12 +82,11 @@ static bool worth_nothing(const import *m)
     return !kept;
 }
 
-static bool read_all(import *m, const char *const *sources, int n, import_progress progress, void *context,
-                     error *e)
+static bool read_all(import *m, const char *const *sources, int n, error *e)
 {
     for (int i = 0; i < n && !m->no_memory && !m->stopped; i++) {
         read_source(m, sources[i]);
-        m->stopped = progress && !progress(context, NULL, 0, 0);
+        m->stopped |= m->progress && !m->progress(m->context, NULL, 0, 0);
     }
     if (!m->no_memory && !m->stopped)
         import_join(m);
@@ -119,12 +118,13 @@ bool import_sources(const char *const *sources, int n, const char *folder, const
                     import_result *result, import_progress progress, void *context, error *e)
 {
     struct folder to;
-    import m = { .o = o, .result = result, .folder = &to, .split = IMPORT_DRAWN, .e = e };
+    import m = { .o = o, .result = result, .folder = &to, .split = IMPORT_DRAWN, .progress = progress,
+                 .context = context, .e = e };
     *result = (import_result){ 0 };
     if (!make_parent(folder, e) || !data_folder_begin(&to, folder, "import.json", o->force, e))
         return false;
     e->lines = 0;
-    bool ok = read_all(&m, sources, n, progress, context, e)
+    bool ok = read_all(&m, sources, n, e)
               && import_write(&m, &to, progress, context, e);
     if (ok)
         ok = data_folder_finish(&to, e);           /* which abandons it if it fails */

@@ -29,12 +29,13 @@ typedef struct import {
     import_result *result;
     const struct folder *folder;       /* what is being written */
     import_item *items; long count, room;
-    import_map paths, ids;             /* -> place in items */
+    import_map paths, ids, names;      /* -> place in items; names in the new folder that are taken */
     struct record_block *memory;
     bool no_memory, stopped, images;   /* images: that folder is made */
     int split;                         /* of the source that is read; IMPORT_DRAWN: not said */
     const char *root, *real_root;      /* of its pictures */
     json_t *questions, *answers;       /* VQA's two files, until both are there: lists of {"split", "doc"} */
+    import_progress progress; void *context; long met;     /* met: how many records and pictures */
     error *e;                          /* a line for each problem */
 } import;
 
@@ -43,6 +44,8 @@ bool import_root(import *m, const char *folder);   /* where paths start from now
 /* The picture of this path below the root, and id (NULL: none). where: "list.json:12". NULL: it is left out,
  * which is reported or counted. key: NULL, or what the split is drawn from where there is no id. */
 import_item *import_picture(import *m, const char *where, const char *path, const char *id, int split);
+bool import_taken(import *m, const char *name);    /* is this name in the new folder taken? It is now */
+bool import_goes_on(import *m);        /* asked at each record and picture; false: no memory, or stopped */
 /* A picture that stands in the new folder already. */
 import_item *import_held(import *m, const char *where, const char *name, const char *id, int split);
 void import_caption(import *m, const char *where, import_item *i, const char *text);

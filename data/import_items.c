@@ -34,6 +34,7 @@ void import_free(import *m)
     mem_free(m->items);
     mem_free(m->paths.slot);
     mem_free(m->ids.slot);
+    mem_free(m->names.slot);
     json_decref(m->questions);
     json_decref(m->answers);
 }
@@ -222,6 +223,19 @@ import_item *import_picture(import *m, const char *where, const char *path, cons
             return NULL;
     }
     return !place || *place < 0 || m->no_memory ? NULL : picture_of(m, where, path, id, split, *place);
+}
+
+bool import_taken(import *m, const char *name)
+{
+    long before = m->names.n;
+    return entry(m, &m->names, name, 0) && m->names.n == before;
+}
+
+bool import_goes_on(import *m)
+{
+    if (++m->met % 256 == 0 && m->progress)
+        m->stopped |= !m->progress(m->context, NULL, 0, 0);
+    return !m->no_memory && !m->stopped;
 }
 
 import_item *import_held(import *m, const char *where, const char *name, const char *id, int split)

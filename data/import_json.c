@@ -30,7 +30,7 @@ static bool add_element(void *context, long line, const char *text, long n)
     else
         import_record(m, where, o);
     json_decref(o);
-    return !m->no_memory;
+    return import_goes_on(m);
 }
 
 /* Where the object ends that a text begins with; n: it does not end. */
@@ -64,6 +64,8 @@ static bool only_white(const char *text, long n)
 static bool add_whole(import *m, const char *name, const char *text, long n)
 {
     error one;
+    for (; n && strchr(" \t\r\n", *text) && *text; n--)
+        text++;
     bool whole = *text == '{' && only_white(text + object_end(text, n), n - object_end(text, n));
     json_t *doc = whole ? data_json(name, 1, text, n, 100*1000*1000, &one) : NULL;
     bool taken = doc && !json_object_get(doc, "image") && import_whole(m, name, doc);

@@ -108,7 +108,8 @@ static void add_row(import *m, const struct table *t, const char *where, char *c
         if (text)
             json_object_set_new(o, t->column[i], text);
     }
-    if (!json_object_get(o, "caption") && !json_object_get(o, "question") && !json_object_get(o, "text"))
+    if (!json_object_get(o, "caption") && !json_object_get(o, "question") && !json_object_get(o, "text")
+        && !json_object_get(o, "captions") && !json_object_get(o, "TEXT"))
         json_object_set_new(o, "caption", json_string(""));            /* an empty cell: counted */
     import_record(m, where, o);
     json_decref(o);
@@ -128,7 +129,7 @@ void import_table(import *m, const char *path, char separator)
         t.at += 3;                                 /* a byte order mark */
     bool ok = !memchr(text, 0, (size_t)n) || error_line(m->e, "%s: a zero byte; expected text", t.name);
     ok = ok && read_header(m, &t, &own);
-    while (ok && t.at < t.end && !m->no_memory) {
+    while (ok && t.at < t.end && import_goes_on(m)) {
         snprintf(where, sizeof where, "%s:%ld", t.name, t.line);
         int fields = next_row(&t, field);
         if (fields == 1 && !*field[0])

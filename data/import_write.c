@@ -134,7 +134,7 @@ static void put_record(buffer *b, const import_item *i, const char *image, enum 
         data_print(b, ",\"image_id\":%s", i->id);
     } else if (form == TEXTS) {
         data_print(b, ",\"image_id\":");
-        put_text(b, i->id ? i->id : i->key);
+        put_text(b, i->id ? i->id : image);         /* a key may stand in two sources */
     }
     data_print(b, ",\"captions\":[");
     for (const import_text *t = i->captions; t; t = t->next) {

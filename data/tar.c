@@ -103,12 +103,16 @@ static bool put_picture(struct shard *s, const char *ending, const char *data, l
     snprintf(flat, sizeof flat, "%s", s->now.key);
     for (char *p = flat; *p; p++)
         *p = *p == '/' ? '-' : *p;
-    snprintf(name, sizeof name, "images/%s-%s.%s", s->stem, flat, ending);
     snprintf(where, sizeof where, "%s: %s", s->path, QUOTE(s->now.key));
     if (s->now.item)
-        return import_problem(m, where, "two pictures of one name");
+        return error_set(e, "%s: two pictures of one name", where);
+    snprintf(name, sizeof name, "images/%s-%s.%s", s->stem, flat, ending);
+    for (long twin = 2; import_taken(m, name); twin++)     /* a shard of the same name in another folder */
+        snprintf(name, sizeof name, "images/%s-%s-%ld.%s", s->stem, flat, twin, ending);
     s->now.item = import_held(m, where, name, NULL, IMPORT_DRAWN);
-    return s->now.item && data_folder_put(m->folder, name, data, n, e);
+    if (!s->now.item)
+        return data_no_memory(e, s->path);
+    return data_folder_put(m->folder, name, data, n, e);
 }
 
 /* A member NAME.ENDING; WebDataset cuts names at the first dot. */
@@ -165,7 +169,7 @@ void import_shard(import *m, const char *path)
     if (s)
         *s = (struct shard){ .m = m, .path = path, .stem = stem };
     one.lines = 0;
-    while (ok && !m->no_memory && (status = archive_read_next_header(a, &entry)) == ARCHIVE_OK)
+    while (ok && import_goes_on(m) && (status = archive_read_next_header(a, &entry)) == ARCHIVE_OK)
         ok = add_member(s, a, entry, &one);
     if (ok && status != ARCHIVE_EOF && status != ARCHIVE_OK)
         ok = error_set(&one, "%s: %s", QUOTE(path), QUOTE(archive_error_string(a)));

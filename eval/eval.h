@@ -71,7 +71,8 @@ typedef struct eval_retrieval {
     real *odds;                        /* (images,texts) log odds: matching logit - its opposite, of pairs
                                           that were read; 0 elsewhere */
 } eval_retrieval;
-/* features (n,N,E) of the vision tower. The arrays live on the tape; k 0: itc alone. */
+/* features (n,N,E) of the vision tower. The arrays live on the tape; k 0: itc alone. A score that is not
+ * finite fails (ag_fail). */
 eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
                              blip2_text texts, long k);
 /* The share of rows that have a column of their own id among their k best. */

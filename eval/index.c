@@ -62,33 +62,64 @@ static char *names_text(const char *const *names, long n)
     return text;
 }
 
-bool eval_index_make(eval_session *s, bool images, const char *const *names, long n, const char *model,
-                     const char *out, void (*done)(void *context, long ready), void *context, error *e)
+/* n <= GROUP of names from the i-th on -> features behind the x->n that are there. Where they fail together
+ * each is tried alone, and one that fails alone is told and left out. False: nobody listens. */
+static bool add_group(eval_session *s, const eval_index_job *job, long i, long n, eval_index *x, error *e)
+{
+    long row = x->Q * x->embed;
+    if (encode(s, x->images, job->names + i, n, x->features + x->n * row, e)) {
+        for (long k = 0; k < n; k++)
+            x->names[x->n++] = (char *)job->names[i + k];
+        return true;
+    }
+    if (n == 1 && job->bad)
+        job->bad(job->context, e);
+    if (n == 1)
+        return job->bad != NULL;
+    for (long k = 0; k < n; k++)
+        if (!add_group(s, job, i + k, 1, x, e))
+            return false;
+    return true;
+}
+
+static bool encode_all(eval_session *s, const eval_index_job *job, eval_index *x, error *e)
+{
+    for (long i = 0; i < job->n; i += GROUP) {
+        long some = job->n - i < GROUP ? job->n - i : GROUP;
+        if (!add_group(s, job, i, some, x, e))
+            return false;
+        if (job->done)
+            job->done(job->context, i + some);
+    }
+    return x->n || error_set(e, "embed: none of %ld could be read", job->n);
+}
+
+long eval_index_make(eval_session *s, const eval_index_job *job, const char *out, error *e)
 {
     const blip2_config *c = &s->model.config;
-    long row = (images ? c->qformer.queries : 1) * c->embed;
-    long dim[3] = { n, images ? c->qformer.queries : c->embed, c->embed };
-    real *features = mem_new((size_t)(n * row) * sizeof *features);
-    char *list = names_text(names, n);
-    bool ok = (features && list) || error_set(e, "%s: out of memory for %ld features", QUOTE(out), n);
-    for (long i = 0; ok && i < n; i += GROUP) {
-        long some = n - i < GROUP ? n - i : GROUP;
-        ok = encode(s, images, names + i, some, features + i * row, e);
-        if (ok && done)
-            done(context, i + some);
-    }
-    h5_out *f = ok ? h5_create(out, e) : NULL;
-    if (f) {
-        h5_write(f, "features", H5_REALS, images ? 3 : 2, dim, features);
+    eval_index x = { .images = job->images, .Q = job->images ? c->qformer.queries : 1, .embed = c->embed };
+    x.features = mem_new((size_t)(job->n * x.Q * x.embed) * sizeof *x.features);
+    x.names = mem_new((size_t)job->n * sizeof *x.names);
+    h5_out *f = h5_create(out, e);                         /* before hours of work */
+    bool ok = f && ((x.features && x.names) || error_set(e, "%s: out of memory for %ld features", QUOTE(out),
+                                                         job->n));
+    ok = ok && encode_all(s, job, &x, e);
+    char *list = ok ? names_text((const char *const *)x.names, x.n) : NULL;
+    ok = ok && (list || error_set(e, "%s: out of memory for %ld names", QUOTE(out), x.n));
+    if (ok) {
+        long dim[3] = { x.n, x.images ? x.Q : x.embed, x.embed };
+        h5_write(f, "features", H5_REALS, x.images ? 3 : 2, dim, x.features);
         h5_write_text(f, "format", "blip2 index");
-        h5_write_text(f, "kind", images ? "images" : "texts");
-        h5_write_text(f, "model", model);
+        h5_write_text(f, "kind", x.images ? "images" : "texts");
+        h5_write_text(f, "model", job->model);
         h5_write_text(f, "names", list);
-    }
-    ok = f && h5_finish(f, e);
-    mem_free(features);
+        ok = h5_finish(f, e);
+    } else if (f)
+        h5_abandon(f);
+    mem_free(x.features);
+    mem_free(x.names);
     mem_free(list);
-    return ok;
+    return ok ? x.n : -1;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */

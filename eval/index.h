@@ -7,9 +7,17 @@
 #pragma GCC visibility push(default)
 
 typedef struct eval_index { bool images; long n, Q, embed; char **names; real *features; } eval_index;
-/* names (n): pictures' paths, or texts. done, if not NULL, is told how many are ready. */
-bool eval_index_make(eval_session *s, bool images, const char *const *names, long n, const char *model,
-                     const char *out, void (*done)(void *context, long ready), void *context, error *e);
+typedef struct eval_index_job {
+    bool images;
+    const char *const *names;          /* (n) pictures' paths, or texts */
+    long n;
+    const char *model;                 /* its path, for the file */
+    void (*done)(void *context, long ready);               /* NULL, or told how many are ready */
+    void (*bad)(void *context, const error *e);            /* told what is left out; NULL: an error */
+    void *context;
+} eval_index_job;
+/* How many are in it; -1: failed. */
+long eval_index_make(eval_session *s, const eval_index_job *job, const char *out, error *e);
 bool eval_index_open(eval_index *x, const char *path, const blip2_config *c, error *e);
 void eval_index_close(eval_index *x);
 typedef struct eval_hit {

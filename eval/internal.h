@@ -30,8 +30,8 @@ bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, 
                      json_t *m, error *e);
 /* METEOR and SPICE by the user's own jars, where they are configured. */
 bool eval_jars(const eval_config *c, const json_t *results, const json_t *references, json_t *m, error *e);
-/* Row i of features moved to row (i + n/2) % n: every picture is another's. */
-real *eval_shuffled(const eval_data *d);           /* mem_free it; NULL: memory is out */
+
+long eval_other(long n, long i);       /* the picture of n that is shown for i: another, if n > 1 */
 
 /* ---- captions.c: what a caption of the synthetic world says is there ------------------------------- */
 enum { EVAL_WORDS = 64, EVAL_PAIRS = 32 };

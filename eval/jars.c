@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -32,7 +33,11 @@ static bool java(char *const arguments[], const char *in, const char *out, error
     if (child == 0) {
         int from = open(in ? in : "/dev/null", O_RDONLY | O_CLOEXEC);
         int to = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        if (from >= 0 && to >= 0 && dup2(from, STDIN_FILENO) >= 0 && dup2(to, STDOUT_FILENO) >= 0)
+        bool ok = from >= 0 && to >= 0;
+        if (ok && to == STDIN_FILENO)                      /* whoever started us has closed one of them */
+            ok = (to = dup(to)) >= 0;
+        ok = ok && dup2(from, STDIN_FILENO) >= 0 && dup2(to, STDOUT_FILENO) >= 0;
+        if (ok && !fcntl(STDIN_FILENO, F_SETFD, 0) && !fcntl(STDOUT_FILENO, F_SETFD, 0))
             execvp("java", arguments);
         _exit(127);
     }
@@ -196,26 +201,44 @@ static void captions_free(caption *all, size_t n)
     mem_free(all);
 }
 
-/* The tokens of result `of` and of its references. */
-static bool caption_read(caption *to, const ptb *p, const json_t *of, const json_t *annotations)
+/* Which annotations are about a picture: {its id as text: [places]}. */
+static const char *id_text(const json_t *id, char to[32])
 {
-    size_t k, count = 0;
-    json_t *one;
+    snprintf(to, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(id));
+    return json_is_string(id) ? json_string_value(id) : to;
+}
+
+static json_t *by_picture(const json_t *annotations)
+{
+    json_t *index = json_object(), *one;
+    char number[32];
+    size_t k;
+    json_array_foreach((json_t *)annotations, k, one) {
+        const char *id = id_text(json_object_get(one, "image_id"), number);
+        if (!json_object_get(index, id))
+            json_object_set_new(index, id, json_array());
+        json_array_append_new(json_object_get(index, id), json_integer((json_int_t)k));
+    }
+    return index;
+}
+
+/* The tokens of result `of` and of its references. */
+static bool caption_read(caption *to, const ptb *p, const json_t *of, const json_t *annotations,
+                         const json_t *index)
+{
+    char number[32];
     to->id = json_object_get(of, "image_id");
-    json_array_foreach((json_t *)annotations, k, one)
-        count += json_equal(json_object_get(one, "image_id"), to->id);
+    const json_t *own = json_object_get(index, id_text(to->id, number));
     to->text = score_tokens(p, json_string_value(json_object_get(of, "caption")));
-    to->references = mem_new((count ? count : 1) * sizeof *to->references);
-    if (!to->text || !to->references)
-        return false;
-    json_array_foreach((json_t *)annotations, k, one)
-        if (json_equal(json_object_get(one, "image_id"), to->id)) {
-            char *text = score_tokens(p, json_string_value(json_object_get(one, "caption")));
-            if (!text)
-                return false;
-            to->references[to->count++] = text;
-        }
-    return true;
+    to->references = mem_new((json_array_size(own) + 1) * sizeof *to->references);
+    bool ok = to->text && to->references;
+    for (size_t k = 0; ok && k < json_array_size(own); k++) {
+        size_t at = (size_t)json_integer_value(json_array_get(own, k));
+        const char *said = json_string_value(json_object_get(json_array_get(annotations, at), "caption"));
+        ok = (to->references[k] = score_tokens(p, said)) != NULL;
+        to->count += ok;
+    }
+    return ok;
 }
 
 bool eval_jars(const eval_config *c, const json_t *results, const json_t *references, json_t *m, error *e)
@@ -225,14 +248,17 @@ bool eval_jars(const eval_config *c, const json_t *results, const json_t *refere
         return true;
     caption *all = mem_new(n * sizeof *all);
     ptb *p = all && c->tokenizer == EVAL_PTB ? ptb_new(e) : NULL;
+    const json_t *annotations = json_object_get(references, "annotations");
+    json_t *index = by_picture(annotations);
     bool ok = all && (p || c->tokenizer != EVAL_PTB);
     for (size_t i = 0; ok && i < n; i++)
-        ok = caption_read(&all[i], p, json_array_get(results, i), json_object_get(references, "annotations"));
+        ok = caption_read(&all[i], p, json_array_get(results, i), annotations, index);
     if (!ok)
         error_set(e, "out of memory for %zu captions", n);
     ok = ok && (!*c->meteor_jar || meteor(c->meteor_jar, c->output_dir, all, n, m, e))
          && (!*c->spice_jar || spice(c, all, n, m, e));
     captions_free(all, n);
+    json_decref(index);
     ptb_free(p);
     return ok;
 }

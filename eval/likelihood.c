@@ -133,9 +133,9 @@ static void read_some(void *context)
     ag_training(t, training);
 }
 
-/* The mean loss of a token, NaN: failed. shift: each picture is that many places further on. */
-static double mean_loss(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
-                        long shift, double *tokens, error *e)
+/* The mean loss of a token. shift: each picture is that many places further on. */
+static bool mean_loss(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+                      long shift, double *loss, double *tokens, error *e)
 {
     reading x = { .s = s, .d = d };
     for (long first = 0; first < n; first += x.n) {
@@ -151,24 +151,26 @@ static double mean_loss(eval_session *s, const eval_config *c, const eval_data *
         ag_rewind(s->t, mark);
         mem_free(features);
         if (!ok)
-            return NAN;
+            return false;
     }
     *tokens = x.tokens;
-    return x.loss / x.tokens;
+    *loss = x.loss / x.tokens;
+    return isfinite(*loss) || error_set(e, "perplexity: the loss of the true captions is not finite");
 }
 
 bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
                      json_t *m, error *e)
 {
-    double tokens = 0, loss = mean_loss(s, c, d, rows, n, 0, &tokens, e);
-    if (isnan(loss))
+    double tokens, loss;
+    if (!mean_loss(s, c, d, rows, n, 0, &loss, &tokens, e))
         return false;
     json_object_set_new(m, "perplexity", json_real(exp(loss)));
     json_object_set_new(m, "lm_loss", json_real(loss));
     json_object_set_new(m, "tokens", json_integer((json_int_t)tokens));
     if (!c->controls || n < 2)
         return true;
-    double shuffled = mean_loss(s, c, d, rows, n, n / 2, &tokens, e);
-    json_object_set_new(m, "perplexity_shuffled", json_real(exp(shuffled)));
-    return !isnan(shuffled);
+    if (!mean_loss(s, c, d, rows, n, n / 2, &loss, &tokens, e))
+        return false;
+    json_object_set_new(m, "perplexity_shuffled", json_real(exp(loss)));
+    return true;
 }

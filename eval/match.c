@@ -13,6 +13,14 @@ enum { GROUP = 32 };                                       /* pictures or texts 
 
 static long least(long a, long b) { return a < b ? a : b; }
 
+/* A model that gives no numbers would otherwise rank first. */
+static void check_finite(const char *op, const char *what, long n, const real *x)
+{
+    for (long i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            ag_fail(op, "%s is not finite: the model is not whole", what);
+}
+
 static blip2_text rows_of(tape *t, blip2_text all, const int *rows, long n)
 {
     int *ids = ag_alloc(t, n * all.T * (long)sizeof *ids);
@@ -65,6 +73,7 @@ void eval_similarities(tape *t, const real *u, const real *w, long n, long Q, lo
             itc[i * texts + j] = best;
         }
     }
+    check_finite("retrieval", "the similarity of a picture and a text", n * texts, itc);
     ag_rewind(t, here);
 }
 
@@ -83,6 +92,7 @@ void eval_itm(const blip2_model *m, tape *t, const real *features, long N, blip2
         ag_read(blip2_itm_logits(m, t, memory, own, some, NULL), logits + 2 * at);     /* (n,2) */
         ag_rewind(t, inner);
     }
+    check_finite("matching", "the logit of a picture and a text", 2 * n, logits);
     ag_rewind(t, here);
 }
 

@@ -146,28 +146,27 @@ bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2
     return true;
 }
 
-real *eval_shuffled(const eval_data *d)
-{
-    long each = d->N * d->E, half = d->n / 2 ? d->n / 2 : 0;
-    real *x = mem_new((size_t)(d->n * each) * sizeof *x);
-    for (long i = 0; x && i < d->n; i++)
-        memcpy(x + i * each, d->features + (i + half) % d->n * each, (size_t)each * sizeof *x);
-    return x;
-}
+static const char *images_of(const eval_config *c) { return *c->images ? c->images : c->root; }
 
-static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error *e)
+static bool read_list(const eval_session *s, const eval_config *c, eval_data *d, error *e)
 {
-    const char *images = *c->images ? c->images : c->root;
     char *path = mem_text("%s/%s", c->root, c->list);
     bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
     mem_free(path);
-    if (!ok || records_missing(images, &d->records, e))
+    if (!ok || records_missing(images_of(c), &d->records, e))
         return false;
     if (!d->records.count)
         return error_set(e, "%s/%s: no pictures in it", QUOTE(c->root), QUOTE(c->list));
     d->n = c->limit && c->limit < d->records.count ? c->limit : d->records.count;
     d->N = eval_tokens(&s->model.config);
     d->E = s->model.config.vision.width;
+    return true;
+}
+
+/* All pictures through the tower, which is most of the time. */
+static bool read_pictures(eval_session *s, const eval_config *c, eval_data *d, error *e)
+{
+    bool ok = true;
     d->features = mem_new((size_t)(d->n * d->N * d->E) * sizeof *d->features);
     if (!d->features)
         return error_set(e, "out of memory for the features of %ld pictures", d->n);
@@ -175,7 +174,7 @@ static bool open_data(eval_session *s, const eval_config *c, eval_data *d, error
         const char *paths[EVAL_BATCH];
         long n = d->n - first < c->batch ? d->n - first : c->batch;
         for (long i = 0; i < n; i++)
-            ok &= (paths[i] = mem_text("%s/%s", images, d->records.items[first + i].image)) != NULL;
+            ok &= (paths[i] = mem_text("%s/%s", images_of(c), d->records.items[first + i].image)) != NULL;
         ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e)
                 : error_set(e, "out of memory");
         for (long i = 0; i < n; i++)
@@ -231,7 +230,8 @@ static bool save_config(const eval_config *given, error *e)
 
 static char *run(eval_session *s, const eval_config *c, eval_data *d, json_t *metrics, error *e)
 {
-    bool ok = open_data(s, c, d, e) && file_make_folders(c->output_dir, e) && save_config(c, e);
+    bool ok = read_list(s, c, d, e) && file_make_folders(c->output_dir, e) && save_config(c, e)
+              && read_pictures(s, c, d, e);
     for (int i = 0; ok && i < c->tasks.count; i++)
         ok = protocols[find(c->tasks.item[i], e)](s, c, d, metrics, e);
     if (!ok || !eval_save(c, "metrics.json", metrics, e))

@@ -105,6 +105,13 @@ static void put_head(report *r)
     file_print(r->to, r->count ? "</p>\n</header>\n" : "A run of blip2 train.</p>\n</header>\n");
 }
 
+/* Is this folder the other, or below it? */
+static bool lies_in(const char *folder, const char *other)
+{
+    size_t n = strlen(other);
+    return !strncmp(folder, other, n) && (!folder[n] || folder[n] == '/' || (n && other[n - 1] == '/'));
+}
+
 static void put_commands(report *r)
 {
     file_print(r->to, "<pre>");
@@ -125,7 +132,7 @@ static void put_commands(report *r)
     file_print(r->to, "blip2 report ");
     report_word(r, r->run);
     for (int i = 0; i < r->count; i++)
-        if (strncmp(r->results[i].folder, r->run, strlen(r->run))) {
+        if (!lies_in(r->results[i].folder, r->run)) {
             file_print(r->to, " ");
             report_word(r, r->results[i].folder);
         }

@@ -67,7 +67,8 @@ static bool read_log(const char *path, run_log *l, error *e)
     l->step = mem_new((size_t)l->room * sizeof *l->step);
     bool ok = l->step || error_set(e, "%s: out of memory for %ld lines", QUOTE(path), l->room);
     for (long at = 0, line = 1; ok && at < bytes; line++) {
-        long n = (long)strcspn(text + at, "\n");
+        const char *end = memchr(text + at, '\n', (size_t)(bytes - at));
+        long n = end ? end - (text + at) : bytes - at;
         error why;
         json_t *o = n ? data_json(path, line, text + at, n, 1000, &why) : NULL;
         l->bad += n && !o;

@@ -35,18 +35,20 @@ static bool next(const char **at, char path[CONFIG_NAME], setting *s)
         char *end = path;                                  /* behind the sections that are still open */
         while (depth-- && *end)
             end += strcspn(end, ".") + 1;
-        size_t used = (size_t)(end - path), more = length < CONFIG_NAME - used - 2 ? length : 0;
+        size_t used = (size_t)(end - path);
+        if (used + length + 2 > CONFIG_NAME)               /* no key of a configuration is that long */
+            continue;
         const char *value = text + length + 1 + strspn(text + length + 1, " ");
         size_t bytes = value < line + n ? value_length(value, (size_t)(line + n - value)) : 0;
         if (!bytes) {
-            memcpy(end, text, more);
-            memcpy(end + more, ".", 2);
+            memcpy(end, text, length);
+            memcpy(end + length, ".", 2);
             continue;
         }
         bytes = bytes < sizeof s->value ? bytes : sizeof s->value - 1;
         memset(s, 0, sizeof *s);
         memcpy(s->key, path, used);
-        memcpy(s->key + used, text, more);
+        memcpy(s->key + used, text, length);
         memcpy(s->value, value, bytes);
         return true;
     }

@@ -97,7 +97,7 @@ double eval_recall(const real *scores, long rows, long columns, const long *row_
             if (column_id[j] == row_id[i] && (own < 0 || s[j] > s[own]))
                 own = j;
         for (long j = 0; own >= 0 && j < columns; j++)
-            better += column_id[j] != row_id[i] && s[j] >= s[own];
+            better += column_id[j] != row_id[i] && !(s[j] < s[own]);
         found += own >= 0 && better < k;
     }
     return rows ? (double)found / (double)rows : 0;

@@ -311,12 +311,13 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     long most = p->n < p->m ? p->n : p->m;
     ranking x = { .s = s, .c = c, .d = d, .p = p,
                   .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
-    real *features = eval_rows(d, d->features, p->rows, p->n);
-    x.features = features;
+    bool all = p->n == d->n;                               /* then its rows are those of d, in order */
+    real *some = all ? NULL : eval_rows(d, d->features, p->rows, p->n);
+    x.features = all ? d->features : some;
     x.right = mem_new((size_t)p->n * sizeof *x.right);
     x.m = json_pack("{s:I, s:I, s:I}", "pictures", (json_int_t)p->n, "texts", (json_int_t)p->m, "k_test",
                     (json_int_t)x.k);
-    bool ok = (features && x.right) || error_set(e, "out of memory for the features of %ld pictures", p->n);
+    bool ok = (x.features && x.right) || error_set(e, "out of memory for the features of %ld pictures", p->n);
     ok = ok && eval_captions_read(s, p->words, p->m, &x.text, e);
     ag_mark mark = ag_here(s->t);
     ok = ok && ag_try(s->t, rank, &x, e);
@@ -328,7 +329,7 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     json_decref(x.m);
     json_decref(x.file);
     mem_free(x.right);
-    mem_free(features);
+    mem_free(some);
     return ok;
 }
 

@@ -214,21 +214,26 @@ char *score_caption_files(const char *path, const char *reference_path, const sc
 
 /* ---- answers --------------------------------------------------------------------------------------- */
 /* A number for each record, the same where all but the answer is. */
+static bool same_rest(const json_t *a, const json_t *b)
+{
+    const char *key;
+    json_t *v;
+    size_t n = json_object_size(a) - (json_object_get(a, "answer") != NULL);
+    if (n != json_object_size(b) - (json_object_get(b, "answer") != NULL))
+        return false;
+    json_object_foreach((json_t *)a, key, v)
+        if (strcmp(key, "answer") && !json_equal(v, json_object_get(b, key)))
+            return false;
+    return true;
+}
+
 static void number_records(const json_t *answers, int *record)
 {
-    json_t *rest[2];
     for (size_t i = 0; i < json_array_size(answers); i++) {
         record[i] = (int)i;
-        for (size_t k = 0; k < i && record[i] == (int)i; k++) {
-            for (int side = 0; side < 2; side++) {
-                rest[side] = json_copy(json_array_get(answers, side ? k : i));
-                json_object_del(rest[side], "answer");
-            }
-            if (json_equal(rest[0], rest[1]))
+        for (size_t k = 0; k < i && record[i] == (int)i; k++)
+            if (same_rest(json_array_get(answers, i), json_array_get(answers, k)))
                 record[i] = record[k];
-            json_decref(rest[0]);
-            json_decref(rest[1]);
-        }
     }
 }
 
@@ -304,7 +309,7 @@ static json_t *score_all_answers(const char *path, const json_t *results, const 
     json_t *answer_types = json_object(), *question_types = json_object();
     long n = (long)json_array_size(results);
     double *share = once ? mem_new((size_t)n * sizeof *share) : NULL;
-    bool ok = share != NULL;
+    bool ok = share || (once && error_set(e, "out of memory for %ld answers", n));
     for (long i = 0; ok && i < n; i++) {
         const json_t *at = known(path, results, (size_t)i, "question_id", index, annotation_path, e);
         const char *answer = at ? text_of(path, results, (size_t)i, "answer", e) : NULL;

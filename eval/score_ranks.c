@@ -8,14 +8,13 @@ void score_ranks(long rows, long columns, const double *scores, const long *cons
 {
     for (long r = 0; r < rows; r++) {
         const double *s = scores + r * columns;
-        rank[r] = columns;
-        for (const long *own = right[r]; *own >= 0; own++) {
-            long before = 0;
-            for (long c = 0; c < columns; c++)
-                before += s[c] > s[*own] || (s[c] == s[*own] && c < *own);
-            if (before < rank[r])
-                rank[r] = before;
-        }
+        long best = *right[r], before = 0;         /* the right column that stands first */
+        for (const long *own = right[r]; *own >= 0; own++)
+            if (s[*own] > s[best] || (s[*own] == s[best] && *own < best))
+                best = *own;
+        for (long c = 0; best >= 0 && c < columns; c++)
+            before += c != best && (!(s[c] <= s[best]) || (s[c] == s[best] && c < best));
+        rank[r] = best >= 0 ? before : columns;
     }
 }
 

@@ -15,8 +15,11 @@ void eval_tally_add(eval_tally *t, const char *type, bool right)
         type = "other";
     while (i < t->count && strcmp(t->row[i].type, type))
         i++;
-    if (i == EVAL_TYPES)                                   /* more types than rows: the last ones share one */
-        t->row[--i].type = "other";
+    if (i == EVAL_TYPES) {                                 /* more types than rows: further ones share one */
+        for (i = 0; i < EVAL_TYPES - 1 && strcmp(t->row[i].type, "other"); i++)
+            ;
+        t->row[i].type = "other";
+    }
     if (i == t->count)
         t->row[t->count++].type = type;
     t->row[i].asked++;
@@ -35,19 +38,26 @@ json_t *eval_tally_shares(const eval_tally *t)
     return to;
 }
 
-static bool ask(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
-                const asked *list, long n, eval_text *to, error *e)
+/* What stands before the language model: the picture that is asked about, none, or one half the list away. */
+typedef enum { OWN, BLIND, SHUFFLED } seen;
+
+long eval_other(long n, long i) { return (i + n / 2) % n; }
+
+static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen which, const asked *list,
+                long n, eval_text *to, error *e)
 {
     const char *prompts[EVAL_BATCH], *questions[EVAL_BATCH];
     long each = d->N * d->E;
-    real *rows = features ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
-    bool ok = !features || rows;
+    real *rows = which != BLIND ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
+    bool ok = which == BLIND || rows;
     for (long i = 0; i < n; i++) {
         prompts[i] = blip2_question(&s->model.config, list[i].q->question);
         questions[i] = list[i].q->question;
         ok &= prompts[i] != NULL;
         if (rows)
-            memcpy(rows + i * each, features + list[i].picture * each, (size_t)each * sizeof *rows);
+            memcpy(rows + i * each, d->features + each * (which == OWN ? list[i].picture
+                                                                    : eval_other(d->n, list[i].picture)),
+                   (size_t)each * sizeof *rows);
     }
     if (!ok)
         error_set(e, "out of memory for %ld questions", n);
@@ -107,7 +117,7 @@ static json_t *shares_of(const eval_tally *tally, const asked *list, const doubl
 }
 
 /* One row of the table, NULL: failed; `results` gets every answer. */
-static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, const real *features,
+static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, seen which,
                    const asked *list, long n, json_t *results, error *e)
 {
     eval_tally tally = { 0 };
@@ -116,7 +126,7 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, co
     for (long first = 0; ok && first < n; first += c->batch) {
         long many = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
-        if (!(ok = ask(s, c, d, features, list + first, many, texts, e)))
+        if (!(ok = ask(s, c, d, which, list + first, many, texts, e)))
             break;
         for (long i = 0; i < many; i++) {
             const asked *a = &list[first + i];
@@ -209,14 +219,12 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     static const char *const files[] = { "vqa.json", "vqa_blind.json", "vqa_shuffled.json" };
     long n;
     asked *list = collect(d, &n);
-    real *other = c->controls ? eval_shuffled(d) : NULL;
-    const real *features[] = { d->features, NULL, other };
     json_t *m = json_object();
-    bool ok = (list && (!c->controls || other)) || error_set(e, "out of memory for %ld questions", n);
+    bool ok = list || error_set(e, "out of memory for %ld questions", n);
     bool people = ok && several_answered(list, n);
     ok = ok && save_questions(c, d, list, n, have_ids(list, n), e);
     for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
-        json_t *results = json_array(), *to = row(s, c, d, features[k], list, n, results, e);
+        json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, results, e);
         ok = to && !json_object_set_new(m, names[k], to) && eval_save(c, files[k], results, e)
              && (!people || score_answers(c, files[k], names[k], m, e));
         json_decref(results);
@@ -227,6 +235,5 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
     mem_free(list);
-    mem_free(other);
     return ok;
 }

@@ -122,18 +122,14 @@ END_TEST
 
 START_TEST(shuffling_gives_every_picture_another_one)
 {
-    real x[5 * 2];
-    eval_data d = { .n = 5, .N = 1, .E = 2, .features = x };
-    for (int i = 0; i < 10; i++)
-        x[i] = (real)i;
-    real *y = eval_shuffled(&d);
-    bool met[5] = { 0 };
-    for (int i = 0; i < 5; i++) {
-        int from = (int)y[2 * i] / 2;
-        ck_assert(from != i && !met[from] && y[2 * i + 1] == y[2 * i] + 1);
-        met[from] = true;
+    for (long n = 1; n < 7; n++) {
+        bool met[7] = { false };
+        for (long i = 0; i < n; i++) {
+            long other = eval_other(n, i);
+            ck_assert(other >= 0 && other < n && (other != i || n == 1) && !met[other]);
+            met[other] = true;
+        }
     }
-    mem_free(y);
 }
 END_TEST
 

@@ -116,6 +116,9 @@ START_TEST(tables_are_read_by_their_header)
     WORKS("dataset", "import", IN_FOLDER("t.tsv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN, "--columns",
           "caption,image");
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"\\\"quoted\\\" words\"]}\n");
+    put("T.csv", "image,TEXT\na.png,one\n");
+    WORKS("dataset", "import", IN_FOLDER("T.csv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN);
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"]}\n");
 }
 END_TEST
 
@@ -186,7 +189,7 @@ START_TEST(vqa_joins_questions_and_answers)
 {
     folder("train2014");
     put_picture("train2014/COCO_train2014_000000000042.jpg", 1);
-    put("q.json", "{\"data_subtype\":\"train2014\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
+    put("q.json", "\n {\"data_subtype\":\"train2014\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
                   "\"question_id\":421}]}");
     put("a.json", answers);
     WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
@@ -277,6 +280,39 @@ START_TEST(shards_are_read_as_streams)
     holds("out/train.jsonl", "{\"image\":\"images/s-00-000001.png\",\"captions\":[\"one dog\"]}\n"
                              "{\"image\":\"images/s-00-sub-000002.jpg\",\"captions\":[\"two dogs\"]}\n");
     ck_assert_int_ne(access(IN_FOLDER("out/images/s-00-sub-000003.png"), F_OK), 0);
+    WORKS("dataset", "inspect", IN_FOLDER("out"));
+}
+END_TEST
+
+START_TEST(shards_of_one_name_do_not_meet)
+{
+    folder("a"), folder("b");
+    put_shard("a/0.tar", "000001.png", true);
+    put_shard("b/0.tar", "000001.png", true);
+    char train[600], val[600];
+    snprintf(train, sizeof train, "train:%s", IN_FOLDER("a/0.tar"));
+    snprintf(val, sizeof val, "val:%s", IN_FOLDER("b/0.tar"));
+    prints(IMPORT(train, val), "2 pictures");
+    holds("out/val.jsonl", "{\"image\":\"images/0-000001-2.png\",\"captions\":[\"one dog\"]}\n"
+                           "{\"image\":\"images/0-sub-000002-2.jpg\",\"captions\":[\"two dogs\"]}\n");
+    WORKS("dataset", "inspect", IN_FOLDER("out"));
+    FILE *f = fopen(IN_FOLDER("a/0.tar"), "wb");
+    ck_assert_ptr_nonnull(f);
+    put_member(f, "7.png", "x", 1);
+    put_member(f, "7.jpg", "x", 1);
+    fwrite((char[1024]){ 0 }, 1024, 1, f);
+    fclose(f);
+    FAILS(1, "0.tar: 7: two pictures of one name", "dataset", "import", train, "-o", IN_FOLDER("other"));
+}
+END_TEST
+
+START_TEST(pictures_without_an_id_beside_some_with_one_stay_apart)
+{
+    folder("a"), folder("b");
+    put_picture("a/x.png", 1), put_picture("b/x.png", 2), put_picture("y.png", 3);
+    put("a/x.txt", "one"), put("b/x.txt", "two");
+    put("l.jsonl", "{\"image\":\"y.png\",\"image_id\":\"7b\",\"caption\":\"three\"}\n");
+    prints(IMPORT(IN_FOLDER("l.jsonl"), IN_FOLDER("a"), IN_FOLDER("b"), ALL_TRAIN, "--copy"), "3 pictures");
     WORKS("dataset", "inspect", IN_FOLDER("out"));
 }
 END_TEST
@@ -474,6 +510,8 @@ Suite *suite_import(void)
     tcase_add_test(c, vqa_joins_questions_and_answers);
     tcase_add_test(c, easy_vqa_gets_captions_from_its_questions);
     tcase_add_test(c, shards_are_read_as_streams);
+    tcase_add_test(c, shards_of_one_name_do_not_meet);
+    tcase_add_test(c, pictures_without_an_id_beside_some_with_one_stay_apart);
     tcase_add_test(c, damaged_shards_leave_nothing_behind);
     tcase_add_test(c, all_problems_are_named_with_their_lines);
     tcase_add_test(c, only_twenty_problems_are_printed);

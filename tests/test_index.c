@@ -38,9 +38,9 @@ static eval_index made(eval_session *s, bool of_images)
 {
     eval_index x;
     const char *file = IN_FOLDER("index.h5");
-    ck_assert_msg(eval_index_make(s, of_images, of_images ? images : texts, of_images ? PICTURES : TEXTS, "m",
-                                  file, NULL, NULL, &e),
-                  "%s", e.text);
+    eval_index_job job = { .images = of_images, .names = of_images ? images : texts,
+                           .n = of_images ? PICTURES : TEXTS, .model = "m" };
+    ck_assert_msg(eval_index_make(s, &job, file, &e) == job.n, "%s", e.text);
     ck_assert_msg(eval_index_open(&x, file, &s->model.config, &e), "%s", e.text);
     return x;
 }
@@ -131,8 +131,44 @@ START_TEST(what_is_no_index_of_this_model_is_refused)
     ck_assert(!eval_index_open(&x, IN_FOLDER("stage1/model.h5"), &s.model.config, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "no index of this program"));
     images[3] = "none.png";
-    ck_assert(!eval_index_make(&s, true, images, PICTURES, "m", IN_FOLDER("never.h5"), NULL, NULL, &e));
+    eval_index_job job = { .images = true, .names = images, .n = PICTURES, .model = "m" };
+    ck_assert(eval_index_make(&s, &job, IN_FOLDER("never.h5"), &e) < 0);
     ck_assert_ptr_nonnull(strstr(e.text, "none.png: cannot be opened"));
+    ck_assert(eval_index_make(&s, &job, IN_FOLDER("no/never.h5"), &e) < 0);        /* at once */
+    ck_assert_ptr_nonnull(strstr(e.text, "cannot be created"));
+    eval_close(&s);
+}
+END_TEST
+
+static void count_bad(void *context, const error *why)
+{
+    ck_assert_ptr_nonnull(strstr(why->text, "none.png: cannot be opened"));
+    ++*(int *)context;
+}
+
+START_TEST(a_bad_picture_is_told_and_left_out)
+{
+    int bad = 0;
+    eval_session s = opened();
+    eval_index all = made(&s, true), rest;
+    const char *kept = images[3];
+    images[3] = "none.png";
+    eval_index_job job = { .images = true, .names = images, .n = PICTURES, .model = "m", .bad = count_bad,
+                           .context = &bad };
+    ck_assert_msg(eval_index_make(&s, &job, IN_FOLDER("rest.h5"), &e) == PICTURES - 1, "%s", e.text);
+    ck_assert_int_eq(bad, 1);
+    ck_assert_msg(eval_index_open(&rest, IN_FOLDER("rest.h5"), &s.model.config, &e), "%s", e.text);
+    long row = all.Q * all.embed;
+    for (long i = 0; i < PICTURES - 1; i++) {
+        long from = i + (i >= 3);
+        ck_assert_str_eq(rest.names[i], all.names[from]);
+        for (long k = 0; k < row; k++)
+            ck_assert_double_eq_tol((double)rest.features[i * row + k], (double)all.features[from * row + k],
+                                    TINY_ROUNDING);
+    }
+    images[3] = kept;
+    eval_index_close(&all);
+    eval_index_close(&rest);
     eval_close(&s);
 }
 END_TEST
@@ -147,6 +183,7 @@ Suite *suite_index(void)
     tcase_add_test(c, the_matching_head_ranks_the_first_again);
     tcase_add_test(c, a_picture_finds_texts_and_itself);
     tcase_add_test(c, what_is_no_index_of_this_model_is_refused);
+    tcase_add_test(c, a_bad_picture_is_told_and_left_out);
     suite_add_tcase(s, c);
     return s;
 }

@@ -179,6 +179,25 @@ START_TEST(what_cannot_be_matched_is_refused_in_one_line)
           IN_FOLDER("vit/model.h5"), PICTURE(0), "a");
     FAILS(1, "none.png: cannot be opened", "match", MODEL, IN_FOLDER("none.png"), "a");
     FAILS(1, "test.jsonl: not a picture", "match", MODEL, IN_FOLDER("world/test.jsonl"), "a");
+    FILE *f = fopen(IN_FOLDER("list.txt"), "wb");
+    ck_assert(f && fwrite("a.png\0b.png\n", 1, 12, f) == 12 && !fclose(f));
+    FAILS(1, "list.txt: a zero byte", "match", MODEL, "--images", IN_FOLDER("list.txt"), "a");
+}
+END_TEST
+
+START_TEST(a_bad_picture_is_left_out_of_an_index_and_told)
+{
+    FILE *f = fopen(IN_FOLDER("list.txt"), "w");
+    ck_assert(f && fprintf(f, "%s\n%s\n%s\n", PICTURE(0), IN_FOLDER("none.png"), PICTURE(1)) > 0
+              && !fclose(f));
+    said s = BLIP2("embed", MODEL, "--images", IN_FOLDER("list.txt"), "-o", IN_FOLDER("some.h5"), "--json");
+    ck_assert_msg(s.code == 1 && strstr(s.err, "none.png: cannot be opened"), "%s", s.err);
+    ck_assert_msg(strstr(s.out, "\"images\":2}") != NULL, "%s", s.out);
+    shell_free(s);
+    s = BLIP2("search", MODEL, "--index", IN_FOLDER("some.h5"), "a red circle", "--json");
+    ck_assert_msg(s.code == 0 && !strstr(s.out, "none.png"), "%s", s.err);
+    shell_free(s);
+    FAILS(1, "some.h5.tmp", "embed", MODEL, "--images", IN_FOLDER("list.txt"), "-o", IN_FOLDER("no/some.h5"));
 }
 END_TEST
 
@@ -194,6 +213,7 @@ Suite *suite_match(void)
     tcase_add_test(c, the_probability_is_the_softmax_of_both_logits);
     tcase_add_test(c, itc_times_itm_is_what_match_prints_of_both);
     tcase_add_test(c, what_cannot_be_matched_is_refused_in_one_line);
+    tcase_add_test(c, a_bad_picture_is_left_out_of_an_index_and_told);
     suite_add_tcase(s, c);
     return s;
 }

@@ -230,6 +230,12 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
     put("run/config.yaml", "a: 1\n   b\n:\n#\n  c:\nd: \"\\\n        e: 2\n");  /* no configuration of ours */
     ck_assert(make("run", "r.html"));
     read_html("r.html", &h);
+    char deep[8000];                                       /* sections whose names are longer than any key */
+    for (int first = 200; first < 260; first++) {
+        snprintf(deep, sizeof deep, "%0*d:\n  b:\n    %06000d:\n      c: 1\n", first, 0, 0);
+        put("run/config.yaml", deep);
+        ck_assert(make("run", "r.html"));
+    }
     base = NULL;
 }
 END_TEST
@@ -250,6 +256,11 @@ START_TEST(numbers_that_are_none_leave_gaps)
     ck_assert_msg(strstr(heard, "3 lines of log.jsonl, which are no steps"), "%s", heard);
     put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n"); /* one step, the same number always */
     ck_assert(make("run", "r.html"));
+    read_html("r.html", &h);
+    FILE *f = fopen(IN_FOLDER("run/log.jsonl"), "wb");     /* bytes of 0 part no lines */
+    for (int i = 0; f && i < 200; i++)
+        fwrite("{\"step\":1,\"loss\":2}", 1, 21, f);
+    ck_assert(f && !fclose(f) && make("run", "r.html"));
     read_html("r.html", &h);
     put("run/log.jsonl", "");
     ck_assert(make("run", "r.html") && strstr(heard, "log.jsonl has no steps"));

@@ -101,6 +101,21 @@ START_TEST(no_pair_is_read_for_k_0_and_the_tape_is_as_before)
 }
 END_TEST
 
+static void retrieve_all(void *context) { *(eval_retrieval *)context = retrieve(TEXTS); }
+
+START_TEST(a_model_that_gives_no_numbers_fails_and_finds_nothing)
+{
+    eval_retrieval r;
+    error e;
+    m.itm_head.bias->data[1] = (real)NAN;
+    ck_assert(!ag_try(t, retrieve_all, &r, &e));
+    ck_assert_msg(strstr(e.text, "the logit of a picture and a text is not finite") != NULL, "%s", e.text);
+    features->data[3] = (real)NAN;
+    ck_assert(!ag_try(t, retrieve_all, &r, &e));
+    ck_assert_msg(strstr(e.text, "similarity of a picture and a text is not finite") != NULL, "%s", e.text);
+}
+END_TEST
+
 START_TEST(recall_counts_rows_whose_own_is_among_the_k_best)
 {
     static const real scores[] = { 9, 1, 2,  3, 5, 4,  7, 8, 6,  1, 1, 1 };
@@ -131,6 +146,7 @@ Suite *suite_retrieval(void)
     tcase_add_test(c, reading_all_pairs_equals_reading_each_alone);
     tcase_add_test(c, only_the_k_best_of_each_row_are_read);
     tcase_add_test(c, no_pair_is_read_for_k_0_and_the_tape_is_as_before);
+    tcase_add_test(c, a_model_that_gives_no_numbers_fails_and_finds_nothing);
     tcase_add_test(c, recall_counts_rows_whose_own_is_among_the_k_best);
     tcase_add_test(c, recall_takes_the_best_of_several_right_answers);
     suite_add_tcase(s, c);
