@@ -15,22 +15,25 @@ say() { printf '\n== %s (%d s)\n' "$1" $(( $(date +%s) - started )); }
 
 say "1. Pictures, captions made from what the questions tell, questions with answers"
 [ -f $root/data/train.jsonl ] || $blip2 dataset fetch easy-vqa -o $root/data
-train=train.jsonl text=text.txt out=$root
+# What is learned from: pictures whose caption names colour and shape. Where no question told one of them the caption is "a rectangle", which
+# is right for another picture's, too; with those in training the share of right answers is 0.979 instead of 0.990.
+both='a [a-z]+ (circle|rectangle|triangle)'
+train=train_named.jsonl text=text_named.txt words=text.txt out=$root
+grep -E "\"captions\":\[\"$both\"" $root/data/train.jsonl >$root/data/$train
+grep -E "^$both	" $root/data/text.txt >$root/data/$text
 if [ "${1:-}" = held-out ]; then
-    # Only pictures whose caption names both colour and shape: of the others nobody knows whether they show one of the pairs.
-    out=$root/held_out train=train_seen.jsonl text=text_seen.txt
-    both='a [a-z]+ (circle|rectangle|triangle)'
-    grep -E "\"captions\":\[\"$both\"" $root/data/train.jsonl | grep -Ev "\"captions\":\[\"($held)\"" >$root/data/$train
-    grep -E "^$both	" $root/data/text.txt | grep -Ev "^($held)	" >$root/data/$text
+    out=$root/held_out train=train_seen.jsonl text=text_seen.txt words=text_seen.txt
+    grep -Ev "\"captions\":\[\"($held)\"" $root/data/train_named.jsonl >$root/data/$train
+    grep -Ev "^($held)	" $root/data/text_named.txt >$root/data/$text
     grep -E "\"captions\":\[\"$both\"" $root/data/test.jsonl | grep -Ev "\"captions\":\[\"($held)\"" >$root/data/test_seen.jsonl
     grep -E "\"captions\":\[\"($held)\"" $root/data/test.jsonl >$root/data/test_unseen.jsonl
-    wc -l $root/data/*seen.jsonl
 fi
+wc -l $root/data/$train
 
 say "2. Vocabularies"
 mkdir -p $out/vocab
-$blip2 tokenize --train bert --size 200 --out $out/vocab/bert $root/data/$text
-$blip2 tokenize --train bpe --size 400 --out $out/vocab/llm $root/data/$text
+$blip2 tokenize --train bert --size 200 --out $out/vocab/bert $root/data/$words
+$blip2 tokenize --train bpe --size 400 --out $out/vocab/llm $root/data/$words
 
 say "3. Two towers from nothing, side by side"
 $blip2 train configs/easy_vqa/lm.yaml --threads $half datasets.text=$text model.llm_tokenizer=$out/vocab/llm run.output_dir=$out/lm \
