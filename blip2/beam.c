@@ -104,10 +104,13 @@ static void read_step(search *s, tape *t, tensor *logits)
     for (long r = 0; r < logits->dim[0]; r++)
         if (isnan(s->values[r * s->V]))
             ag_fail("generate", "the logits of text %ld are not finite", r * each / s->o->beams);
-    for (long r = rows - 1; each > 1 && r > 0; r--)
-        memmove(s->values + r * s->V, s->values + r / each * s->V, (size_t)s->V * sizeof(real));
     if (s->logits)
         ag_read(logits, s->logits);
+    for (long r = rows - 1; each > 1 && r > 0; r--) {      /* the searches of a text begin alike */
+        memmove(s->values + r * s->V, s->values + r / each * s->V, (size_t)s->V * sizeof(real));
+        if (s->logits)
+            memmove(s->logits + r * s->V, s->logits + r / each * s->V, (size_t)s->V * sizeof(real));
+    }
 }
 
 static void insert(choice *best, long *count, long most, choice c)

@@ -211,6 +211,8 @@ bool blip2_config_check(const char *file, const blip2_config *c, error *e)
         if (c->qformer.text && c->qformer.positions < c->max_text)
             error_line(e, "%s: qformer.positions: expected at least max_txt_len (%ld), found %ld", f,
                        c->max_text, c->qformer.positions);
+        if (c->qformer.text && c->max_text < 2)
+            error_line(e, "%s: max_txt_len: expected at least 2, [CLS] and [SEP], found %ld", f, c->max_text);
         if ((c->stage1 || c->question_in_qformer) && !c->qformer.text)
             error_line(e, "%s: stage1 and question_in_qformer need qformer.text: true", f);
     }

@@ -128,7 +128,7 @@ END_TEST
 /* ---- schedules --------------------------------------------------------------------------------------- */
 static train_schedule schedule(train_schedule_kind kind, bool by_step)
 {
-    return (train_schedule){ kind, 1e-3, 1e-5, 1e-6, 0.5, 10, 8, 25, by_step };
+    return (train_schedule){ kind, 1e-3, 1e-5, 1e-6, 0.5, 10, 8, 25, 0, by_step };
 }
 
 START_TEST(warm_up_is_a_line_from_warmup_lr_to_init_lr)

@@ -47,6 +47,17 @@ static uint64_t digest_of_list(const feed *f)
     return XXH3_64bits_digest(&x);
 }
 
+static void digest_numbers(XXH3_state_t *x, const tensor *of)
+{
+    static const size_t width[] = { [AG_REAL] = sizeof(real), [AG_F16] = 2, [AG_BF16] = 2, [AG_INT8] = 1 };
+    const ag_frozen *w = of->frozen;
+    ag_dtype type = w ? w->type : AG_REAL;
+    XXH3_64bits_update(x, &type, sizeof type);
+    XXH3_64bits_update(x, w ? w->data : of->data, (size_t)of->size * width[type]);
+    if (w && w->scale)
+        XXH3_64bits_update(x, w->scale, (size_t)w->N * sizeof *w->scale);
+}
+
 static uint64_t digest_of_tower(const run *r)
 {
     const blip2_vit_config *v = &r->c->model.vision;
@@ -60,7 +71,7 @@ static uint64_t digest_of_tower(const run *r)
         const nn_entry *p = &r->store->entries[i];
         if (nn_has_prefix(p->name, "visual_encoder") && !p->alias_of) {
             XXH3_64bits_update(&x, p->name, strlen(p->name) + 1);
-            XXH3_64bits_update(&x, p->value->data, (size_t)p->value->size * sizeof(real));
+            digest_numbers(&x, p->value);
         }
     }
     return XXH3_64bits_digest(&x);

@@ -110,8 +110,10 @@ bool feed_pictures(feed *f, const train_config *c, error *bad, error *e)
         return false;
     long found = features_broken(&f->features) < 0 ? -1
                : album_open_known(&f->album, f->features.broken, bad), all = f->n;
-    if (found != features_broken(&f->features) || found < 0)       /* not known, or no longer true */
+    if (found != features_broken(&f->features) || found < 0) {     /* not known, or no longer true */
+        album_let_go(&f->album);
         found = album_open(&f->album, c->memory_mb << 20, bad);
+    }
     if (*c->feature_cache && !features_note(f, e))
         return false;
     if (!found)
@@ -217,6 +219,8 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
             char *text = mem_text("%s%s%s", m->prompt, gap, caption);
             ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)prompt, (long)strlen(text),
                                         c->context_weight, e) : error_set(e, "out of memory");
+            if (!llm.encodes)                              /* LAVIS: a long caption loses its end mark, too */
+                sequences_cut(&f->texts, m->max_text);
             mem_free(text);
         } else
             ok = sequences_text(&f->texts, words, &limit, caption, (long)strlen(caption), 1, e);
@@ -316,6 +320,11 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
         long bytes;
         char *path = mem_text("%s/%s", sets[k].root, sets[k].text_list);
         char *text = path ? file_load(path, 1L << 34, &bytes, e) : NULL;
+        if (text && strlen(text) != (size_t)bytes) {
+            error_set(e, "%s: a zero byte in it; expected text", QUOTE(path));
+            mem_free(text);
+            text = NULL;
+        }
         ok = text ? room_for_documents(f, text, bytes, e)
                     && add_documents(f, c, &sets[k], words, path, text, e)
                   : path ? false : error_set(e, "out of memory");

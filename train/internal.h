@@ -62,6 +62,7 @@ bool sequences_piece(sequences *s, const tokenizer *words, const blip2_llm *llm,
  */
 bool sequences_document(sequences *s, const tokenizer *words, const blip2_llm *llm, const char *line,
                         double context, error *e);
+void sequences_cut(sequences *s, long most);       /* what was put since the last end: its first tokens */
 bool sequences_end(sequences *s, error *e);        /* what was put since the last end is one sequence */
 void sequences_free(sequences *s);
 typedef struct token_run { long first, count; } token_run;             /* of tokens */

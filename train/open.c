@@ -153,6 +153,12 @@ static bool open_order(run *r, error *e)
         return false;
     train_sets(c, &sets);
     sampler_data data[CONFIG_NAMED_MOST];
+    for (int k = 0; k < f->set_count; k++)
+        if (!f->sets[k].n) {
+            mem_free(family);
+            return error_usage(e, "datasets%s%s: none of its pictures can be used", c->sets.count ? "." : "",
+                               c->sets.count ? c->sets.name[k] : "");
+        }
     for (long k = 0, first = 0; k < f->set_count; first += f->sets[k++].n)
         data[k] = (sampler_data){ f->sets[k].n, sets[k].ratio > 0 ? sets[k].ratio : (double)f->sets[k].n,
                                   families ? family + first : NULL };

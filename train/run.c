@@ -66,14 +66,15 @@ tensor *run_forward(void *ctx, tape *t, int part, train_losses *l)
     return task_forward(r, t, l);
 }
 
+/* max_iters, where it is given, says how many epochs there are. */
 static double rate_of(const run *r)
 {
     const train_config *c = r->c;
     long per_epoch = r->sampler.per_epoch / samples_a_step(r), done = r->stepper.step;
+    long epochs = c->max_iters ? (r->steps + per_epoch - 1) / per_epoch : c->max_epoch;
     train_schedule s = { (train_schedule_kind)c->schedule, c->init_lr, c->min_lr, c->warmup_lr,
-                         c->lr_decay_rate, c->warmup_steps, c->by_step ? 1 : c->max_epoch,
-                         c->by_step ? r->steps : per_epoch, c->by_step };
-    return c->by_step ? train_lr(&s, 0, done) : train_lr(&s, done / per_epoch, done % per_epoch);
+                         c->lr_decay_rate, c->warmup_steps, epochs, per_epoch, r->steps, c->by_step };
+    return train_lr(&s, done / per_epoch, done % per_epoch);
 }
 
 typedef struct attempt { run *r; train_losses losses; error *e; bool ok; } attempt;
@@ -112,7 +113,8 @@ static bool give_up(run *r, error *e)
 {
     error ignored;
     long nothing = 0;
-    save(r, save_checkpoint, &ignored);
+    if (r->stepper.step)                           /* nothing is learned before the first */
+        save(r, save_checkpoint, &ignored);
     ranks_largest(r->ranks, &nothing, &ignored);
     return name_samples(r, e);
 }
@@ -241,7 +243,7 @@ static bool work(run *r, const train_options *o, error *e)
     bool stopped = r->stepper.step < r->steps && !validation_ends(r);
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    bool again = stopped && r->saved != r->stepper.step;
+    bool again = r->saved != r->stepper.step;      /* --resume goes on from the end */
     return ranks_same(r->ranks, r->store, e) && (!again || save(r, save_checkpoint, e))
            && save(r, save_model, e);
 }

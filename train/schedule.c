@@ -19,7 +19,8 @@ static double warm(const train_schedule *s, long step)
 double train_lr(const train_schedule *s, long epoch, long step)
 {
     if (s->by_step) {
-        long now = epoch * s->steps_per_epoch + step, all = s->max_epoch * s->steps_per_epoch;
+        long now = epoch * s->steps_per_epoch + step;
+        long all = s->steps ? s->steps : s->max_epoch * s->steps_per_epoch;
         if (now < s->warmup_steps)
             return warm(s, now);
         long rest = all - s->warmup_steps;

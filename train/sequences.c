@@ -73,6 +73,12 @@ bool sequences_document(sequences *s, const tokenizer *words, const blip2_llm *l
     return ok;
 }
 
+void sequences_cut(sequences *s, long most)
+{
+    long first = s->first ? s->first[s->count] : 0;
+    s->used = s->used - first > most ? first + most : s->used;
+}
+
 bool sequences_end(sequences *s, error *e)
 {
     void *first = s->first;

@@ -6,7 +6,7 @@
 
 static bool all_finite(const tensor *x)
 {
-    for (long j = 0; j < x->size; j++)
+    for (long j = 0; x->data && j < x->size; j++)          /* none: kept in low precision, as it was read */
         if (!isfinite(x->data[j]))
             return false;
     return true;

@@ -14,9 +14,10 @@ static uint64_t draw_key(const run *r, long b)
 static const long *captions_of(const run *r, tape *t, long B)
 {
     long *rows = ag_alloc(t, B * (long)sizeof *rows);
-    for (long b = 0; b < B; b++)
-        rows[b] = r->feed.first_text[r->samples[b]]
-                  + feed_caption(&r->feed, r->samples[b], draw_key(r, b));
+    for (long b = 0; b < B; b++) {
+        long any = feed_caption(&r->feed, r->samples[b], draw_key(r, b));
+        rows[b] = r->feed.first_text[r->samples[b]] + (r->c->first_caption ? 0 : any);
+    }
     return rows;
 }
 

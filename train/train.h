@@ -21,6 +21,7 @@ typedef struct train_schedule {
     train_schedule_kind kind;
     double init_lr, min_lr, warmup_lr, decay_rate; /* warmup_lr < 0: init_lr */
     long warmup_steps, max_epoch, steps_per_epoch;
+    long steps;                        /* by_step: of the run; 0: max_epoch of steps_per_epoch */
     bool by_step;                      /* cosine over all steps after the warm-up; else a staircase */
 } train_schedule;
 double train_lr(const train_schedule *s, long epoch, long step);           /* step within the epoch */
