@@ -148,7 +148,15 @@ static const char *suggest(const config_table *tables, int count, const char *pa
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
-typedef struct walk { yaml_parser_t parser; reader *r; long events; int depth; bool stop; } walk;
+typedef struct walk {
+    yaml_parser_t parser;
+    const char *text;
+    size_t bytes;
+    reader *r;
+    long events;
+    int depth;
+    bool stop;
+} walk;
 
 /* The next event; false at the end of the stream or after a problem that ends the reading. */
 static bool next(walk *w, yaml_event_t *event)
@@ -158,6 +166,8 @@ static bool next(walk *w, yaml_event_t *event)
     if (!yaml_parser_parse(&w->parser, event)) {
         const yaml_parser_t *p = &w->parser;
         yaml_mark_t at = p->problem_mark;
+        for (size_t i = 0; p->error == YAML_READER_ERROR && i < p->problem_offset && i < w->bytes; i++)
+            at.line += w->text[i] == '\n', at.column = 0;     /* bytes that are no text have no mark */
         problem(w->r, &at, "not YAML: %s", p->problem ? p->problem : "cannot be read");
         w->stop = true;
         return false;
@@ -360,7 +370,7 @@ bool config_read_text(const char *name, const char *text, size_t bytes, const co
 {
     char shown[BASE_QUOTE];
     reader r = { .file = error_quote(shown, name), .tables = tables, .count = count, .e = e };
-    walk w = { .r = &r };
+    walk w = { .r = &r, .text = text, .bytes = bytes };
     e->lines = 0;
     if (bytes > MOST_BYTES)
         return error_usage(e, "%s: %zu bytes; a configuration has at most %d", shown, bytes, MOST_BYTES);

@@ -133,6 +133,8 @@ static const char *split(const char *path, char *to)
 static bool place(file_out *f, const char *path, error *e)
 {
     struct stat about;
+    if (!*path)
+        return error_set(e, "the name of the output is empty");
     if (strlen(path) >= PATH_MAX)
         return error_set(e, "%s: the path is too long", QUOTE(path));
     if (stat(path, &about))

@@ -6,7 +6,9 @@
 #define XXH_STATIC_LINKING_ONLY
 #include "base/internal.h"
 #include "base/rows.h"
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 struct h5_out {
@@ -65,8 +67,24 @@ static void release(h5_out *f)
     mem_free(f);
 }
 
+/* What stands there already is replaced if it is a file of this kind, or empty: never a picture or a
+ * checkpoint that was to be read. */
+static bool may_replace(const char *path, error *e)
+{
+    static const char signature[8] = "\x89HDF\r\n\x1a\n";
+    char head[8];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = fd >= 0 ? read(fd, head, sizeof head) : 0;
+    if (fd >= 0)
+        close(fd);
+    return n <= 0 || (n == sizeof head && !memcmp(head, signature, sizeof head))
+           || error_set(e, "%s: is there already and no HDF5 file; it is not replaced", QUOTE(path));
+}
+
 h5_out *h5_create(const char *path, error *e)
 {
+    if (!may_replace(path, e))
+        return NULL;
     h5_out *f = mem_new(sizeof *f);
     if (!f) {
         error_set(e, "%s: memory is out", QUOTE(path));

@@ -145,7 +145,7 @@ static int run(int argc, char **argv)
         print_parts(&m, lack, lacks, true);
         print_types(&m);
     } else {
-        printf("%s: %s; %s\n\n%s\n", argv[1], source ? source : "unknown source",
+        printf("%s: %s; %s\n\n%s\n", argv[1], source ? QUOTE(source) : "unknown source",
                sealed ? "digests hold" : "no digests", config ? config : "");
         print_table(&m);
         print_parts(&m, lack, lacks, false);

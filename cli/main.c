@@ -1,6 +1,7 @@
 /* main.c - the table of sub-commands, help and version. Nothing else happens here. */
 #include "cli/commands.h"
 #include "autograd/autograd.h"
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,8 +143,18 @@ static int command(int argc, char **argv)
     return c.code;
 }
 
+/* Whoever starts us may have closed one of these: the next file opened would take its place, and messages or
+ * figures would be written into it. */
+static void hold_standard_files(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR) < 0)
+            exit(1);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_files();
     const char *word = argc > 1 ? argv[1] : "";
     int code = 2;                                          /* no command at all */
     fit_environment(argv);

@@ -1,6 +1,7 @@
 /* tokenize.c - `blip2 tokenize`: lines to ids and back, and `--train`: a small vocabulary from text files. */
 #include "cli/commands.h"
 #include "eval/eval.h"
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,8 @@ static int convert_lines(const struct job *j)
         if (!ok)
             error_set(&named, "standard input:%ld: %s", number, e.text);
     }
+    if (ok && ferror(stdin))
+        ok = error_set(&named, "standard input: cannot be read; %s", strerror(errno));
     free(line);
     mem_free(ids.ids);
     return ok ? 0 : cli_fail(&named);

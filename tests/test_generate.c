@@ -110,6 +110,19 @@ START_TEST(cached_decoding_is_uncached_decoding)
 }
 END_TEST
 
+/* The most likely token alone is what greedy search takes, in each of several texts. */
+START_TEST(every_sampled_text_begins_from_its_own_logits)
+{
+    blip2_sequence *one = write_by(_i, features, prompt);
+    options.sample = true;
+    options.top_k = 1;
+    options.returns = 3;
+    blip2_sequence *many = write_by(_i, features, prompt);
+    for (long i = 0; i < B * options.returns; i++)
+        ck_assert(same(&many[i], &one[i / options.returns]));
+}
+END_TEST
+
 START_TEST(one_beam_is_greedy)
 {
     bool opt = _i, greedy;
@@ -203,6 +216,7 @@ Suite *suite_generate(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_loop_test(c, cached_decoding_is_uncached_decoding, 0, 4);
+    tcase_add_loop_test(c, every_sampled_text_begins_from_its_own_logits, 0, 2);
     tcase_add_loop_test(c, one_beam_is_greedy, 0, 2);
     tcase_add_loop_test(c, pictures_are_captioned_alone, 0, 4);
     tcase_add_loop_test(c, padding_on_the_left_of_a_prompt_is_not_read, 0, 2);

@@ -132,7 +132,7 @@ static const config_key run_keys[] = {
       "val_loss val_loss_itc val_loss_itm val_loss_lm val_itm_acc val_accuracy",
       "what model_best.h5 is the best by" },
     INT("patience", patience, 0, 1e9, "looks without a better one that end the run; 0: never"),
-    INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only at the end"),
+    INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only where a run is stopped"),
 };
 
 /* LAVIS's names for what is said in another way here, or has no meaning here (docs/training.md). */

@@ -243,7 +243,7 @@ static bool work(run *r, const train_options *o, error *e)
     bool stopped = r->stepper.step < r->steps && !validation_ends(r);
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    bool again = r->saved != r->stepper.step;      /* --resume goes on from the end */
+    bool again = stopped && r->saved != r->stepper.step;
     return ranks_same(r->ranks, r->store, e) && (!again || save(r, save_checkpoint, e))
            && save(r, save_model, e);
 }
