@@ -172,7 +172,7 @@ bool charsmap_open(charsmap *m, const char *name, const uint8_t *bytes, long n, 
 void charsmap_apply(const charsmap *m, const char *text, long n, buffer *to);
 
 /* ---- tokenizers ---- */
-enum { TOKENIZER_SPECIALS = 1024, BYTE_VALUES = 256 };
+enum { TOKENIZER_SPECIALS = 1024, BYTE_VALUES = 256, WORDPIECE_CHARACTERS = 100 };  /* of a word at most */
 struct unigram {
     int pieces, own;                   /* ids below: pieces of the model; tokens of its file */
     double *score, unknown_score;      /* of each piece; of a character that is none */
