@@ -369,6 +369,21 @@ START_TEST(only_twenty_problems_are_printed)
 }
 END_TEST
 
+START_TEST(names_that_json_cannot_hold_are_refused)
+{
+    folder("in");
+    put_picture("in/a\xff.png", 1), put_picture("in/b.png", 2);
+    put("in/a\xff.txt", "one"), put("in/b.txt", "two");
+    REFUSES(1, "in: a\\xff.png: name: not UTF-8", IN_FOLDER("in"));
+    put_shard("s.tar", "\xff.png", true);
+    REFUSES(1, "s.tar: \\xff: name: not UTF-8", IN_FOLDER("s.tar"));
+    folder("c\xff");
+    put_picture("c\xff/a.png", 1), put("c\xff/a.txt", "one");
+    REFUSES(1, "c\\xff: name: not UTF-8", IN_FOLDER("c\xff"));
+    WORKS("dataset", "import", IN_FOLDER("c\xff"), "-o", IN_FOLDER("out"), "--copy");
+}
+END_TEST
+
 START_TEST(bad_tables_are_refused)
 {
     put_picture("a.png", 1);
@@ -515,6 +530,7 @@ Suite *suite_import(void)
     tcase_add_test(c, damaged_shards_leave_nothing_behind);
     tcase_add_test(c, all_problems_are_named_with_their_lines);
     tcase_add_test(c, only_twenty_problems_are_printed);
+    tcase_add_test(c, names_that_json_cannot_hold_are_refused);
     tcase_add_test(c, bad_tables_are_refused);
     tcase_add_test(c, links_and_options_are_checked);
     tcase_add_test(c, what_alpha_hides_is_laid_on_white);
