@@ -120,6 +120,9 @@ bool data_no_memory(error *e, const char *what);                   /* reports it
 /* ---- lists of pictures: records.c. A list in memory; name: for e ---- */
 bool records_parse(const char *name, const char *text, long bytes, record_list *l, error *e);
 
+/* The place of the most frequent text, of equals the first; n 0: -1. false: memory is out. */
+bool data_majority(const char *const *texts, long n, long *most);
+
 /* ---- characters: unicode.c ---- */
 enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };
 /* Bytes of the first character of s[0..n), n >= 1. If it is none: c is UNICODE_BROKEN, and one U+FFFD stands

@@ -185,6 +185,24 @@ static const char answers[] =
     "\"answers\":[{\"answer\":"
     "\"net\"},{\"answer\":\"net\"}],\"multiple_choice_answer\":\"net\"}]}";
 
+/* The majority stands behind 70 answers that are all different; a null does not hide "answers". */
+START_TEST(all_answers_count)
+{
+    char line[4096] = "{\"image\":\"a.png\",\"question\":\"What?\",\"answer\":null,\"answers\":[";
+    put_picture("a.png", 1);
+    for (int i = 0; i < 70; i++)
+        sprintf(line + strlen(line), "\"%d\",", i);
+    strcat(line, "\"cat\",\"cat\"]}\n"
+           "{\"image\":\"a.png\",\"question\":\"Who?\",\"answers\":[\"d\",\"b\",\"a\",\"a\",\"b\"]}\n");
+    put("l.jsonl", line);
+    WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    char *text = text_of("out/train.jsonl");
+    ck_assert(strstr(text, "\"answer\":\"cat\"") && strstr(text, "\"69\",\"cat\",\"cat\"]"));
+    ck_assert_ptr_nonnull(strstr(text, "\"Who?\",\"answer\":\"b\""));      /* of equals, the first */
+    mem_free(text);
+}
+END_TEST
+
 START_TEST(vqa_joins_questions_and_answers)
 {
     folder("train2014");
@@ -522,6 +540,7 @@ Suite *suite_import(void)
     tcase_add_test(c, lavis_lists_of_captions_and_questions);
     tcase_add_test(c, coco_captions_and_karpathys_splits);
     tcase_add_test(c, genome_and_gqa);
+    tcase_add_test(c, all_answers_count);
     tcase_add_test(c, vqa_joins_questions_and_answers);
     tcase_add_test(c, easy_vqa_gets_captions_from_its_questions);
     tcase_add_test(c, shards_are_read_as_streams);
