@@ -310,7 +310,8 @@ bool records_read(const char *path, record_list *l, error *e)
     if (pack_is(path))
         return pack_records(path, l, e);
     char *text = file_load(path, FILE_BYTES, &bytes, e);
-    bool ok = text && records_parse(QUOTE(path), text, bytes, l, e);
+    const char *json = text ? data_without_mark(text, &bytes) : NULL;
+    bool ok = text && records_parse(QUOTE(path), json, bytes, l, e);
     mem_free(text);
     return ok;
 }

@@ -351,6 +351,7 @@ START_TEST(all_problems_are_named_with_their_lines)
 {
     put_picture("a.png", 1), put_picture("b.png", 2);
     put("l.jsonl",
+        "\xef\xbb\xbf"                             /* a byte order mark is no problem */
         "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
