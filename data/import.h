@@ -63,7 +63,9 @@ void import_easy_questions(import *m, const char *name, json_t *list);
 void import_json(import *m, const char *path);                         /* import_json.c */
 enum { IMPORT_NUMBER = 32 };
 const char *import_number(const json_t *v, char number[IMPORT_NUMBER]);        /* a number or text, as text */
-const char *import_majority(const char *const *answers, long n);   /* the most frequent; n 0: NULL */
+/* The texts of a list of answers, *n of them; mem_free. NULL: memory is out. */
+const char **import_answers(import *m, const json_t *list, long *n);
+const char *import_majority(import *m, const char *const *answers, long n);    /* n 0: NULL */
 void import_record(import *m, const char *where, json_t *o);           /* import_record.c */
 void import_join(import *m);           /* VQA's questions with their answers; import_vqa.c */
 bool import_whole(import *m, const char *name, json_t *doc);           /* import_coco.c */

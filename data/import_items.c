@@ -87,6 +87,19 @@ bool import_problem(import *m, const char *where, const char *what)
     return error_line(m->e, "%s: %s", where, what);
 }
 
+static bool is_utf8(const char *text)
+{
+    long n = (long)strlen(text);
+    for (utf8proc_int32_t c; n > 0; ) {
+        long used = (long)utf8proc_iterate((const utf8proc_uint8_t *)text, n, &c);
+        if (used <= 0)
+            return false;
+        text += used;
+        n -= used;
+    }
+    return true;
+}
+
 int import_split(const char *name)
 {
     static const struct { const char *name; int split; } known[] = {
@@ -215,6 +228,10 @@ import_item *import_picture(import *m, const char *where, const char *path, cons
         import_problem(m, where, "image: expected the path of a picture");
         return NULL;
     }
+    if (!is_utf8(path)) {                          /* a list of JSON cannot hold it */
+        error_line(m->e, "%s: %s: name: not UTF-8", where, QUOTE(path));
+        return NULL;
+    }
     long *place = entry(m, &m->paths, full, IMPORT_NONE);
     if (place && *place == IMPORT_NONE) {
         *place = IMPORT_MISSING;
@@ -249,19 +266,6 @@ import_item *import_held(import *m, const char *where, const char *name, const c
 }
 
 /* ---- what is said and asked ---------------------------------------------------------------------------- */
-static bool is_utf8(const char *text)
-{
-    long n = (long)strlen(text);
-    for (utf8proc_int32_t c; n > 0; ) {
-        long used = (long)utf8proc_iterate((const utf8proc_uint8_t *)text, n, &c);
-        if (used <= 0)
-            return false;
-        text += used;
-        n -= used;
-    }
-    return true;
-}
-
 static bool is_white(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';

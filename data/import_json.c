@@ -82,10 +82,11 @@ void import_json(import *m, const char *path)
     long n;
     error one;
     char *text = file_load(path, FILE_BYTES, &n, &one);
+    const char *json = text ? data_without_mark(text, &n) : NULL;
     struct reading r = { m, QUOTE(path) };
     if (!text)
         error_line(m->e, "%s", one.text);
-    else if (!add_whole(m, r.name, text, n))
-        data_elements(r.name, text, n, add_element, &r, m->e);
+    else if (!add_whole(m, r.name, json, n))
+        data_elements(r.name, json, n, add_element, &r, m->e);
     mem_free(text);
 }

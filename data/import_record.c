@@ -6,14 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ANSWERS = 64 };
-
+/* What stands under the first of these names that is there and not null. */
 static const json_t *first_of(const json_t *o, const char *const *names)
 {
     const json_t *found = NULL;
     for (; *names && !found; names++)
-        found = json_object_get(o, *names);
-    return json_is_null(found) ? NULL : found;
+        if (!json_is_null(json_object_get(o, *names)))
+            found = json_object_get(o, *names);
+    return found;
 }
 #define FIRST(o, ...) first_of((o), (const char *const[]){ __VA_ARGS__, NULL })
 
@@ -40,42 +40,45 @@ static void read_captions(import *m, const char *where, import_item *i, const js
     }
 }
 
-/* The most frequent answer, the first of those that are equally so. */
-const char *import_majority(const char *const *answers, long n)
+/* Of VQA's own files an answer is {"answer": "yes"}. */
+const char **import_answers(import *m, const json_t *list, long *n)
 {
-    long most = 0, best = 0;
-    for (long i = 0; i < n; i++) {
-        long count = 0;
-        for (long k = 0; k < n; k++)
-            count += !strcmp(answers[i], answers[k]);
-        if (count > most) {
-            most = count;
-            best = i;
-        }
+    const char **texts = mem_new((json_array_size(list) + 1)*sizeof *texts);
+    *n = 0;
+    m->no_memory |= !texts;
+    for (size_t k = 0; texts && k < json_array_size(list); k++) {
+        const json_t *one = json_array_get(list, k);
+        const char *text = json_string_value(json_is_object(one) ? json_object_get(one, "answer") : one);
+        if (text)
+            texts[(*n)++] = text;
     }
-    return n ? answers[best] : NULL;
+    return texts;
 }
 
-/* Of VQA's own files an answer is {"answer": "yes"}. */
+const char *import_majority(import *m, const char *const *answers, long n)
+{
+    long most = -1;
+    m->no_memory |= !answers || !data_majority(answers, n, &most);
+    return most >= 0 ? answers[most] : NULL;
+}
+
 static void read_question(import *m, const char *where, import_item *i, const json_t *o)
 {
-    const char *answers[ANSWERS], *question = json_string_value(json_object_get(o, "question"));
+    const char *question = json_string_value(json_object_get(o, "question"));
     char number[IMPORT_NUMBER], id[IMPORT_NUMBER];
     const json_t *said = FIRST(o, "answer", "answers"), *all = json_object_get(o, "answers");
     const json_t *list = json_is_array(all) ? all : said;
     import_asked q = { .question = question, .type = json_string_value(FIRST(o, "type", "answer_type")),
-                       .id = import_number(json_object_get(o, "question_id"), id), .answers = answers };
-    for (size_t k = 0; k < json_array_size(list) && k < ANSWERS; k++) {
-        const json_t *one = json_array_get(list, k);
-        const char *text = json_string_value(json_is_object(one) ? json_object_get(one, "answer") : one);
-        if (text)
-            answers[q.answer_count++] = text;
-    }
-    q.answer = json_is_array(said) ? import_majority(answers, q.answer_count) : import_number(said, number);
-    if (q.question && q.answer)
+                       .id = import_number(json_object_get(o, "question_id"), id) };
+    const char **answers = import_answers(m, list, &q.answer_count);
+    q.answers = answers;
+    q.answer = json_is_array(said) ? import_majority(m, answers, q.answer_count)
+                                   : import_number(said, number);
+    if (!m->no_memory && q.question && q.answer)
         import_question(m, where, i, &q);
-    else
+    else if (!m->no_memory)
         import_problem(m, where, "question, answer: expected both, as texts");
+    mem_free(answers);
 }
 
 void import_record(import *m, const char *where, json_t *o)

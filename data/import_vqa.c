@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PLACE_TEXT = 300, PATH = 2048, ANSWERS = 64 };
+enum { PLACE_TEXT = 300, PATH = 2048 };
 
 /* ---- where a picture is -------------------------------------------------------------------------------- */
 /* "{}" is the number, "{12}" the number with zeros in front of it, "{s}" the subtype. */
@@ -57,27 +57,23 @@ const char *import_place(import *m, const char *subtype, const char *number, cha
 static void add(import *m, const char *where, const char *subtype, json_t *question, const json_t *answer)
 {
     char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER];
-    const char *answers[ANSWERS], *image = import_number(json_object_get(question, "image_id"), number);
-    const json_t *all = json_object_get(answer, "answers");
+    const char *image = import_number(json_object_get(question, "image_id"), number);
     import_asked q = { .question = json_string_value(json_object_get(question, "question")),
                        .answer = json_string_value(json_object_get(answer, "multiple_choice_answer")),
                        .type = json_string_value(json_object_get(answer, "answer_type")),
-                       .id = import_number(json_object_get(question, "question_id"), id),
-                       .answers = answers };
-    for (size_t k = 0; k < json_array_size(all) && k < ANSWERS; k++) {
-        const char *text = json_string_value(json_object_get(json_array_get(all, k), "answer"));
-        if (text)
-            answers[q.answer_count++] = text;
-    }
-    q.answer = q.answer ? q.answer : import_majority(answers, q.answer_count);
-    if (!image || !q.question || !q.answer) {
+                       .id = import_number(json_object_get(question, "question_id"), id) };
+    const char **answers = import_answers(m, json_object_get(answer, "answers"), &q.answer_count);
+    bool whole = image && q.question
+                 && (q.answer || (q.answer = import_majority(m, answers, q.answer_count)));
+    import_item *i = NULL;
+    q.answers = answers;
+    if (whole)
+        i = import_picture(m, where, import_place(m, subtype, image, path, sizeof path), image, IMPORT_DRAWN);
+    else if (!m->no_memory)
         import_problem(m, where, "image_id, question, answers: expected a number, a text and a list");
-        return;
-    }
-    import_item *i = import_picture(m, where, import_place(m, subtype, image, path, sizeof path), image,
-                                    IMPORT_DRAWN);
-    if (i)
+    if (i && !m->no_memory)
         import_question(m, where, i, &q);
+    mem_free(answers);
 }
 
 /* question_id -> annotation, of all files of answers */

@@ -202,6 +202,13 @@ static void remove_held(const struct folder *f, const char *name)
     unlink(path);
 }
 
+/* Names that JSON cannot hold: links may lead to them, and folders above the pictures may have them. */
+static bool check_name(const char *name, error *e)
+{
+    long n = (long)strlen(name);
+    return unicode_valid(name, n) == n || error_set(e, "import: %s: name: not UTF-8", QUOTE(name));
+}
+
 static bool put_item(struct writer *w, const import_item *i, error *e)
 {
     import_result *r = w->m->result;
@@ -215,6 +222,8 @@ static bool put_item(struct writer *w, const import_item *i, error *e)
     int split = i->split == IMPORT_DRAWN ? draw_split(w->m->o, i->key) : i->split;
     snprintf(name, sizeof name, "%s%s", w->copy && !i->held ? "images/" : "",
              i->held ? i->held : i->path + w->common);
+    if (!check_name(name, e))
+        return false;
     if (w->copy && !i->held && !copy_picture(w->f, i->path, name, w->m->o->white, e))
         return false;
     put_record(&w->list[split], i, name, w->ids);
@@ -251,6 +260,8 @@ bool import_write(import *m, const struct folder *f, import_progress progress, v
     w.common = common_folder(m, m->result->images);
     if (w.copy)
         snprintf(m->result->images, sizeof m->result->images, "%s", f->path);
+    else
+        ok = check_name(m->result->images, e);
     for (long i = 0; i < m->count && ok; i++) {
         ok = put_item(&w, &m->items[i], e);
         if (ok && progress && (i + 1 == m->count || i%256 == 255)

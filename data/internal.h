@@ -120,6 +120,9 @@ bool data_no_memory(error *e, const char *what);                   /* reports it
 /* ---- lists of pictures: records.c. A list in memory; name: for e ---- */
 bool records_parse(const char *name, const char *text, long bytes, record_list *l, error *e);
 
+/* The place of the most frequent text, of equals the first; n 0: -1. false: memory is out. */
+bool data_majority(const char *const *texts, long n, long *most);
+
 /* ---- characters: unicode.c ---- */
 enum { UNICODE_BROKEN = -1, UNICODE_REPLACEMENT = 0xFFFD };
 /* Bytes of the first character of s[0..n), n >= 1. If it is none: c is UNICODE_BROKEN, and one U+FFFD stands
@@ -172,7 +175,7 @@ bool charsmap_open(charsmap *m, const char *name, const uint8_t *bytes, long n, 
 void charsmap_apply(const charsmap *m, const char *text, long n, buffer *to);
 
 /* ---- tokenizers ---- */
-enum { TOKENIZER_SPECIALS = 1024, BYTE_VALUES = 256 };
+enum { TOKENIZER_SPECIALS = 1024, BYTE_VALUES = 256, WORDPIECE_CHARACTERS = 100 };  /* of a word at most */
 struct unigram {
     int pieces, own;                   /* ids below: pieces of the model; tokens of its file */
     double *score, unknown_score;      /* of each piece; of a character that is none */

@@ -4,8 +4,8 @@
  * upsampling). Grey is repeated. Four components are ink: Adobe stores them inverted, and PIL takes every
  * such file so (YCCK becomes CMYK first):  k = K/255,  r = K - K (255 - C)/255,  each product rounded.
  *
- * libjpeg only warns of damage and fills what is missing with grey: here every warning is an error. It leaves
- * through longjmp, so what is allocated hangs on `struct decoder`. */
+ * libjpeg only warns of damage and fills what is missing with grey: here warnings are errors, but for those
+ * that no pixel depends on. It leaves through longjmp, so what is allocated hangs on `struct decoder`. */
 #include "data/internal.h"
 #include <stdio.h>
 #include <jpeglib.h>
@@ -38,9 +38,18 @@ static void on_error(j_common_ptr any)
     longjmp(d->out, 1);
 }
 
+/* A later JFIF, an unknown Adobe transform, and bytes between the markers before the first scan. */
+static bool is_harmless(j_common_ptr any)
+{
+    const struct decoder *d = any->client_data;
+    int code = any->err->msg_code;
+    return code == JWRN_JFIF_MAJOR || code == JWRN_ADOBE_XFORM
+           || (code == JWRN_EXTRANEOUS_DATA && d->jpeg.input_scan_number == 0);
+}
+
 static void on_message(j_common_ptr any, int level)
 {
-    if (level < 0)                                 /* a warning; the others are traces */
+    if (level < 0 && !is_harmless(any))            /* a warning; the others are traces */
         on_error(any);
 }
 

@@ -43,11 +43,19 @@ json_t *data_json(const char *name, long line, const char *bytes, long n, long m
     return root;
 }
 
+const char *data_without_mark(const char *text, long *n)
+{
+    bool marked = *n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3);
+    *n -= marked ? 3 : 0;
+    return marked ? text + 3 : text;
+}
+
 json_t *data_json_file(const char *path, error *e)
 {
     long bytes;
     char *text = file_load(path, 1L << 30, &bytes, e);
-    json_t *root = text ? data_json(QUOTE(path), 1, text, bytes, 100 * 1000 * 1000, e) : NULL;
+    const char *json = text ? data_without_mark(text, &bytes) : NULL;
+    json_t *root = text ? data_json(QUOTE(path), 1, json, bytes, 100 * 1000 * 1000, e) : NULL;
     mem_free(text);
     return root;
 }

@@ -9,5 +9,6 @@
 json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e);
 /* A whole file, at most 1 GiB and 100 million values. */
 json_t *data_json_file(const char *path, error *e);
+const char *data_without_mark(const char *text, long *n);          /* behind UTF-8's byte order mark */
 #pragma GCC visibility pop
 #endif

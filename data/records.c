@@ -98,12 +98,42 @@ static const char *read_captions(struct reader *r, const json_t *o, record *to)
     return said ? NULL : "captions, caption, questions: expected one of them";
 }
 
+static int by_text(const void *a, const void *b)
+{
+    const char *const *x = *(const char *const *const *)a, *const *y = *(const char *const *const *)b;
+    int order = strcmp(*x, *y);
+    return order ? order : (x > y) - (x < y);
+}
+
+/* In order, equal texts are neighbours, and the first of them is the one that stands first. */
+bool data_majority(const char *const *texts, long n, long *most)
+{
+    const char *const **order = mem_new((size_t)(n + 1)*sizeof *order), *const *best = NULL;
+    long longest = 0;
+    *most = -1;
+    if (!order)
+        return false;
+    for (long i = 0; i < n; i++)
+        order[i] = &texts[i];
+    qsort(order, (size_t)n, sizeof *order, by_text);
+    for (long i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && !strcmp(*order[end], *order[i]); )
+            end++;
+        if (end - i > longest || (end - i == longest && order[i] < best)) {
+            longest = end - i;
+            best = order[i];
+        }
+    }
+    *most = best ? best - texts : -1;
+    mem_free(order);
+    return true;
+}
+
 /* What several people answered; the most frequent is the answer where none is given. */
 static const char *read_answers(struct reader *r, const json_t *list, record_question *q)
 {
     static const char wrong[] = "answers: expected a list of texts, or of objects with the text \"answer\"";
-    long n = (long)json_array_size(list), most = 0;
-    char *common = NULL;
+    long n = (long)json_array_size(list), most = -1;
     if (list && !json_is_array(list))
         return wrong;
     q->answers = take(r, n * (long)sizeof *q->answers);
@@ -114,17 +144,10 @@ static const char *read_answers(struct reader *r, const json_t *list, record_que
             return wrong;
         q->answers[q->answer_count++] = take_text(r, text);
     }
-    for (long i = 0; i < n && !q->answer && !r->no_memory; i++) {
-        long same = 0;
-        for (long k = 0; k < n; k++)
-            same += !strcmp(q->answers[i], q->answers[k]);
-        if (same > most) {
-            most = same;
-            common = q->answers[i];
-        }
-    }
-    if (!q->answer)
-        q->answer = common;
+    if (!q->answer && !r->no_memory)
+        r->no_memory = !data_majority((const char *const *)q->answers, n, &most);
+    if (most >= 0)
+        q->answer = q->answers[most];
     return NULL;
 }
 
@@ -287,7 +310,8 @@ bool records_read(const char *path, record_list *l, error *e)
     if (pack_is(path))
         return pack_records(path, l, e);
     char *text = file_load(path, FILE_BYTES, &bytes, e);
-    bool ok = text && records_parse(QUOTE(path), text, bytes, l, e);
+    const char *json = text ? data_without_mark(text, &bytes) : NULL;
+    bool ok = text && records_parse(QUOTE(path), json, bytes, l, e);
     mem_free(text);
     return ok;
 }

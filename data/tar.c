@@ -13,6 +13,33 @@
 
 enum { MEMBER_BYTES = 256 << 20 };
 
+/* libarchive turns names of UTF-8 (PAX, zip) into the locale's letters, and the C locale has none of them. */
+static locale_t names_begin(locale_t *names)
+{
+    *names = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    return uselocale(*names);                      /* where there is none, all stays as it is */
+}
+
+static void names_end(locale_t before, locale_t names)
+{
+    uselocale(before);
+    if (names)
+        freelocale(names);
+}
+
+static const char *what_failed(struct archive *a)
+{
+    const char *text = archive_error_string(a);
+    return text ? text : "damaged";
+}
+
+/* A warning is of attributes that are not used here, where a name is there. */
+static int next_member(struct archive *a, struct archive_entry **entry)
+{
+    int status = archive_read_next_header(a, entry);
+    return status == ARCHIVE_WARN && archive_entry_pathname(*entry) ? ARCHIVE_OK : status;
+}
+
 static struct archive *open_archive(const char *path, error *e)
 {
     long bytes;
@@ -27,7 +54,7 @@ static struct archive *open_archive(const char *path, error *e)
     archive_read_support_format_zip(a);
     if (archive_read_open_filename(a, path, 1 << 16) == ARCHIVE_OK)
         return a;
-    error_set(e, "%s: not an archive; %s", QUOTE(path), archive_error_string(a));
+    error_set(e, "%s: not an archive; %s", QUOTE(path), QUOTE(what_failed(a)));
     archive_read_free(a);
     return NULL;
 }
@@ -54,7 +81,7 @@ static char *read_member(struct archive *a, struct archive_entry *entry, long *b
         la_ssize_t n = archive_read_data(a, data + used, 65536);
         if (n < 0 || used > MEMBER_BYTES) {
             mem_free(data);
-            error_set(e, "%s: %s: %s", QUOTE(path), QUOTE(name), n < 0 ? QUOTE(archive_error_string(a))
+            error_set(e, "%s: %s: %s", QUOTE(path), QUOTE(name), n < 0 ? QUOTE(what_failed(a))
                       : "more than 256 MiB");
             return NULL;
         }
@@ -109,6 +136,8 @@ static bool put_picture(struct shard *s, const char *ending, const char *data, l
     snprintf(name, sizeof name, "images/%s-%s.%s", s->stem, flat, ending);
     for (long twin = 2; import_taken(m, name); twin++)     /* a shard of the same name in another folder */
         snprintf(name, sizeof name, "images/%s-%s-%ld.%s", s->stem, flat, twin, ending);
+    if (unicode_valid(name, (long)strlen(name)) != (long)strlen(name))
+        return error_set(e, "%s: name: not UTF-8", where);
     s->now.item = import_held(m, where, name, NULL, IMPORT_DRAWN);
     if (!s->now.item)
         return data_no_memory(e, s->path);
@@ -157,6 +186,7 @@ static bool add_member(struct shard *s, struct archive *a, struct archive_entry 
 void import_shard(import *m, const char *path)
 {
     error one;
+    locale_t names, before = names_begin(&names);
     struct archive *a = open_archive(path, &one);
     struct archive_entry *entry;
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -169,16 +199,17 @@ void import_shard(import *m, const char *path)
     if (s)
         *s = (struct shard){ .m = m, .path = path, .stem = stem };
     one.lines = 0;
-    while (ok && import_goes_on(m) && (status = archive_read_next_header(a, &entry)) == ARCHIVE_OK)
+    while (ok && import_goes_on(m) && (status = next_member(a, &entry)) == ARCHIVE_OK)
         ok = add_member(s, a, entry, &one);
     if (ok && status != ARCHIVE_EOF && status != ARCHIVE_OK)
-        ok = error_set(&one, "%s: %s", QUOTE(path), QUOTE(archive_error_string(a)));
+        ok = error_set(&one, "%s: %s", QUOTE(path), QUOTE(what_failed(a)));
     if (s)
         end_sample(s);
     if (!ok)
         error_line(m->e, "%s", one.text);
     mem_free(s);
     archive_read_free(a);
+    names_end(before, names);
 }
 
 /* ---- unpacking ----------------------------------------------------------------------------------------- */
@@ -207,14 +238,16 @@ static bool unpack_member(struct archive *a, struct archive_entry *entry, const 
 
 bool archive_unpack(const char *path, const char *folder, error *e)
 {
+    locale_t names, before = names_begin(&names);
     struct archive *a = open_archive(path, e);
     struct archive_entry *entry;
     int status = ARCHIVE_OK;
     bool ok = a != NULL;
-    while (ok && (status = archive_read_next_header(a, &entry)) == ARCHIVE_OK)
+    while (ok && (status = next_member(a, &entry)) == ARCHIVE_OK)
         ok = unpack_member(a, entry, path, folder, e);
     if (ok && status != ARCHIVE_EOF)
-        ok = error_set(e, "%s: %s", QUOTE(path), QUOTE(archive_error_string(a)));
+        ok = error_set(e, "%s: %s", QUOTE(path), QUOTE(what_failed(a)));
     archive_read_free(a);
+    names_end(before, names);
     return ok;
 }

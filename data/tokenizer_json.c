@@ -1,12 +1,124 @@
 /* tokenizer_json.c - tokenizer.json, as Hugging Face's library tokenizers writes it: the three kinds of model
  * that BLIP-2 uses, and the tokens added to them. Settings that give other ids are refused. */
 #include "data/internal.h"
+#include <stdio.h>
 #include <string.h>
+
+#define MARK "\xe2\x96\x81"                                       /* U+2581, stands for a space */
 
 static const char *text_of(const json_t *o, const char *key, const char *otherwise)
 {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : otherwise;
+}
+
+/* ---- settings: absent and null are the default --------------------------------------------------------- */
+static bool wrong(const char *name, const char *part, const char *key, const char *expected,
+                  const json_t *found, error *e)
+{
+    char text[160] = { 0 };                        /* what is too long for it is cut */
+    json_dumpb(found, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
+    return error_set(e, "%s: %s.%s: expected %s, found %s", name, part, key, expected,
+                     *text ? QUOTE(text) : "nothing");
+}
+
+static bool is_given(const json_t *v)
+{
+    return v && !json_is_null(v);
+}
+
+/* o[key] is `value`, true or false, or not given. */
+static bool check_flag(const char *name, const char *part, const json_t *o, const char *key, bool value,
+                       error *e)
+{
+    const json_t *v = json_object_get(o, key);
+    return !is_given(v) || (value ? json_is_true(v) : json_is_false(v))
+           || wrong(name, part, key, value ? "true" : "false", v, e);
+}
+
+static bool check_text(const char *name, const char *part, const json_t *o, const char *key,
+                       const char *value, error *e)
+{
+    const json_t *v = json_object_get(o, key);
+    return !is_given(v) || !strcmp(text_of(o, key, ""), value) || wrong(name, part, key, value, v, e);
+}
+
+static bool check_words(const char *name, const json_t *root, const json_t *model, error *e)
+{
+    static const char *const steps[] = { "clean_text", "handle_chinese_chars", "strip_accents" };
+    const json_t *most = json_object_get(model, "max_input_chars_per_word");
+    for (size_t i = 0; i < sizeof steps/sizeof *steps; i++)
+        if (!check_flag(name, "normalizer", json_object_get(root, "normalizer"), steps[i], true, e))
+            return false;
+    if (is_given(most) && json_integer_value(most) != WORDPIECE_CHARACTERS)
+        return wrong(name, "model", "max_input_chars_per_word", "100", most, e);
+    return check_text(name, "model", model, "unk_token", "[UNK]", e)
+           && check_text(name, "pre_tokenizer", json_object_get(root, "pre_tokenizer"), "type",
+                         "BertPreTokenizer", e);
+}
+
+/* Spaces that go where words are parted, as unigram_encode leaves them out itself. */
+static bool only_spaces(const json_t *rule)
+{
+    const char *content = text_of(rule, "content", "");
+    return !strcmp(text_of(rule, "type", ""), "Strip")
+           || (!strcmp(text_of(rule, "type", ""), "Replace")
+               && !strcmp(text_of(json_object_get(rule, "pattern"), "Regex", ""), " {2,}")
+               && (!strcmp(content, " ") || !strcmp(content, MARK)));
+}
+
+static bool check_normalizer(const char *name, const json_t *rules, error *e)
+{
+    const json_t *list = json_object_get(rules, "normalizers");
+    size_t n = json_is_array(list) ? json_array_size(list) : is_given(rules);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *rule = json_is_array(list) ? json_array_get(list, i) : rules;
+        if (strcmp(text_of(rule, "type", ""), "Precompiled") && !only_spaces(rule))
+            return wrong(name, "normalizer", "type", "Precompiled, or spaces stripped", rule, e);
+    }
+    return true;
+}
+
+static bool check_metaspace(const char *name, const json_t *split, error *e)
+{
+    static const char part[] = "pre_tokenizer";
+    if (!strcmp(text_of(split, "type", ""), "WhitespaceSplit"))
+        return true;
+    if (strcmp(text_of(split, "type", ""), "Metaspace"))
+        return wrong(name, part, "type", "Metaspace or WhitespaceSplit", split, e);
+    if (!strcmp(text_of(split, "prepend_scheme", ""), "never"))
+        return wrong(name, part, "prepend_scheme", "always", json_object_get(split, "prepend_scheme"), e);
+    return check_flag(name, part, split, "add_prefix_space", true, e)
+           && check_flag(name, part, split, "split", true, e)
+           && check_text(name, part, split, "replacement", MARK, e);
+}
+
+static bool check_pieces(const char *name, const json_t *root, error *e)
+{
+    const json_t *split = json_object_get(root, "pre_tokenizer");
+    const json_t *list = json_object_get(split, "pretokenizers");
+    size_t n = json_is_array(list) ? json_array_size(list) : is_given(split);
+    bool ok = check_normalizer(name, json_object_get(root, "normalizer"), e);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = check_metaspace(name, json_is_array(list) ? json_array_get(list, i) : split, e);
+    return ok;
+}
+
+/* White space beside a token is left out in any case, but for byte-level BPE. */
+static bool check_added(const tokenizer *t, const char *name, const json_t *one, error *e)
+{
+    static const char part[] = "added_tokens";
+    const char *text = text_of(one, "content", "");
+    char where[BASE_QUOTE + 32];
+    snprintf(where, sizeof where, "%s: %s", part, QUOTE(text));
+    if (t->kind == TOKENIZER_BPE
+        && (!check_flag(name, where, one, "lstrip", false, e)
+            || !check_flag(name, where, one, "rstrip", false, e)))
+        return false;
+    if (!json_is_true(json_object_get(one, "special")) && tokenizer_id(t, text) >= 0)
+        return wrong(name, where, "special", "true, as the vocabulary has it",
+                     json_object_get(one, "special"), e);
+    return check_flag(name, where, one, "single_word", false, e);
 }
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
@@ -18,7 +130,8 @@ static bool load_wordpiece(tokenizer *t, const char *name, const json_t *root, c
         return error_set(e, "%s: normalizer: expected BertNormalizer in lower case", name);
     if (strcmp(text_of(model, "continuing_subword_prefix", "##"), "##"))
         return error_set(e, "%s: model.continuing_subword_prefix: expected \"##\"", name);
-    return tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e);
+    return check_words(name, root, model, e)
+           && tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e);
 }
 
 /* "left right", or [left, right] */
@@ -37,6 +150,7 @@ static bool add_merge(tokenizer *t, const char *name, long at, const json_t *pai
 static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
 {
     const json_t *split = json_object_get(root, "pre_tokenizer"), *merges = json_object_get(model, "merges");
+    const json_t *rules = json_object_get(root, "normalizer");
     if (strcmp(text_of(split, "type", ""), "ByteLevel")
         || json_is_true(json_object_get(split, "add_prefix_space")))
         return error_set(e, "%s: pre_tokenizer: expected ByteLevel without a space in front", name);
@@ -45,6 +159,10 @@ static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const j
         return error_set(e, "%s: model: expected BPE without prefix, suffix and ignore_merges", name);
     if (!json_is_array(merges))
         return error_set(e, "%s: model.merges: expected a list", name);
+    if (is_given(rules))
+        return wrong(name, "normalizer", "type", "no normalizer", rules, e);
+    if (!check_flag(name, "pre_tokenizer", split, "use_regex", true, e))
+        return false;
     bool ok = tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e)
               && byte_bpe_find_bytes(t, name, e);
     buffer product = { 0 };
@@ -109,6 +227,8 @@ static bool load_unigram(tokenizer *t, const char *name, const json_t *root, con
                          TOKENIZER_SPECIALS);
     if (json_is_true(json_object_get(model, "byte_fallback")))
         return error_set(e, "%s: model.byte_fallback: expected false", name);
+    if (!check_pieces(name, root, e))
+        return false;
     for (size_t i = 0; i < json_array_size(vocab); i++) {
         const json_t *piece = json_array_get(vocab, i);
         const json_t *text = json_array_get(piece, 0), *score = json_array_get(piece, 1);
@@ -183,10 +303,8 @@ static bool add_listed(tokenizer *t, const char *name, const json_t *added, erro
     bool ok = true;
     for (size_t i = 0; ok && i < json_array_size(added); i++) {
         const json_t *one = json_array_get(added, i);
-        bool special = json_is_true(json_object_get(one, "special"));
-        int known = tokenizer_id(t, text_of(one, "content", ""));
-        if (special || known < 0)
-            ok = add_one(t, name, text_of(one, "content", ""), json_object_get(one, "id"), e);
+        ok = check_added(t, name, one, e)
+             && add_one(t, name, text_of(one, "content", ""), json_object_get(one, "id"), e);
     }
     return ok;
 }

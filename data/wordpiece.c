@@ -10,8 +10,6 @@
 #include "data/internal.h"
 #include <string.h>
 
-enum { WORD_CHARACTERS = 100 };
-
 /* ---- normalising --------------------------------------------------------------------------------------- */
 static void clean(const char *text, long n, ints *to)
 {
@@ -134,11 +132,11 @@ static bool match(void *context, const char *word, long n)
 {
     struct encoding *e = context;
     const tokenizer *t = e->t;
-    char key[2 + 4*WORD_CHARACTERS];
+    char key[2 + 4*WORDPIECE_CHARACTERS];
     long before = e->to->n, characters = 0;
     for (long i = 0; i < n; i++)
         characters += (word[i] & 0xC0) != 0x80;
-    bool known = characters <= WORD_CHARACTERS;
+    bool known = characters <= WORDPIECE_CHARACTERS;
     for (long at = 0; known && at < n; ) {
         long prefix = at ? 2 : 0, length = 0;
         memcpy(key, "##", 2);

@@ -185,6 +185,24 @@ static const char answers[] =
     "\"answers\":[{\"answer\":"
     "\"net\"},{\"answer\":\"net\"}],\"multiple_choice_answer\":\"net\"}]}";
 
+/* The majority stands behind 70 answers that are all different; a null does not hide "answers". */
+START_TEST(all_answers_count)
+{
+    char line[4096] = "{\"image\":\"a.png\",\"question\":\"What?\",\"answer\":null,\"answers\":[";
+    put_picture("a.png", 1);
+    for (int i = 0; i < 70; i++)
+        sprintf(line + strlen(line), "\"%d\",", i);
+    strcat(line, "\"cat\",\"cat\"]}\n"
+           "{\"image\":\"a.png\",\"question\":\"Who?\",\"answers\":[\"d\",\"b\",\"a\",\"a\",\"b\"]}\n");
+    put("l.jsonl", line);
+    WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    char *text = text_of("out/train.jsonl");
+    ck_assert(strstr(text, "\"answer\":\"cat\"") && strstr(text, "\"69\",\"cat\",\"cat\"]"));
+    ck_assert_ptr_nonnull(strstr(text, "\"Who?\",\"answer\":\"b\""));      /* of equals, the first */
+    mem_free(text);
+}
+END_TEST
+
 START_TEST(vqa_joins_questions_and_answers)
 {
     folder("train2014");
@@ -333,6 +351,7 @@ START_TEST(all_problems_are_named_with_their_lines)
 {
     put_picture("a.png", 1), put_picture("b.png", 2);
     put("l.jsonl",
+        "\xef\xbb\xbf"                             /* a byte order mark is no problem */
         "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
@@ -366,6 +385,21 @@ START_TEST(only_twenty_problems_are_printed)
     shell_free(s);
     REFUSES(1, "no picture with a caption or a question; 0 have none, 30 are missing", IN_FOLDER("l.jsonl"),
             "--skip-missing");
+}
+END_TEST
+
+START_TEST(names_that_json_cannot_hold_are_refused)
+{
+    folder("in");
+    put_picture("in/a\xff.png", 1), put_picture("in/b.png", 2);
+    put("in/a\xff.txt", "one"), put("in/b.txt", "two");
+    REFUSES(1, "in: a\\xff.png: name: not UTF-8", IN_FOLDER("in"));
+    put_shard("s.tar", "\xff.png", true);
+    REFUSES(1, "s.tar: \\xff: name: not UTF-8", IN_FOLDER("s.tar"));
+    folder("c\xff");
+    put_picture("c\xff/a.png", 1), put("c\xff/a.txt", "one");
+    REFUSES(1, "c\\xff: name: not UTF-8", IN_FOLDER("c\xff"));
+    WORKS("dataset", "import", IN_FOLDER("c\xff"), "-o", IN_FOLDER("out"), "--copy");
 }
 END_TEST
 
@@ -507,6 +541,7 @@ Suite *suite_import(void)
     tcase_add_test(c, lavis_lists_of_captions_and_questions);
     tcase_add_test(c, coco_captions_and_karpathys_splits);
     tcase_add_test(c, genome_and_gqa);
+    tcase_add_test(c, all_answers_count);
     tcase_add_test(c, vqa_joins_questions_and_answers);
     tcase_add_test(c, easy_vqa_gets_captions_from_its_questions);
     tcase_add_test(c, shards_are_read_as_streams);
@@ -515,6 +550,7 @@ Suite *suite_import(void)
     tcase_add_test(c, damaged_shards_leave_nothing_behind);
     tcase_add_test(c, all_problems_are_named_with_their_lines);
     tcase_add_test(c, only_twenty_problems_are_printed);
+    tcase_add_test(c, names_that_json_cannot_hold_are_refused);
     tcase_add_test(c, bad_tables_are_refused);
     tcase_add_test(c, links_and_options_are_checked);
     tcase_add_test(c, what_alpha_hides_is_laid_on_white);

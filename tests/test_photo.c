@@ -187,6 +187,25 @@ START_TEST(jpeg_sizes_that_cannot_be_take_no_memory)
 }
 END_TEST
 
+/* JFIF 2, and two bytes that belong to no marker before the first scan. */
+START_TEST(what_is_no_damage_does_not_refuse_a_jpeg)
+{
+    struct file f = waves(SEPARATE);
+    error e = { 0 };
+    picture p;
+    uint8_t *more = malloc(f.n + 2), *table = find(&f, 0xdb);
+    size_t before = (size_t)(table - f.bytes);
+    f.bytes[11] = 2;
+    memcpy(more, f.bytes, before);
+    memset(more + before, 0, 2);
+    memcpy(more + before + 2, table, f.n - before);
+    ck_assert_msg(picture_decode(&p, more, (long)f.n + 2, "test.jpg", &e), "%s", e.text);
+    picture_free(&p);
+    free(more);
+    free(f.bytes);
+}
+END_TEST
+
 START_TEST(a_file_of_too_many_scans_is_refused)
 {
     struct file f = waves(SEPARATE);
@@ -453,6 +472,7 @@ Suite *suite_photo(void)
     tcase_add_test(jpegs, bytes_behind_the_end_do_not_matter);
     tcase_add_test(jpegs, a_changed_byte_is_taken_or_refused_in_order);
     tcase_add_test(jpegs, jpeg_sizes_that_cannot_be_take_no_memory);
+    tcase_add_test(jpegs, what_is_no_damage_does_not_refuse_a_jpeg);
     tcase_add_test(jpegs, a_file_of_too_many_scans_is_refused);
     tcase_add_test(jpegs, a_jpeg_without_memory_is_an_error);
     tcase_add_test(rules, exif_turns_a_picture_in_eight_ways);

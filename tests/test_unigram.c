@@ -434,6 +434,38 @@ START_TEST(json_that_means_something_else_is_refused)
 }
 END_TEST
 
+static const char bytes_json[] =
+    "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"added_tokens\":["
+    "{\"id\":1,\"content\":\"<pad>\",\"special\":true}],"
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}";
+
+START_TEST(json_with_settings_that_give_other_ids_is_refused)
+{
+    static const char *const off[] = { "clean_text", "handle_chinese_chars", "strip_accents" };
+    for (int i = 0; i < 3; i++) {
+        char to[80], says[120];
+        snprintf(to, sizeof to, "\"lowercase\":true,\"%s\":false", off[i]);
+        snprintf(says, sizeof says, "normalizer.%s: expected true, found false", off[i]);
+        changed(words_json, "\"lowercase\":true", to, says);
+    }
+    changed(words_json, "\"vocab\"", "\"max_input_chars_per_word\":50,\"vocab\"",
+            "model.max_input_chars_per_word: expected 100, found 50");
+    changed(words_json, "\"vocab\"", "\"unk_token\":\"[SEP]\",\"vocab\"",
+            "model.unk_token: expected [UNK], found \"[SEP]\"");
+    changed(words_json, "\"added", "\"pre_tokenizer\":{\"type\":\"Whitespace\"},\"added",
+            "pre_tokenizer.type: expected BertPreTokenizer, found \"Whitespace\"");
+    changed(words_json, "true}]", "true,\"single_word\":true}]", "[DEC].single_word: expected false");
+    changed(words_json, "[SEP]\",\"special\":true", "[SEP]\",\"special\":false",
+            "[SEP].special: expected true, as the vocabulary has it, found false");
+    changed(bytes_json, "null", "{\"type\":\"NFC\"}", "normalizer.type: expected no normalizer");
+    changed(bytes_json, "\"ByteLevel\"", "\"ByteLevel\",\"use_regex\":false", "use_regex: expected true");
+    changed(unigram_json, "\"Precompiled\"", "\"Lowercase\"", "normalizer.type: expected Precompiled");
+    changed(unigram_json, "\"added",
+            "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"},\"added",
+            "pre_tokenizer.prepend_scheme: expected always, found \"never\"");
+}
+END_TEST
+
 START_TEST(json_without_memory_is_an_error)
 {
     static const char *const both[] = { words_json, unigram_json };
@@ -475,6 +507,7 @@ Suite *suite_unigram(void)
     tcase_add_test(json, word_pieces_are_read_from_json);
     tcase_add_test(json, unigrams_are_read_from_json_and_come_back);
     tcase_add_test(json, json_that_means_something_else_is_refused);
+    tcase_add_test(json, json_with_settings_that_give_other_ids_is_refused);
     tcase_add_test(json, json_without_memory_is_an_error);
     suite_add_tcase(s, c);
     suite_add_tcase(s, json);
