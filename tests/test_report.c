@@ -259,7 +259,7 @@ START_TEST(numbers_that_are_none_leave_gaps)
     read_html("r.html", &h);
     FILE *f = fopen(IN_FOLDER("run/log.jsonl"), "wb");     /* bytes of 0 part no lines */
     for (int i = 0; f && i < 200; i++)
-        fwrite("{\"step\":1,\"loss\":2}", 1, 21, f);
+        fwrite("{\"step\":1,\"loss\":2}", 1, 20, f);
     ck_assert(f && !fclose(f) && make("run", "r.html"));
     read_html("r.html", &h);
     put("run/log.jsonl", "");
