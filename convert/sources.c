@@ -17,10 +17,11 @@ static bool there(const char *folder, const char *name)
     return yes;
 }
 
+/* Where a folder has several, the one that transformers takes: it looks for them in this order. */
 static const char *weights_in(const char *folder)
 {
-    static const char *const names[] = { "model.safetensors.index.json", "model.safetensors",
-                                         "pytorch_model.bin.index.json", "pytorch_model.bin" };
+    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
+                                         "pytorch_model.bin", "pytorch_model.bin.index.json" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (there(folder, names[i]))
             return names[i];
@@ -162,12 +163,18 @@ bool convert_look_up(convert_job *j, const char *name, found *to)
            && convert_look_up(j, "t5_model.shared.weight", to);
 }
 
+/* One of `of` equal parts; -1, which no axis has: there are none such. */
+static long part_of(long dim, int of)
+{
+    return dim % of ? -1 : dim / of;
+}
+
 /* Shape (1,1,C) of one file may be (C) in another: axes of 1 do not count. */
 static bool same_shape(const tensor *x, const found *f)
 {
     int a = 0, b = 0;
     while (a < x->ndim || b < f->x->ndim) {
-        long theirs = b < f->x->ndim ? b || f->of == 1 ? f->x->dim[b] : f->x->dim[b] / f->of : 1;
+        long theirs = b < f->x->ndim ? b ? f->x->dim[b] : part_of(f->x->dim[b], f->of) : 1;
         long ours = a < x->ndim ? x->dim[a] : 1;
         if (ours == theirs) {
             a++;
@@ -211,6 +218,52 @@ static char *shape_text(const weights_entry *x, char *to, size_t size)
     return to;
 }
 
+/* Do two tensors differ in shape or numbers? Read a few rows at a time: among them are tables of tokens, the
+ * largest that there are. */
+static bool differ(const found *a, const found *b, error *e)
+{
+    enum { NUMBERS = 1 << 16 };
+    weights_entry x = *a->x, y = *b->x;
+    long rows = x.ndim ? x.dim[0] : 1, width = rows ? x.size / rows : 1, step = 1 + NUMBERS / (width + 1), n;
+    if (x.ndim != y.ndim || memcmp(x.dim, y.dim, (size_t)x.ndim * sizeof *x.dim))
+        return true;
+    double *p = mem_new((size_t)(step * width) * sizeof *p), *q = mem_new((size_t)(step * width) * sizeof *q);
+    bool same = (p && q) || error_set(e, "%s: out of memory", QUOTE(a->s->path));
+    for (long row = 0; same && row < rows; row += n) {
+        n = rows - row < step ? rows - row : step;
+        x.dim[0] = y.dim[0] = n;
+        x.size = y.size = n * width;
+        same = weights_read_doubles(a->s->w, &x, p, e) && weights_read_doubles(b->s->w, &y, q, e)
+               && !memcmp(p, q, (size_t)(n * width) * sizeof *p);
+        x.offset += n * x.stride[0] * weights_type_bytes(x.type);
+        y.offset += n * y.stride[0] * weights_type_bytes(y.type);
+    }
+    mem_free(p);
+    mem_free(q);
+    return !same;
+}
+
+/* A second name of a parameter. Where a source has both, the second must say the same: a head of its own
+ * would be lost without a word. */
+static void check_alias(convert_job *j, const nn_entry *p)
+{
+    found f, tied;
+    for (int k = 0; k < j->count; k++) {
+        if (!convert_look(&j->source[k], p->name, &f))
+            continue;
+        f.s->used[f.x - weights_at(f.s->w, 0)] = true;
+        error why = { 0 };
+        if (!convert_look_up(j, p->alias_of, &tied) || tied.s != f.s || tied.x == f.x
+            || !differ(&f, &tied, &why))
+            continue;
+        if (*why.text)
+            error_line(j->e, "%s", why.text);
+        else
+            error_line(j->e, "%s: %s: differs from %s, to which it is tied here; expected the same numbers",
+                       QUOTE(f.s->path), QUOTE(f.x->name), QUOTE(tied.x->name));
+    }
+}
+
 /* Everything that does not fit, in one go. */
 bool convert_check(convert_job *j)
 {
@@ -221,11 +274,9 @@ bool convert_check(convert_job *j)
         const nn_entry *p = &store->entries[i];
         found f;
         bool has = p->alias_of ? false : convert_look_up(j, p->name, &f);
-        if (p->alias_of) {
-            for (int k = 0; k < j->count; k++)
-                if (convert_look(&j->source[k], p->name, &f))
-                    f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-        } else if (!has && !may_lack(j, p->name))
+        if (p->alias_of)
+            check_alias(j, p);
+        else if (!has && !may_lack(j, p->name))
             error_line(j->e, "%s: %s: missing; expected %s", QUOTE(j->source[0].path), p->name,
                        SHAPE(p->value));
         else if (has) {

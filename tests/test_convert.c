@@ -160,6 +160,82 @@ START_TEST(everything_that_does_not_fit_is_told_at_once)
 }
 END_TEST
 
+/* One tensor more in a safetensors file that `export` wrote. */
+static void add_tensor(const char *path, const char *name, const char *shape, const real *data, long count)
+{
+    long size;
+    uint64_t header, whole;
+    char *text = file_load(path, 1 << 26, &size, &e);
+    ck_assert_ptr_nonnull(text);
+    memcpy(&header, text, 8);
+    long end = size - 8 - (long)header, bytes = count * (long)sizeof *data;
+    char *brace = memrchr(text + 8, '}', header);
+    char *more = mem_text(",\"%s\":{\"dtype\":\"F%d\",\"shape\":%s,\"data_offsets\":[%ld,%ld]}}", name,
+                          (int)sizeof *data * 8, shape, end, end + bytes);
+    whole = (uint64_t)(brace - text - 8) + strlen(more);
+    FILE *f = fopen(path, "w");
+    ck_assert(f && fwrite(&whole, 8, 1, f) && fwrite(text + 8, (size_t)(brace - text - 8), 1, f));
+    ck_assert(fputs(more, f) >= 0 && fwrite(text + 8 + header, (size_t)end, 1, f));
+    ck_assert(fwrite(data, (size_t)bytes, 1, f) && !fclose(f));
+    mem_free(more);
+    mem_free(text);
+}
+
+/* A second name beside the first: with the same numbers it is taken, with others it is a head of its own. */
+static void head_beside_its_table(bool hf, const char *table, const char *head, const char *shape, long count)
+{
+    const char *const folder[] = { IN_FOLDER("out") };
+    const char *path = "out/model.safetensors";
+    real *x = mem_new((size_t)count * sizeof *x);
+    long left_out;
+    for (int other = 0; other < 2; other++) {
+        ck_assert(convert_export(saved(hf ? WITH_OPT : LAVIS_STAGE1), folder[0], hf, -1, &left_out, &e));
+        weights *w = weights_open(IN_FOLDER(path), &e);
+        ck_assert(w && weights_find(w, table) && weights_find(w, table)->size == count);
+        ck_assert(weights_read_reals(w, weights_find(w, table), x, &e));
+        weights_close(w);
+        x[count - 1] += (real)other;
+        add_tensor(IN_FOLDER(path), head, shape, x, count);
+        if (!other)
+            convert(folder[0], IN_FOLDER("b.h5"));
+    }
+    refused(folder, 1, head);
+    ck_assert_ptr_nonnull(strstr(e.text, ": differs from "));
+    mem_free(x);
+}
+
+START_TEST(a_head_of_its_own_is_refused)
+{
+    head_beside_its_table(true, "language_model.model.decoder.embed_tokens.weight",
+                          "language_model.lm_head.weight", "[23,16]", 23 * 16);
+    head_beside_its_table(false, "Qformer.bert.embeddings.word_embeddings.weight",
+                          "Qformer.cls.predictions.decoder.weight", "[29,12]", 29 * 12);
+}
+END_TEST
+
+START_TEST(a_bias_that_has_no_thirds_is_refused)
+{
+    long left_out;
+    real bias[37] = { 0 };
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "layers.1.self_attn.qkv.bias", "layers.1.self_attn.qkv.bear");
+    add_tensor(IN_FOLDER("out/model.safetensors"), "vision_model.encoder.layers.1.self_attn.qkv.bias", "[37]",
+               bias, 37);
+    refused(folder, 1, "layers.1.self_attn.qkv.bias: shape: expected (12) in each third, found [37]");
+}
+END_TEST
+
+START_TEST(of_several_files_that_of_transformers_is_taken)
+{
+    long left_out;
+    FILE *f;
+    ck_assert(convert_export(saved(WITH_OPT), IN_FOLDER("out"), true, -1, &left_out, &e));
+    ck_assert((f = fopen(IN_FOLDER("out/model.safetensors.index.json"), "w")) && !fclose(f));
+    convert(IN_FOLDER("out"), IN_FOLDER("b.h5"));
+}
+END_TEST
+
 START_TEST(sources_that_are_no_model_are_refused)
 {
     const char *const none[] = { IN_FOLDER("none") }, *const folder[] = { IN_FOLDER("") };
@@ -229,6 +305,9 @@ Suite *suite_convert(void)
     tcase_add_test(c, what_generation_is_told_beats_the_model);
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
+    tcase_add_test(c, a_head_of_its_own_is_refused);
+    tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
+    tcase_add_test(c, of_several_files_that_of_transformers_is_taken);
     tcase_add_test(c, sources_that_are_no_model_are_refused);
     tcase_add_test(c, an_opt_with_a_narrow_table_cannot_take_pictures);
     suite_add_tcase(s, c);
