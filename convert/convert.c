@@ -45,21 +45,13 @@ static bool lavis_config(convert_job *j, blip2_config *c)
     return true;
 }
 
-/* What an export left in the header. */
-static bool own_config(convert_job *j, const source *s, blip2_config *c)
-{
-    *c = blip2_config_default();
-    config_table table = blip2_config_table("", c);
-    const char *path = weights_path(s->w);
-    return config_read_text(path, s->w->config, strlen(s->w->config), &table, 1, j->e)
-        && blip2_config_check(path, c, j->e);
-}
-
 static bool find_config(convert_job *j, blip2_config *c)
 {
     source *first = &j->source[0];
-    if (first->w && first->w->config && j->count == 1)
-        return own_config(j, first, c);
+    if (first->w && first->w->config && j->count == 1) {
+        *c = first->config;
+        return true;
+    }
     if (convert_of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
     if (first->kind == SOURCE_BERT) {

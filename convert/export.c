@@ -332,6 +332,11 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
                        "%s: Hugging Face's BLIP-2 has EVA's vision tower, this one is CLIP's; --format lavis "
                        "can hold it",
                        QUOTE(model));
+    if (ok && hf && c.vision.kind == BLIP2_VIT_NONE && c.qformer.queries)
+        ok = error_set(e,
+                       "%s: Hugging Face's BLIP-2 has a vision tower, this one has none; --format lavis can "
+                       "hold it",
+                       QUOTE(model));
     if (ok && c.connector != BLIP2_CONNECTOR_QFORMER)
         ok = error_set(e, "%s: its connector is %s; neither LAVIS nor Hugging Face has a BLIP-2 without a "
                           "Q-Former",

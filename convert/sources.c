@@ -49,6 +49,29 @@ static bool read_config(source *s, bool *bare, error *e)
     return s->has_config;
 }
 
+/* What an export left in the header. */
+static bool own_config(source *s, error *e)
+{
+    blip2_config *c = &s->config;
+    *c = blip2_config_default();
+    config_table table = blip2_config_table("", c);
+    const char *path = weights_path(s->w);
+    s->has_config = config_read_text(path, s->w->config, strlen(s->w->config), &table, 1, e)
+                    && blip2_config_check(path, c, e);
+    return s->has_config;
+}
+
+static bool open_weights(source *s, const char *file, error *e)
+{
+    char *path = mem_text("%s/%s", s->folder, file);
+    s->w = path ? weights_open(path, e) : NULL;
+    if (!path)
+        error_set(e, "out of memory");
+    mem_free(path);
+    return s->w != NULL;
+}
+
+/* Of a folder that `export` wrote, config.json is for others: it cannot say all that a model may be. */
 static bool open_folder(source *s, error *e)
 {
     const char *file = weights_in(s->folder);
@@ -57,21 +80,20 @@ static bool open_folder(source *s, error *e)
     if (!there(s->folder, "config.json"))
         return convert_has_words(s->folder)
                || error_set(e, "%s: neither config.json nor a tokenizer's files in it", QUOTE(s->path));
-    if (!read_config(s, &bare, e))
+    if (file && !open_weights(s, file, e))
+        return false;
+    bool own = s->w && s->w->config;
+    if (!(own ? own_config(s, e) : read_config(s, &bare, e)))
         return false;
     if (!file)
         return error_set(
             e, "%s: no weights in it; expected model.safetensors, pytorch_model.bin or an index of shards",
             QUOTE(s->path));
-    char *path = mem_text("%s/%s", s->folder, file);
-    s->w = path ? weights_open(path, e) : NULL;
+    bare = own ? !s->config.qformer.queries : bare;
     bool bert = bare && s->config.llm == BLIP2_LLM_NONE;
     s->kind = bert ? SOURCE_BERT : bare ? SOURCE_LLM
-        : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
-    if (!path)
-        error_set(e, "out of memory");
-    mem_free(path);
-    return s->w != NULL;
+        : weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
+    return true;
 }
 
 static bool open_file(source *s, error *e)
@@ -89,6 +111,8 @@ static bool open_file(source *s, error *e)
             "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) nor a BERT in it; "
             "a language model is given as its folder",
             QUOTE(s->path));
+    if (s->w->config)
+        return own_config(s, e);
     if (there(s->folder, "config.json"))                   /* says how many heads there are */
         s->has_config = read_config(s, &bare, &ignored);
     return true;

@@ -12,7 +12,7 @@
 static error e;
 
 /* ---- a model of every kind ------------------------------------------------------------------------- */
-enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS };
+enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS, NO_TOWER };
 
 static blip2_config config_of(int kind)
 {
@@ -20,6 +20,8 @@ static blip2_config config_of(int kind)
     c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 8,  .patch = 4,
                                    .width = 12,   .depth = 2,       .heads = 2,
                                    .hidden = 20,  .init_std = 0.02, .position_std = 0.02 };
+    if (kind == NO_TOWER)
+        c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
     c.stage1 = c.qformer.text = kind >= RETRIEVAL;
     c.qformer.head = kind == LAVIS_STAGE1;
     if (kind == WITH_OPT) {
@@ -122,6 +124,19 @@ START_TEST(a_bias_of_three_parts_is_put_together_and_taken_apart)
     ck_assert(q[0] != 0 && v[0] != 0);
     blip2_close(&m);
     weights_close(w);
+}
+END_TEST
+
+START_TEST(a_model_without_a_tower_comes_back)
+{
+    long left_out;
+    const char *model = saved(NO_TOWER);
+    ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "Hugging Face's BLIP-2 has a vision tower, this one has none"));
+    ck_assert(access(IN_FOLDER("out"), F_OK) != 0);
+    ck_assert_msg(convert_export(model, IN_FOLDER("out"), false, -1, &left_out, &e), "%s", e.text);
+    convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
+    ck_assert(same_parameters(model, IN_FOLDER("back.h5"), NULL) > 30);
 }
 END_TEST
 
@@ -290,6 +305,7 @@ START_TEST(an_opt_with_a_narrow_table_cannot_take_pictures)
     long left_out;
     const char *const folder[] = { IN_FOLDER("out") };
     ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
     rewrite(IN_FOLDER("out/config.json"), "\"word_embed_proj_dim\": 16", "\"word_embed_proj_dim\": 12");
     refused(folder, 1, "cannot take visual prompts");
 }
@@ -305,6 +321,7 @@ Suite *suite_convert(void)
     tcase_add_test(c, what_generation_is_told_beats_the_model);
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
+    tcase_add_test(c, a_model_without_a_tower_comes_back);
     tcase_add_test(c, a_head_of_its_own_is_refused);
     tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
     tcase_add_test(c, of_several_files_that_of_transformers_is_taken);
