@@ -70,6 +70,24 @@ static bool find_config(convert_job *j, blip2_config *c)
     return true;
 }
 
+/* What is written must be what can be opened: printed and read back as when a model is opened, which knows
+ * the range of every number. */
+static bool can_be_opened(convert_job *j, const blip2_config *c)
+{
+    const source *first = &j->source[0];
+    blip2_config copy = *c, back = blip2_config_default();
+    config_table from = blip2_config_table("", &copy), to = blip2_config_table("", &back);
+    char *text = config_print(&from, 1, false);
+    error why = { 0 };
+    if (!text)
+        return error_set(j->e, "%s: out of memory", QUOTE(first->path));
+    bool ok = config_read_text("configuration", text, strlen(text), &to, 1, &why)
+              && blip2_config_check("configuration", &back, &why);
+    mem_free(text);
+    return ok || error_set(j->e, "%s%s: makes a model that cannot be opened: %s", QUOTE(first->path),
+                           first->has_config && !first->w->config ? "/config.json" : "", why.text);
+}
+
 /* Is T5's head the table of tokens? The configuration says whether it is scaled, the file whether it
  * differs. */
 static bool settle_head(convert_job *j, blip2_config *c)
@@ -284,6 +302,7 @@ static bool prepare(convert_job *j)
     ok = ok && settle_head(j, &c) && lavis_end(j, &c);
     if (ok && blip2_is_bert(&c))
         convert_bert_ids(j->bert, &c);
+    ok = ok && can_be_opened(j, &c);
     if (!ok || !(j->model.store = nn_store_new(0)))
         return ok ? error_set(j->e, "out of memory") : false;
     nn_store *store = j->model.store;

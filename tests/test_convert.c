@@ -251,6 +251,19 @@ START_TEST(of_several_files_that_of_transformers_is_taken)
 }
 END_TEST
 
+START_TEST(a_configuration_that_cannot_be_opened_is_refused)
+{
+    long left_out;
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
+    rewrite(IN_FOLDER("out/config.json"), "\"model_type\": \"blip_2_qformer\"",
+            "\"hidden_dropout_prob\": 2.00000");
+    refused(folder, 1, "config.json: makes a model that cannot be opened");
+    ck_assert_ptr_nonnull(strstr(e.text, "qformer.dropout: expected"));
+}
+END_TEST
+
 START_TEST(sources_that_are_no_model_are_refused)
 {
     const char *const none[] = { IN_FOLDER("none") }, *const folder[] = { IN_FOLDER("") };
@@ -322,6 +335,7 @@ Suite *suite_convert(void)
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
     tcase_add_test(c, a_model_without_a_tower_comes_back);
+    tcase_add_test(c, a_configuration_that_cannot_be_opened_is_refused);
     tcase_add_test(c, a_head_of_its_own_is_refused);
     tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
     tcase_add_test(c, of_several_files_that_of_transformers_is_taken);
