@@ -140,6 +140,23 @@ START_TEST(a_model_without_a_tower_comes_back)
 }
 END_TEST
 
+START_TEST(files_of_another_model_are_not_mixed_with_an_export)
+{
+    static const char *const names[] = { "out/vocab.txt", "out/model-00001-of-00002.safetensors",
+                                         "out/pytorch_model.bin.index.json" };
+    long left_out;
+    const char *model = saved(WITH_OPT);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_msg(convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e), "%s", e.text);
+        FILE *f = fopen(IN_FOLDER(names[i]), "w");
+        ck_assert(f && !fclose(f));
+        ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
+        ck_assert_ptr_nonnull(strstr(e.text, names[i] + strlen("out/")));
+        ck_assert_int_eq(remove(IN_FOLDER(names[i])), 0);
+    }
+}
+END_TEST
+
 /* ---- what does not fit ----------------------------------------------------------------------------- */
 static void refused(const char *const *sources, int n, const char *says)
 {
@@ -336,6 +353,7 @@ Suite *suite_convert(void)
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
     tcase_add_test(c, a_model_without_a_tower_comes_back);
     tcase_add_test(c, a_configuration_that_cannot_be_opened_is_refused);
+    tcase_add_test(c, files_of_another_model_are_not_mixed_with_an_export);
     tcase_add_test(c, a_head_of_its_own_is_refused);
     tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
     tcase_add_test(c, of_several_files_that_of_transformers_is_taken);
