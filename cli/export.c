@@ -49,5 +49,6 @@ const cli_command cli_export = {
     "DIR gets model.safetensors, config.json and the tokenizers' files. `blip2 convert DIR` gives the same "
     "model again,\n"
     "to the bit, but for what Hugging Face's model lacks: temp and the Q-Former's language head; lavis keeps "
-    "both."
+    "both.\n"
+    "A DIR with weights or tokenizer files that would stay beside these is refused."
 };

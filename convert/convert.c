@@ -45,21 +45,13 @@ static bool lavis_config(convert_job *j, blip2_config *c)
     return true;
 }
 
-/* What an export left in the header. */
-static bool own_config(convert_job *j, const source *s, blip2_config *c)
-{
-    *c = blip2_config_default();
-    config_table table = blip2_config_table("", c);
-    const char *path = weights_path(s->w);
-    return config_read_text(path, s->w->config, strlen(s->w->config), &table, 1, j->e)
-        && blip2_config_check(path, c, j->e);
-}
-
 static bool find_config(convert_job *j, blip2_config *c)
 {
     source *first = &j->source[0];
-    if (first->w && first->w->config && j->count == 1)
-        return own_config(j, first, c);
+    if (first->w && first->w->config && j->count == 1) {
+        *c = first->config;
+        return true;
+    }
     if (convert_of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
     if (first->kind == SOURCE_BERT) {
@@ -76,6 +68,24 @@ static bool find_config(convert_job *j, blip2_config *c)
             QUOTE(first->path), first->kind == SOURCE_TOWER ? "a vision tower" : "a tokenizer");
     *c = first->config;
     return true;
+}
+
+/* What is written must be what can be opened: printed and read back as when a model is opened, which knows
+ * the range of every number. */
+static bool can_be_opened(convert_job *j, const blip2_config *c)
+{
+    const source *first = &j->source[0];
+    blip2_config copy = *c, back = blip2_config_default();
+    config_table from = blip2_config_table("", &copy), to = blip2_config_table("", &back);
+    char *text = config_print(&from, 1, false);
+    error why = { 0 };
+    if (!text)
+        return error_set(j->e, "%s: out of memory", QUOTE(first->path));
+    bool ok = config_read_text("configuration", text, strlen(text), &to, 1, &why)
+              && blip2_config_check("configuration", &back, &why);
+    mem_free(text);
+    return ok || error_set(j->e, "%s%s: makes a model that cannot be opened: %s", QUOTE(first->path),
+                           first->has_config && !first->w->config ? "/config.json" : "", why.text);
 }
 
 /* Is T5's head the table of tokens? The configuration says whether it is scaled, the file whether it
@@ -292,6 +302,7 @@ static bool prepare(convert_job *j)
     ok = ok && settle_head(j, &c) && lavis_end(j, &c);
     if (ok && blip2_is_bert(&c))
         convert_bert_ids(j->bert, &c);
+    ok = ok && can_be_opened(j, &c);
     if (!ok || !(j->model.store = nn_store_new(0)))
         return ok ? error_set(j->e, "out of memory") : false;
     nn_store *store = j->model.store;

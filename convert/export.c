@@ -7,6 +7,8 @@
 #include "convert/internal.h"
 #include "convert/names.h"
 #include "data/json.h"
+#include <dirent.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -290,9 +292,49 @@ static bool write_tensors(job *j, const char *folder)
 }
 
 /* ---- tokenizers ------------------------------------------------------------------------------------ */
+typedef bool words_act(const job *j, const char *folder, const blip2_part *parts, int n);
+
+static bool write_parts(const job *j, const char *folder, const blip2_part *parts, int n)
+{
+    bool ok = !n || file_make_folders(folder, j->e);
+    for (int i = 0; ok && i < n; i++)
+        ok = write_text(folder, parts[i].name, parts[i].bytes, parts[i].size, j->e);
+    return ok;
+}
+
+/* Would it stay beside what is written and be read as a part of it? */
+static bool in_the_way(const char *name, const blip2_part *parts, int n)
+{
+    static const char *const read[] = { "model*.safetensors", "pytorch_model*.bin", "*.index.json",
+                                        "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+                                        "tokenizer.json", "added_tokens.json" };
+    bool way = false;
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        way |= !fnmatch(read[i], name, 0);
+    for (int i = 0; i < n; i++)
+        way &= strcmp(parts[i].name, name) != 0;
+    return way && strcmp(name, "model.safetensors");
+}
+
+/* A folder that is not there yet is as good as an empty one. */
+static bool nothing_in_the_way(const job *j, const char *folder, const blip2_part *parts, int n)
+{
+    DIR *d = opendir(folder);
+    bool ok = true;
+    for (struct dirent *f; ok && d && (f = readdir(d)); )
+        if (in_the_way(f->d_name, parts, n))
+            ok = error_set(j->e,
+                           "%s: holds %s, which is not written over and would be taken for a part of the "
+                           "model; expected an empty folder, or an earlier export with the same files",
+                           QUOTE(folder), QUOTE(f->d_name));
+    if (d)
+        closedir(d);
+    return ok;
+}
+
 /* The files of the language model's tokenizer, or of the Q-Former's where there is no other; with both, the
  * Q-Former's go into the folder bert. */
-static bool write_words(const job *j, const char *folder)
+static bool each_words(const job *j, const char *folder, words_act *act)
 {
     static const char *const groups[] = { "llm", "bert" };
     bool ok = true, taken = false;
@@ -301,15 +343,13 @@ static bool write_words(const job *j, const char *folder)
         int n = blip2_read_parts(j->f, groups[g], parts, j->e);
         char *where = taken ? mem_text("%s/%s", folder, groups[g]) : mem_text("%s", folder);
         ok = n >= 0 && (where || error_set(j->e, "export: out of memory"));
-        ok = ok && (!n || file_make_folders(where, j->e));
-        for (int i = 0; ok && i < n; i++)
-            ok = write_text(where, parts[i].name, parts[i].bytes, parts[i].size, j->e);
+        ok = ok && (!n || act(j, where, parts, n));
         taken |= n > 0;
         if (n > 0)
             blip2_free_parts(parts, n);
         mem_free(where);
     }
-    return ok;
+    return ok && (taken || act(j, folder, NULL, 0));
 }
 
 /* ---- all ------------------------------------------------------------------------------------------- */
@@ -332,6 +372,11 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
                        "%s: Hugging Face's BLIP-2 has EVA's vision tower, this one is CLIP's; --format lavis "
                        "can hold it",
                        QUOTE(model));
+    if (ok && hf && c.vision.kind == BLIP2_VIT_NONE && c.qformer.queries)
+        ok = error_set(e,
+                       "%s: Hugging Face's BLIP-2 has a vision tower, this one has none; --format lavis can "
+                       "hold it",
+                       QUOTE(model));
     if (ok && c.connector != BLIP2_CONNECTOR_QFORMER)
         ok = error_set(e, "%s: its connector is %s; neither LAVIS nor Hugging Face has a BLIP-2 without a "
                           "Q-Former",
@@ -340,8 +385,9 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
     j.model.store = store;
     ok = ok && (store || error_set(e, "export: out of memory"));
     ok = ok && ag_try(store->names, init, &(start){ &j.model, &c }, e);
-    ok = ok && list_pieces(&j, left_out) && file_make_folders(folder, e) && write_tensors(&j, folder)
-        && write_config(&j, folder, image_token) && write_words(&j, folder);
+    ok = ok && list_pieces(&j, left_out) && each_words(&j, folder, nothing_in_the_way)
+        && file_make_folders(folder, e) && write_tensors(&j, folder) && write_config(&j, folder, image_token)
+        && each_words(&j, folder, write_parts);
     space_free(&j.wide);
     space_free(&j.raw);
     mem_free(j.pieces);

@@ -17,10 +17,11 @@ static bool there(const char *folder, const char *name)
     return yes;
 }
 
+/* Where a folder has several, the one that transformers takes: it looks for them in this order. */
 static const char *weights_in(const char *folder)
 {
-    static const char *const names[] = { "model.safetensors.index.json", "model.safetensors",
-                                         "pytorch_model.bin.index.json", "pytorch_model.bin" };
+    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
+                                         "pytorch_model.bin", "pytorch_model.bin.index.json" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (there(folder, names[i]))
             return names[i];
@@ -48,6 +49,29 @@ static bool read_config(source *s, bool *bare, error *e)
     return s->has_config;
 }
 
+/* What an export left in the header. */
+static bool own_config(source *s, error *e)
+{
+    blip2_config *c = &s->config;
+    *c = blip2_config_default();
+    config_table table = blip2_config_table("", c);
+    const char *path = weights_path(s->w);
+    s->has_config = config_read_text(path, s->w->config, strlen(s->w->config), &table, 1, e)
+                    && blip2_config_check(path, c, e);
+    return s->has_config;
+}
+
+static bool open_weights(source *s, const char *file, error *e)
+{
+    char *path = mem_text("%s/%s", s->folder, file);
+    s->w = path ? weights_open(path, e) : NULL;
+    if (!path)
+        error_set(e, "out of memory");
+    mem_free(path);
+    return s->w != NULL;
+}
+
+/* Of a folder that `export` wrote, config.json is for others: it cannot say all that a model may be. */
 static bool open_folder(source *s, error *e)
 {
     const char *file = weights_in(s->folder);
@@ -56,21 +80,20 @@ static bool open_folder(source *s, error *e)
     if (!there(s->folder, "config.json"))
         return convert_has_words(s->folder)
                || error_set(e, "%s: neither config.json nor a tokenizer's files in it", QUOTE(s->path));
-    if (!read_config(s, &bare, e))
+    if (file && !open_weights(s, file, e))
+        return false;
+    bool own = s->w && s->w->config;
+    if (!(own ? own_config(s, e) : read_config(s, &bare, e)))
         return false;
     if (!file)
         return error_set(
             e, "%s: no weights in it; expected model.safetensors, pytorch_model.bin or an index of shards",
             QUOTE(s->path));
-    char *path = mem_text("%s/%s", s->folder, file);
-    s->w = path ? weights_open(path, e) : NULL;
+    bare = own ? !s->config.qformer.queries : bare;
     bool bert = bare && s->config.llm == BLIP2_LLM_NONE;
     s->kind = bert ? SOURCE_BERT : bare ? SOURCE_LLM
-        : s->w && weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
-    if (!path)
-        error_set(e, "out of memory");
-    mem_free(path);
-    return s->w != NULL;
+        : weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
+    return true;
 }
 
 static bool open_file(source *s, error *e)
@@ -88,6 +111,8 @@ static bool open_file(source *s, error *e)
             "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) nor a BERT in it; "
             "a language model is given as its folder",
             QUOTE(s->path));
+    if (s->w->config)
+        return own_config(s, e);
     if (there(s->folder, "config.json"))                   /* says how many heads there are */
         s->has_config = read_config(s, &bare, &ignored);
     return true;
@@ -162,12 +187,18 @@ bool convert_look_up(convert_job *j, const char *name, found *to)
            && convert_look_up(j, "t5_model.shared.weight", to);
 }
 
+/* One of `of` equal parts; -1, which no axis has: there are none such. */
+static long part_of(long dim, int of)
+{
+    return dim % of ? -1 : dim / of;
+}
+
 /* Shape (1,1,C) of one file may be (C) in another: axes of 1 do not count. */
 static bool same_shape(const tensor *x, const found *f)
 {
     int a = 0, b = 0;
     while (a < x->ndim || b < f->x->ndim) {
-        long theirs = b < f->x->ndim ? b || f->of == 1 ? f->x->dim[b] : f->x->dim[b] / f->of : 1;
+        long theirs = b < f->x->ndim ? b ? f->x->dim[b] : part_of(f->x->dim[b], f->of) : 1;
         long ours = a < x->ndim ? x->dim[a] : 1;
         if (ours == theirs) {
             a++;
@@ -211,6 +242,52 @@ static char *shape_text(const weights_entry *x, char *to, size_t size)
     return to;
 }
 
+/* Do two tensors differ in shape or numbers? Read a few rows at a time: among them are tables of tokens, the
+ * largest that there are. */
+static bool differ(const found *a, const found *b, error *e)
+{
+    enum { NUMBERS = 1 << 16 };
+    weights_entry x = *a->x, y = *b->x;
+    long rows = x.ndim ? x.dim[0] : 1, width = rows ? x.size / rows : 1, step = 1 + NUMBERS / (width + 1), n;
+    if (x.ndim != y.ndim || memcmp(x.dim, y.dim, (size_t)x.ndim * sizeof *x.dim))
+        return true;
+    double *p = mem_new((size_t)(step * width) * sizeof *p), *q = mem_new((size_t)(step * width) * sizeof *q);
+    bool same = (p && q) || error_set(e, "%s: out of memory", QUOTE(a->s->path));
+    for (long row = 0; same && row < rows; row += n) {
+        n = rows - row < step ? rows - row : step;
+        x.dim[0] = y.dim[0] = n;
+        x.size = y.size = n * width;
+        same = weights_read_doubles(a->s->w, &x, p, e) && weights_read_doubles(b->s->w, &y, q, e)
+               && !memcmp(p, q, (size_t)(n * width) * sizeof *p);
+        x.offset += n * x.stride[0] * weights_type_bytes(x.type);
+        y.offset += n * y.stride[0] * weights_type_bytes(y.type);
+    }
+    mem_free(p);
+    mem_free(q);
+    return !same;
+}
+
+/* A second name of a parameter. Where a source has both, the second must say the same: a head of its own
+ * would be lost without a word. */
+static void check_alias(convert_job *j, const nn_entry *p)
+{
+    found f, tied;
+    for (int k = 0; k < j->count; k++) {
+        if (!convert_look(&j->source[k], p->name, &f))
+            continue;
+        f.s->used[f.x - weights_at(f.s->w, 0)] = true;
+        error why = { 0 };
+        if (!convert_look_up(j, p->alias_of, &tied) || tied.s != f.s || tied.x == f.x
+            || !differ(&f, &tied, &why))
+            continue;
+        if (*why.text)
+            error_line(j->e, "%s", why.text);
+        else
+            error_line(j->e, "%s: %s: differs from %s, to which it is tied here; expected the same numbers",
+                       QUOTE(f.s->path), QUOTE(f.x->name), QUOTE(tied.x->name));
+    }
+}
+
 /* Everything that does not fit, in one go. */
 bool convert_check(convert_job *j)
 {
@@ -221,11 +298,9 @@ bool convert_check(convert_job *j)
         const nn_entry *p = &store->entries[i];
         found f;
         bool has = p->alias_of ? false : convert_look_up(j, p->name, &f);
-        if (p->alias_of) {
-            for (int k = 0; k < j->count; k++)
-                if (convert_look(&j->source[k], p->name, &f))
-                    f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-        } else if (!has && !may_lack(j, p->name))
+        if (p->alias_of)
+            check_alias(j, p);
+        else if (!has && !may_lack(j, p->name))
             error_line(j->e, "%s: %s: missing; expected %s", QUOTE(j->source[0].path), p->name,
                        SHAPE(p->value));
         else if (has) {

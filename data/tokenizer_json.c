@@ -122,6 +122,16 @@ static bool check_added(const tokenizer *t, const char *name, const json_t *one,
 }
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
+/* vocab.txt, as which it is written, has a token a line. */
+static bool in_lines(const tokenizer *t, const char *name, error *e)
+{
+    for (int id = 0; id < t->tokens.n; id++)
+        if (strpbrk(vocabulary_text(&t->tokens, id), "\n\r"))
+            return error_set(e, "%s: %s: token: expected no line break in it", name,
+                             QUOTE(vocabulary_text(&t->tokens, id)));
+    return true;
+}
+
 static bool load_wordpiece(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
 {
     const json_t *rules = json_object_get(root, "normalizer");
@@ -130,8 +140,8 @@ static bool load_wordpiece(tokenizer *t, const char *name, const json_t *root, c
         return error_set(e, "%s: normalizer: expected BertNormalizer in lower case", name);
     if (strcmp(text_of(model, "continuing_subword_prefix", "##"), "##"))
         return error_set(e, "%s: model.continuing_subword_prefix: expected \"##\"", name);
-    return check_words(name, root, model, e)
-           && tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e);
+    return check_words(name, root, model, e) && tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e)
+           && in_lines(t, name, e);
 }
 
 /* "left right", or [left, right] */

@@ -12,7 +12,7 @@
 static error e;
 
 /* ---- a model of every kind ------------------------------------------------------------------------- */
-enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS };
+enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS, NO_TOWER };
 
 static blip2_config config_of(int kind)
 {
@@ -20,6 +20,8 @@ static blip2_config config_of(int kind)
     c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 8,  .patch = 4,
                                    .width = 12,   .depth = 2,       .heads = 2,
                                    .hidden = 20,  .init_std = 0.02, .position_std = 0.02 };
+    if (kind == NO_TOWER)
+        c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
     c.stage1 = c.qformer.text = kind >= RETRIEVAL;
     c.qformer.head = kind == LAVIS_STAGE1;
     if (kind == WITH_OPT) {
@@ -125,6 +127,36 @@ START_TEST(a_bias_of_three_parts_is_put_together_and_taken_apart)
 }
 END_TEST
 
+START_TEST(a_model_without_a_tower_comes_back)
+{
+    long left_out;
+    const char *model = saved(NO_TOWER);
+    ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "Hugging Face's BLIP-2 has a vision tower, this one has none"));
+    ck_assert(access(IN_FOLDER("out"), F_OK) != 0);
+    ck_assert_msg(convert_export(model, IN_FOLDER("out"), false, -1, &left_out, &e), "%s", e.text);
+    convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
+    ck_assert(same_parameters(model, IN_FOLDER("back.h5"), NULL) > 30);
+}
+END_TEST
+
+START_TEST(files_of_another_model_are_not_mixed_with_an_export)
+{
+    static const char *const names[] = { "out/vocab.txt", "out/model-00001-of-00002.safetensors",
+                                         "out/pytorch_model.bin.index.json" };
+    long left_out;
+    const char *model = saved(WITH_OPT);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_msg(convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e), "%s", e.text);
+        FILE *f = fopen(IN_FOLDER(names[i]), "w");
+        ck_assert(f && !fclose(f));
+        ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
+        ck_assert_ptr_nonnull(strstr(e.text, names[i] + strlen("out/")));
+        ck_assert_int_eq(remove(IN_FOLDER(names[i])), 0);
+    }
+}
+END_TEST
+
 /* ---- what does not fit ----------------------------------------------------------------------------- */
 static void refused(const char *const *sources, int n, const char *says)
 {
@@ -157,6 +189,95 @@ START_TEST(everything_that_does_not_fit_is_told_at_once)
     ck_assert_ptr_nonnull(strstr(e.text, "opt_proj.bias: missing; expected (16)"));
     ck_assert_ptr_nonnull(strstr(e.text, "language_projection.bear: unexpected"));
     ck_assert_ptr_nonnull(strstr(e.text, "fc1.weight: shape: expected (25,16), found [24,16]"));
+}
+END_TEST
+
+/* One tensor more in a safetensors file that `export` wrote. */
+static void add_tensor(const char *path, const char *name, const char *shape, const real *data, long count)
+{
+    long size;
+    uint64_t header, whole;
+    char *text = file_load(path, 1 << 26, &size, &e);
+    ck_assert_ptr_nonnull(text);
+    memcpy(&header, text, 8);
+    long end = size - 8 - (long)header, bytes = count * (long)sizeof *data;
+    char *brace = memrchr(text + 8, '}', header);
+    char *more = mem_text(",\"%s\":{\"dtype\":\"F%d\",\"shape\":%s,\"data_offsets\":[%ld,%ld]}}", name,
+                          (int)sizeof *data * 8, shape, end, end + bytes);
+    whole = (uint64_t)(brace - text - 8) + strlen(more);
+    FILE *f = fopen(path, "w");
+    ck_assert(f && fwrite(&whole, 8, 1, f) && fwrite(text + 8, (size_t)(brace - text - 8), 1, f));
+    ck_assert(fputs(more, f) >= 0 && fwrite(text + 8 + header, (size_t)end, 1, f));
+    ck_assert(fwrite(data, (size_t)bytes, 1, f) && !fclose(f));
+    mem_free(more);
+    mem_free(text);
+}
+
+/* A second name beside the first: with the same numbers it is taken, with others it is a head of its own. */
+static void head_beside_its_table(bool hf, const char *table, const char *head, const char *shape, long count)
+{
+    const char *const folder[] = { IN_FOLDER("out") };
+    const char *path = "out/model.safetensors";
+    real *x = mem_new((size_t)count * sizeof *x);
+    long left_out;
+    for (int other = 0; other < 2; other++) {
+        ck_assert(convert_export(saved(hf ? WITH_OPT : LAVIS_STAGE1), folder[0], hf, -1, &left_out, &e));
+        weights *w = weights_open(IN_FOLDER(path), &e);
+        ck_assert(w && weights_find(w, table) && weights_find(w, table)->size == count);
+        ck_assert(weights_read_reals(w, weights_find(w, table), x, &e));
+        weights_close(w);
+        x[count - 1] += (real)other;
+        add_tensor(IN_FOLDER(path), head, shape, x, count);
+        if (!other)
+            convert(folder[0], IN_FOLDER("b.h5"));
+    }
+    refused(folder, 1, head);
+    ck_assert_ptr_nonnull(strstr(e.text, ": differs from "));
+    mem_free(x);
+}
+
+START_TEST(a_head_of_its_own_is_refused)
+{
+    head_beside_its_table(true, "language_model.model.decoder.embed_tokens.weight",
+                          "language_model.lm_head.weight", "[23,16]", 23 * 16);
+    head_beside_its_table(false, "Qformer.bert.embeddings.word_embeddings.weight",
+                          "Qformer.cls.predictions.decoder.weight", "[29,12]", 29 * 12);
+}
+END_TEST
+
+START_TEST(a_bias_that_has_no_thirds_is_refused)
+{
+    long left_out;
+    real bias[37] = { 0 };
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "layers.1.self_attn.qkv.bias", "layers.1.self_attn.qkv.bear");
+    add_tensor(IN_FOLDER("out/model.safetensors"), "vision_model.encoder.layers.1.self_attn.qkv.bias", "[37]",
+               bias, 37);
+    refused(folder, 1, "layers.1.self_attn.qkv.bias: shape: expected (12) in each third, found [37]");
+}
+END_TEST
+
+START_TEST(of_several_files_that_of_transformers_is_taken)
+{
+    long left_out;
+    FILE *f;
+    ck_assert(convert_export(saved(WITH_OPT), IN_FOLDER("out"), true, -1, &left_out, &e));
+    ck_assert((f = fopen(IN_FOLDER("out/model.safetensors.index.json"), "w")) && !fclose(f));
+    convert(IN_FOLDER("out"), IN_FOLDER("b.h5"));
+}
+END_TEST
+
+START_TEST(a_configuration_that_cannot_be_opened_is_refused)
+{
+    long left_out;
+    const char *const folder[] = { IN_FOLDER("out") };
+    ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
+    rewrite(IN_FOLDER("out/config.json"), "\"model_type\": \"blip_2_qformer\"",
+            "\"hidden_dropout_prob\": 2.00000");
+    refused(folder, 1, "config.json: makes a model that cannot be opened");
+    ck_assert_ptr_nonnull(strstr(e.text, "qformer.dropout: expected"));
 }
 END_TEST
 
@@ -214,6 +335,7 @@ START_TEST(an_opt_with_a_narrow_table_cannot_take_pictures)
     long left_out;
     const char *const folder[] = { IN_FOLDER("out") };
     ck_assert(convert_export(saved(WITH_OPT), folder[0], true, -1, &left_out, &e));
+    rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
     rewrite(IN_FOLDER("out/config.json"), "\"word_embed_proj_dim\": 16", "\"word_embed_proj_dim\": 12");
     refused(folder, 1, "cannot take visual prompts");
 }
@@ -229,6 +351,12 @@ Suite *suite_convert(void)
     tcase_add_test(c, what_generation_is_told_beats_the_model);
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
+    tcase_add_test(c, a_model_without_a_tower_comes_back);
+    tcase_add_test(c, a_configuration_that_cannot_be_opened_is_refused);
+    tcase_add_test(c, files_of_another_model_are_not_mixed_with_an_export);
+    tcase_add_test(c, a_head_of_its_own_is_refused);
+    tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
+    tcase_add_test(c, of_several_files_that_of_transformers_is_taken);
     tcase_add_test(c, sources_that_are_no_model_are_refused);
     tcase_add_test(c, an_opt_with_a_narrow_table_cannot_take_pictures);
     suite_add_tcase(s, c);

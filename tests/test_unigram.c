@@ -423,6 +423,8 @@ START_TEST(json_that_means_something_else_is_refused)
 {
     changed(words_json, "WordPiece", "Other", "model.type: expected WordPiece, BPE or Unigram");
     changed(words_json, "true", "false", "expected BertNormalizer in lower case");
+    changed(words_json, "dog", "d\\ng", "token: expected no line break in it");
+    changed(words_json, "red", "red\\r", "token: expected no line break in it");
     changed(words_json, "\"##s\":6", "\"##s\":9", "expected 0 to 6, one for each token; found 9");
     changed(words_json, "\"##s\":6", "\"##s\":\"6\"", "expected a whole number");
     changed(words_json, "\"id\":7", "\"id\":8", "[DEC]: id: expected 7");
