@@ -125,8 +125,8 @@ const cli_command cli_embed = { "embed", "MODEL.h5 (--images LIST | --texts FILE
                                 "features of many pictures or texts, for search", embed_run,
                                 "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, "
                                 "(n,width) of texts, and the names as a\n"
-                                "JSON list in the root attribute names. A picture that cannot be read is reported and left out, and\n"
-                                "the exit code is 1. A model of stage 1 is needed." };
+                                "JSON list in the root attribute names. A picture that cannot be read is "
+                                "reported and left\nout, and the exit code is 1. A model of stage 1 is needed." };
 const cli_command cli_search = {
     "search", "MODEL.h5 --index F.h5 (\"TEXT\" | IMG)", "what is nearest to a text or a picture in an index",
     search_run,
