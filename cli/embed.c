@@ -121,12 +121,13 @@ static int search_run(int argc, char **argv)
     return n >= 0 ? 0 : cli_fail(&e);
 }
 
-const cli_command cli_embed = { "embed", "MODEL.h5 (--images LIST | --texts FILE) -o F.h5",
-                                "features of many pictures or texts, for search", embed_run,
-                                "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, "
-                                "(n,width) of texts, and the names as a\n"
-                                "JSON list in the root attribute names. A picture that cannot be read is "
-                                "reported and left\nout, and the exit code is 1. A model of stage 1 is needed." };
+const cli_command cli_embed = {
+    "embed", "MODEL.h5 (--images LIST | --texts FILE) -o F.h5", "features of many pictures or texts, for search",
+    embed_run,
+    "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, (n,width) of texts, and the\n"
+    "names as a JSON list in the root attribute names. A picture that cannot be read is reported and left\n"
+    "out, and the exit code is 1. A model of stage 1 is needed."
+};
 const cli_command cli_search = {
     "search", "MODEL.h5 --index F.h5 (\"TEXT\" | IMG)", "what is nearest to a text or a picture in an index",
     search_run,
