@@ -122,8 +122,8 @@ static int search_run(int argc, char **argv)
 }
 
 const cli_command cli_embed = {
-    "embed", "MODEL.h5 (--images LIST | --texts FILE) -o F.h5", "features of many pictures or texts, for search",
-    embed_run,
+    "embed", "MODEL.h5 (--images LIST | --texts FILE) -o F.h5",
+    "features of many pictures or texts, for search", embed_run,
     "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, (n,width) of texts, and the\n"
     "names as a JSON list in the root attribute names. A picture that cannot be read is reported and left\n"
     "out, and the exit code is 1. A model of stage 1 is needed."
