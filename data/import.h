@@ -44,6 +44,7 @@ bool import_root(import *m, const char *folder);   /* where paths start from now
 /* The picture of this path below the root, and id (NULL: none). where: "list.json:12". NULL: it is left out,
  * which is reported or counted. key: NULL, or what the split is drawn from where there is no id. */
 import_item *import_picture(import *m, const char *where, const char *path, const char *id, int split);
+bool import_utf8(const char *text);
 bool import_taken(import *m, const char *name);    /* is this name in the new folder taken? It is now */
 bool import_goes_on(import *m);        /* asked at each record and picture; false: no memory, or stopped */
 /* A picture that stands in the new folder already. */

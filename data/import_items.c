@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <utf8proc.h>
 #include <xxhash.h>
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
@@ -87,17 +86,10 @@ bool import_problem(import *m, const char *where, const char *what)
     return error_line(m->e, "%s: %s", where, what);
 }
 
-static bool is_utf8(const char *text)
+bool import_utf8(const char *text)
 {
     long n = (long)strlen(text);
-    for (utf8proc_int32_t c; n > 0; ) {
-        long used = (long)utf8proc_iterate((const utf8proc_uint8_t *)text, n, &c);
-        if (used <= 0)
-            return false;
-        text += used;
-        n -= used;
-    }
-    return true;
+    return unicode_valid(text, n) == n;
 }
 
 int import_split(const char *name)
@@ -228,7 +220,7 @@ import_item *import_picture(import *m, const char *where, const char *path, cons
         import_problem(m, where, "image: expected the path of a picture");
         return NULL;
     }
-    if (!is_utf8(path)) {                          /* a list of JSON cannot hold it */
+    if (!import_utf8(path)) {                          /* a list of JSON cannot hold it */
         error_line(m->e, "%s: %s: name: not UTF-8", where, QUOTE(path));
         return NULL;
     }
@@ -287,7 +279,7 @@ void import_caption(import *m, const char *where, import_item *i, const char *te
         *one = (import_text){ NULL, import_copy(m, text, n) };
     if (m->no_memory)
         return;
-    if (!is_utf8(one->text)) {
+    if (!import_utf8(one->text)) {
         import_problem(m, where, "caption: not UTF-8");
         return;
     }
@@ -305,7 +297,7 @@ void import_question(import *m, const char *where, import_item *i, const import_
 {
     import_asked *one = import_take(m, sizeof *one);
     const char **answers = import_take(m, (q->answer_count + 1)*(long)sizeof *answers);
-    if (!is_utf8(q->question) || !is_utf8(q->answer)) {
+    if (!import_utf8(q->question) || !import_utf8(q->answer)) {
         import_problem(m, where, "question, answer: not UTF-8");
         return;
     }

@@ -205,8 +205,7 @@ static void remove_held(const struct folder *f, const char *name)
 /* Names that JSON cannot hold: links may lead to them, and folders above the pictures may have them. */
 static bool check_name(const char *name, error *e)
 {
-    long n = (long)strlen(name);
-    return unicode_valid(name, n) == n || error_set(e, "import: %s: name: not UTF-8", QUOTE(name));
+    return import_utf8(name) || error_set(e, "import: %s: name: not UTF-8", QUOTE(name));
 }
 
 static bool put_item(struct writer *w, const import_item *i, error *e)

@@ -136,7 +136,7 @@ static bool put_picture(struct shard *s, const char *ending, const char *data, l
     snprintf(name, sizeof name, "images/%s-%s.%s", s->stem, flat, ending);
     for (long twin = 2; import_taken(m, name); twin++)     /* a shard of the same name in another folder */
         snprintf(name, sizeof name, "images/%s-%s-%ld.%s", s->stem, flat, twin, ending);
-    if (unicode_valid(name, (long)strlen(name)) != (long)strlen(name))
+    if (!import_utf8(name))
         return error_set(e, "%s: name: not UTF-8", where);
     s->now.item = import_held(m, where, name, NULL, IMPORT_DRAWN);
     if (!s->now.item)

@@ -178,6 +178,12 @@ START_TEST(steps_of_decay_stop_at_min_lr_and_constant_stays)
     ck_assert_double_eq_tol(train_lr(&s, 1, 7), 5e-4, 1e-15);
     ck_assert_double_eq_tol(train_lr(&s, 3, 0), 1.25e-4, 1e-15);
     ck_assert_double_eq_tol(train_lr(&s, 7, 0), 1e-5, 1e-15);
+    s.by_step = true;                                      /* the epoch still counts */
+    s.steps = 60;
+    ck_assert_double_eq_tol(train_lr(&s, 2, 3), 2.5e-4, 1e-15);
+    train_schedule short_run = schedule(TRAIN_COSINE, true);
+    short_run.steps = 60;
+    ck_assert_double_eq_tol(train_lr(&short_run, 2, 10), 1e-5, 1e-15);
     ck_assert_double_eq_tol(train_lr(&c, 7, 24), 1e-3, 1e-15);
     ck_assert_double_eq_tol(train_lr(&c, 0, 0), 1e-6, 1e-18);
 }
