@@ -129,7 +129,7 @@ demo-compare: all                    ## stage 2 from stage 1 against stage 2 fro
 demo-losses: all                     ## stage 1 with and without ITG, at equal steps: does it help retrieval?
 	@sh tools/losses_compare.sh
 
-easy-vqa: all                        ## easy-vqa from its package, from nothing, with a test of every answer (20 minutes)
+easy-vqa: all                        ## easy-vqa from its package, from nothing, with a test of every answer (4 minutes)
 	@sh tools/easy_vqa.sh
 
 easy-vqa-held-out: all               ## the same without four pairs of colour and shape, which the test then asks about
