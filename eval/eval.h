@@ -82,7 +82,8 @@ double eval_recall(const real *scores, long rows, long columns, const long *row_
 /* ---- evaluate: protocols over a split -------------------------------------------------------------- */
 enum { EVAL_BATCH = 256 };
 typedef enum { EVAL_PTB, EVAL_WHITESPACE } eval_tokenizer;
-/* The best k are ordered by: cosine + logit (lavis), logit, ITC's softmax times ITM's odds, cosine alone. */
+/* The best k are ordered by: cosine + logit (lavis), logit, ITC's softmax times ITM's odds to the power
+ * itm_weight, cosine alone. */
 typedef enum { EVAL_SUM, EVAL_ITM, EVAL_PRODUCT, EVAL_ITC } eval_rerank;
 extern const char *const eval_tokenizer_names[], *const eval_rerank_names[];
 typedef struct eval_config {
@@ -92,7 +93,7 @@ typedef struct eval_config {
     bool controls;                     /* vqa beside a blind and a shuffled row */
     long limit, retrieval_pictures, retrieval_captions, k_test, batch, beams, min_len, max_len, answer_length,
         seed;
-    double length_penalty;
+    double length_penalty, itm_weight;
     int tokenizer, rerank;
     char meteor_jar[CONFIG_TEXT_SIZE], spice_jar[CONFIG_TEXT_SIZE];
     blip2_generate generate;           /* made from these by eval_run */

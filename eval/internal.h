@@ -59,6 +59,15 @@ typedef struct eval_pairing {               /* pictures, and texts (m) with the 
 bool eval_pair(const eval_config *c, const eval_data *d, const long *rows, long n, eval_pairing *to);
 void eval_pairing_free(eval_pairing *p);
 
+/* ---- weigh.c: ITC's and ITM's weights that make the right candidates most likely --------------------- */
+typedef struct eval_weight {
+    long rows;                         /* that read a right candidate and a wrong one */
+    double cosine, odds, low, high;    /* weights of cosine / temperature and log odds; 95 % of the latter */
+    double weight;                     /* odds / cosine, at least 0: run.itm_weight; NAN: cosine is not > 0 */
+} eval_weight;
+/* k: how many candidates a row reads. With 0 rows the weights are 1. */
+eval_weight eval_weigh(tape *t, const eval_retrieval *r, const eval_pairing *p, double temperature, long k);
+
 /* ---- vqa.c, retrieve.c ----------------------------------------------------------------------------- */
 enum { EVAL_TYPES = 32 };
 typedef struct eval_tally {            /* questions asked and answered right, by type */

@@ -26,6 +26,8 @@ static const config_key keys[] = {
     { "run.rerank", CONFIG_CHOICE, FIELD(rerank), 0, 0, "sum itm product itc",
       "the best k are ordered by cosine + logit of ITM (LAVIS), the logit, ITC's softmax times ITM's odds, "
       "or not again" },
+    { "run.itm_weight", CONFIG_REAL, FIELD(itm_weight), 0, 1000, NULL,
+      "the power of ITM's odds in rerank: product; retrieval.itm_weight of another split tells the best" },
     { "run.retrieval_captions", CONFIG_INT, FIELD(retrieval_captions), 0, 1e6, NULL,
       "captions of each picture that are candidates; 0: all" },
     { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
@@ -47,7 +49,7 @@ eval_config eval_config_default(void)
 {
     return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
                           .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40,
-                          .answer_length = 10, .retrieval_captions = 1, .length_penalty = 1, .seed = 42,
+                          .answer_length = 10, .retrieval_captions = 1, .length_penalty = 1, .itm_weight = 1, .seed = 42,
                           .output_dir = "out/eval" };
 }
 

@@ -75,20 +75,39 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], double 
 
 /* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0
  * tells the two apart. */
-static json_t *gains_of(const long rows[WAYS], long *const rank[WAYS], long *const itc[WAYS], double *more,
-                        const eval_config *c)
+static json_t *gain_of(long n, const double *more, const eval_config *c)
+{
+    double sum = 0;
+    for (long r = 0; r < n; r++)
+        sum += more[r];
+    json_t *gain = eval_interval(n, more, 100, c);
+    if (json_is_array(gain))
+        json_array_insert_new(gain, 0, json_real(100 * sum / (double)n));
+    return gain;
+}
+
+/* more: room for a row each; both: for a picture each. Where all pictures have equally many texts r_mean has
+ * its interval, too: over pictures, each with its texts. */
+static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *const itc[WAYS], double *more,
+                        double *both, const eval_config *c)
 {
     json_t *to = json_object();
+    long rows[WAYS] = { p->n, p->m }, texts = p->m / p->n;
+    bool even = p->m == texts * p->n;
+    for (long j = 0; even && j < p->m; j++)
+        even = p->text[j].picture == j / texts;
+    for (long i = 0; i < p->n; i++)
+        both[i] = 0;
     for (int w = 0; w < WAYS; w++)
         for (int k = 0; k < CUTS; k++) {
-            double sum = 0;
-            for (long r = 0; r < rows[w]; r++)
-                sum += more[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
-            json_t *gain = eval_interval(rows[w], more, 100, c);
-            if (json_is_array(gain))
-                json_array_insert_new(gain, 0, json_real(100 * sum / (double)rows[w]));
-            put_figure(to, ways[w], cut_name(k), gain);
+            for (long r = 0; r < rows[w]; r++) {
+                more[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
+                both[w ? p->text[r].picture : r] += more[r] / (double)(w ? texts : 1) / CUTS / WAYS;
+            }
+            put_figure(to, ways[w], cut_name(k), gain_of(rows[w], more, c));
         }
+    if (even)
+        json_object_set_new(to, "r_mean", gain_of(p->n, both, c));
     return to;
 }
 
@@ -136,19 +155,22 @@ typedef struct ranking {
 } ranking;
 
 /* The score of a pair by one of the rules, from its cosine, cosine + logit and log odds; what ITM did not
- * read stays behind all that it read.
+ * read stays behind all that it read: by index, as in LAVIS, or in ITC's order (EVAL_PRODUCT).
  *
  * EVAL_PRODUCT orders by q(j|i) odds(i,j), where q(j|i) = softmax_j(cosine / temperature). ITM's negatives
  * are drawn from q (paper, section 3.1), so the odds that it can learn at best are p(j|i)/q(j|i) times a
  * constant, as in noise-contrastive estimation with q for noise (Gutmann and Hyvarinen 2010): what ITC knows
- * already is not in them, and p(j|i) is the product. */
-static double score_by(eval_rerank by, double itc, double best, double odds, double temperature)
+ * already is not in them, and p(j|i) is the product. What ITM has not learned well is too sure of itself, and
+ * counts for less: odds to the power run.itm_weight, which eval_weigh finds on other pictures. power:
+ * temperature times that weight. */
+static double score_by(eval_rerank by, double itc, double best, double odds, double power)
 {
+    bool read = best > -99;
+    if (by == EVAL_PRODUCT)
+        return read ? itc + power * odds : itc - 1e6;
     if (by == EVAL_ITC)
         return itc;
-    if (by == EVAL_SUM || best < -99)
-        return best;
-    return by == EVAL_ITM ? best - itc : itc + temperature * odds;
+    return by == EVAL_ITM && read ? best - itc : best;
 }
 
 static json_t *matrix(const double *x, long rows, long columns)
@@ -213,24 +235,33 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         here = ag_here(t);
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
-    double temperature = (double)*x->s->model.temp->data;
+    double power = x->c->itm_weight * (double)*x->s->model.temp->data;
     double *each = ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof *each);
+    double *both = ag_alloc(t, p->n * (long)sizeof *both);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
             long at = i * p->m + j, turned = j * p->n + i;
             double itc = (double)r->itc[at], odds = (double)r->odds[at];
-            scores[0][at] = score_by(by, itc, (double)r->i2t[at], odds, temperature);
-            scores[1][turned] = score_by(by, itc, (double)r->t2i[turned], odds, temperature);
+            scores[0][at] = score_by(by, itc, (double)r->i2t[at], odds, power);
+            scores[1][turned] = score_by(by, itc, (double)r->t2i[turned], odds, power);
         }
     score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
     score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
     json_t *figures = figures_of(rows, rank, each, x->c);
     if (by != EVAL_ITC)
-        json_object_set_new(figures, "over_itc", gains_of(rows, rank, x->itc, each, x->c));
+        json_object_set_new(figures, "over_itc", gains_of(p, rank, x->itc, each, both, x->c));
     json_object_set_new(x->m, eval_rerank_names[by], figures);
     if ((int)by == x->c->rerank)
         keep_scores(x, scores);
     ag_rewind(t, here);
+}
+
+static void put_weight(ranking *x, eval_weight w)
+{
+    if (w.rows)
+        json_object_set_new(x->m, "itm_weight", json_pack("{s:o, s:f, s:f, s:I, s:{s:[f,f]}}", "weight",
+            isfinite(w.weight) ? json_real(w.weight) : json_null(), "cosine", w.cosine, "odds", w.odds,
+            "rows", (json_int_t)w.rows, "interval_95", "odds", w.low, w.high));
 }
 
 /* A text that is not right for picture i, -1: all are; the search starts half the list away. */
@@ -285,6 +316,7 @@ static void rank(void *context)
         rank_by(x, EVAL_ITM, &r);
         rank_by(x, EVAL_SUM, &r);
         rank_by(x, EVAL_PRODUCT, &r);
+        put_weight(x, eval_weigh(t, &r, x->p, (double)*x->s->model.temp->data, x->k));
     }
     match(x);
     ag_record_on(t, recording);
@@ -300,6 +332,7 @@ static json_t *settings_of(const eval_session *s, const eval_config *c, const ra
         json_object_del(o, of_writing[i]);
     json_object_set_new(o, "k_test", json_integer(x->k));
     json_object_set_new(o, "rerank", json_string(eval_rerank_names[c->rerank]));
+    json_object_set_new(o, "itm_weight", json_real(c->itm_weight));
     json_object_set_new(o, "captions_per_picture", json_integer(c->retrieval_captions));
     json_object_set_new(o, "scores", x->file ? json_string("retrieval.json") : json_null());
     return o;

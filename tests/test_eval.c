@@ -285,7 +285,7 @@ START_TEST(retrieval_stands_beside_chance)
             double x = share(json_object_get(r, rows[by]), keys[k]);
             ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
-    for (int k = 0; k < 6; k++) /* the gain of re-ranking is that of the rows above */
+    for (int k = 0; k < 7; k++) /* the gain of re-ranking is that of the rows above */
         for (int by = 1; by < 4; by++) {
             const json_t *row = json_object_get(r, rows[by]),
                          *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
@@ -297,11 +297,46 @@ START_TEST(retrieval_stands_beside_chance)
     json_t *chance = json_object_get(r, "chance");
     double r1 = share(chance, "txt_r1"), r5 = share(chance, "txt_r5");
     ck_assert_msg(r1 >= 100.0 / 12 - 1e-6 && r1 < r5 && r5 < 100, "%s", text);
+    const json_t *weight = json_object_get(r, "itm_weight");
+    ck_assert(share(weight, "rows") > 0 && share(weight, "rows") <= 24);
+    ck_assert_double_eq_tol(share(json_object_get(r, "settings"), "itm_weight"), 1, 1e-12);
     const json_t *itm = json_object_get(r, "itm_accuracy");
     ck_assert_double_eq_tol(share(itm, "accuracy"), (share(itm, "matched") + share(itm, "shuffled")) / 2,
                             1e-9);
     json_decref(figures);
     mem_free(text);
+}
+END_TEST
+
+/* Scores that are kept go up evenly with the weight; at 0 the order is ITC's. */
+START_TEST(itm_counts_as_much_as_its_weight)
+{
+    world_train_all(TRAIN_STAGE1);
+    double score[3];                                       /* of the first pair that was read */
+    for (int weight = 0; weight < 3; weight++) {
+        eval_config c = config_of("stage1/model.h5", "weighed");
+        c.tasks = (config_list){ 1, { "retrieval" } };
+        c.k_test = 4;
+        c.itm_weight = weight;
+        c.rerank = EVAL_PRODUCT;
+        char *text = eval_run(&c, &e);
+        json_t *figures = parsed(text), *kept = file("weighed/retrieval.json"), *v;
+        const json_t *r = json_object_get(figures, "retrieval"), *product = json_object_get(r, "product"),
+                     *row = json_array_get(json_object_get(kept, "scores_i2t"), 0);
+        const char *key;
+        json_object_foreach(json_object_get(r, "itc"), key, v)
+            if (json_is_number(v) && !weight)
+                ck_assert_double_eq_tol(share(product, key), json_number_value(v), 1e-12);
+        size_t j = 0;
+        while (json_number_value(json_array_get(row, j)) < -1e5)
+            j++;
+        score[weight] = json_number_value(json_array_get(row, j));
+        json_decref(kept);
+        json_decref(figures);
+        mem_free(text);
+    }
+    ck_assert(fabs(score[0]) <= 1 && score[1] != score[0]);
+    ck_assert_double_eq_tol(score[2] - score[0], 2 * (score[1] - score[0]), 1e-9);
 }
 END_TEST
 
@@ -520,6 +555,7 @@ Suite *suite_eval(void)
     tcase_add_test(runs, chance_is_the_captions_of_other_pictures);
     tcase_add_test(runs, a_batch_changes_no_answer);
     tcase_add_test(runs, retrieval_stands_beside_chance);
+    tcase_add_test(runs, itm_counts_as_much_as_its_weight);
     tcase_add_test(runs, score_reads_the_figures_back_from_the_files);
     tcase_add_test(runs, intervals_hold_the_figures_and_settings_stand_beside_them);
     tcase_add_test(runs, perplexity_is_that_of_the_training_loss);

@@ -16,16 +16,23 @@ for name in stamps openclipart emoji; do
     [ -f $out/$name/train.jsonl ] || $blip2 dataset fetch $name -o $out/$name
 done
 # One list of stamps and clip art. Tests: the packages' own test and validation parts, and as many evenly drawn pictures of the rest as make
-# 1,000. Emoji are for training alone.
+# 1,000; 300 more, drawn the same way, choose ITM's weight. Emoji are for training alone.
 list() { for name in stamps openclipart; do for part in "$@"; do sed "s|^{\"image\":\"|&$name/|" $out/$name/$part.jsonl; done; done; }
 list test val >$out/held.jsonl
 list train >$out/rest.jsonl
-awk -v held="$(wc -l <$out/held.jsonl)" -v rest="$(wc -l <$out/rest.jsonl)" -v test=$out/test.jsonl -v train=$out/train.jsonl '
-    BEGIN { more = 1000 > held ? 1000 - held : 0 }
-    NR <= held { if (NR <= 1000) print >test; next }
-    { k = NR - held; print >(int(k * more / rest) > int((k - 1) * more / rest) ? test : train) }' $out/held.jsonl $out/rest.jsonl
+held=$(wc -l <$out/held.jsonl)
+draw() {    # draw COUNT FILE: moves COUNT evenly drawn lines of rest.jsonl to the end of FILE
+    awk -v take="$1" -v of="$(wc -l <$out/rest.jsonl)" -v file="$2" -v rest=$out/rest.tmp \
+        '{ print >>(int(NR * take / of) > int((NR - 1) * take / of) ? file : rest) }' $out/rest.jsonl
+    mv $out/rest.tmp $out/rest.jsonl
+}
+rm -f $out/rest.tmp $out/val.jsonl
+head -n 1000 $out/held.jsonl >$out/test.jsonl
+draw $(( held < 1000 ? 1000 - held : 0 )) $out/test.jsonl
+draw 300 $out/val.jsonl
+mv $out/rest.jsonl $out/train.jsonl
 for part in train val test; do sed 's|^{"image":"|&emoji/|' $out/emoji/$part.jsonl; done >>$out/train.jsonl
-wc -l $out/train.jsonl $out/test.jsonl
+wc -l $out/train.jsonl $out/val.jsonl $out/test.jsonl
 
 say "2. A vocabulary for the tower's texts, and MiniLM"
 cat $out/stamps/text.txt $out/openclipart/text.txt $out/emoji/text.txt >$out/text.txt
@@ -41,8 +48,13 @@ $blip2 train configs/real/itc.yaml
 say "5. Stage 1 from there (ITC + ITM + ITG)"
 $blip2 train configs/real/stage1.yaml
 
-say "6. 1,000 pictures that nothing was trained on: retrieval by ITC, re-ranked by ITM, and by chance; captions by the Q-Former's own head"
-$blip2 evaluate configs/real/test.yaml
+say "6. How much ITM's word should count beside ITC's: the weight that makes the right ones of 300 other pictures most likely"
+$blip2 evaluate configs/real/test.yaml datasets.list=val.jsonl 'run.tasks=[retrieval]' run.output_dir=$out/val >$out/val.txt
+weight=$(awk -f tools/figures.awk -v only='^retrieval\.itm_weight\.weight' $out/val/metrics.json | cut -d' ' -f2)
+echo "run.itm_weight: $weight"
+
+say "7. 1,000 pictures that nothing was trained on: retrieval by ITC, re-ranked by ITM, and by chance; captions by the Q-Former's own head"
+$blip2 evaluate configs/real/test.yaml run.itm_weight="$weight"
 awk -f tools/figures.awk -v only='^retrieval\.chance' $out/test/metrics.json
 echo "over itc: what re-ranking the best 16 finds more than ITC alone, with the interval of that difference"
 say "done: the model is $out/stage1/model.h5; bin/blip2 report $out/stage1 $out/test shows it"
