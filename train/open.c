@@ -145,20 +145,19 @@ static bool open_order(run *r, error *e)
     const train_data *sets;
     long step = samples_a_step(r), *family = NULL;
     bool families = c->families && c->task != TRAIN_LM;
+    train_sets(c, &sets);
+    for (int k = 0; k < f->set_count; k++)
+        if (!f->sets[k].n)
+            return error_usage(e, "datasets%s%s: nothing in %s/%s can be used", c->sets.count ? "." : "",
+                               c->sets.count ? c->sets.name[k] : "", sets[k].root,
+                               c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
     if (f->n < step)
         return error_usage(e, "run.batch_size_train x run.accum_grad_iters%s: expected at most the %ld "
                            "samples of the data set, found %ld", ag_world(r->ranks) > 1 ? " x ranks" : "",
                            f->n, step);
     if (families && !(family = families_of(r, e)))
         return false;
-    train_sets(c, &sets);
     sampler_data data[CONFIG_NAMED_MOST];
-    for (int k = 0; k < f->set_count; k++)
-        if (!f->sets[k].n) {
-            mem_free(family);
-            return error_usage(e, "datasets%s%s: none of its pictures can be used", c->sets.count ? "." : "",
-                               c->sets.count ? c->sets.name[k] : "");
-        }
     for (long k = 0, first = 0; k < f->set_count; first += f->sets[k++].n)
         data[k] = (sampler_data){ f->sets[k].n, sets[k].ratio > 0 ? sets[k].ratio : (double)f->sets[k].n,
                                   families ? family + first : NULL };

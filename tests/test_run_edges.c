@@ -1,0 +1,224 @@
+/* test_run_edges.c - runs at the edges: data sets with nothing in them, texts with zero bytes or cut to the
+ * least length, only first captions, and frozen towers in low precision where something goes wrong.        */
+#include "tests/world.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static error e;
+static char warnings[4096];
+
+static void begin(void)
+{
+    folder_begin();
+    world_make();
+    warnings[0] = 0;
+}
+
+static void on_warning(void *context, const char *text)
+{
+    (void)context;
+    size_t used = strlen(warnings);
+    snprintf(warnings + used, sizeof warnings - used, "%s\n", text);
+}
+
+static bool run(const train_config *c)
+{
+    static const train_watch watch = { .warn = on_warning };
+    train_result result;
+    return train_run(c, &(train_options){ .watch = &watch }, &result, &e);
+}
+
+static void must(const train_config *c) { ck_assert_msg(run(c), "%s", e.text); }
+
+static void must_fail(const train_config *c, error_kind kind, const char *says)
+{
+    ck_assert(!run(c));
+    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
+    ck_assert_int_eq(e.kind, kind);
+}
+
+static void write_file(const char *name, const void *bytes, size_t n)
+{
+    FILE *f = fopen(IN_FOLDER(name), "w");
+    ck_assert(f && fwrite(bytes, 1, n, f) == n && !fclose(f));
+}
+
+static char *load(const char *name, long *n)
+{
+    char *x = file_load(IN_FOLDER(name), 1 << 26, n, &e);
+    ck_assert_msg(x != NULL, "%s", e.text);
+    return x;
+}
+
+static bool same(const char *a, const char *b)
+{
+    long n, m;
+    char *x = load(a, &n), *y = load(b, &m);
+    bool equal = n == m && !memcmp(x, y, (size_t)n);
+    mem_free(x);
+    mem_free(y);
+    return equal;
+}
+
+/* ---- data ---------------------------------------------------------------------------------------------- */
+START_TEST(a_data_set_with_nothing_in_it_is_named)
+{
+    train_config c = world_config(TRAIN_VIT);
+    write_file("world/nothing.jsonl", "", 0);
+    world_text(c.data.train_list, "nothing.jsonl");
+    must_fail(&c, ERROR_RUN, "world/nothing.jsonl: no pictures in it");
+    static const char line[] = "{\"image\": \"broken.png\", \"captions\": [\"a\"]}\n";
+    write_file("world/broken.png", line, 9);
+    write_file("world/nothing.jsonl", line, strlen(line));
+    c.max_bad_fraction = 1;
+    must_fail(&c, ERROR_USAGE, "world/nothing.jsonl can be used");
+    c = world_config(TRAIN_VIT);
+    c.max_bad_fraction = 1;
+    c.sets.count = 2;
+    for (int k = 0; k < 2; k++) {
+        snprintf(c.sets.name[k], CONFIG_NAMED_SIZE, "set%d", k);
+        c.set[k] = c.data;
+        c.set[k].ratio = 1 + k;
+    }
+    c.data.root[0] = 0;
+    must(&c);
+    world_text(c.set[1].train_list, "nothing.jsonl");
+    must_fail(&c, ERROR_USAGE, "datasets.set1: nothing in ");
+}
+END_TEST
+
+START_TEST(a_zero_byte_is_no_text)
+{
+    train_config c = world_config(TRAIN_LM);
+    write_file("world/zero.txt", "a red circle\na b\0lue square\n", 28);
+    world_text(c.data.text_list, "zero.txt");
+    must_fail(&c, ERROR_RUN, "world/zero.txt: a zero byte in it; expected text");
+}
+END_TEST
+
+/* Only the first caption is drawn from: as if the list had no other. */
+START_TEST(first_captions_alone_are_read_where_that_is_asked_for)
+{
+    static const char *const more[] = { "", ", \"a blue square\", \"two\"" };
+    for (int k = 0; k < 2; k++) {
+        char list[4096] = "", name[32];
+        for (int i = 1; i <= 16; i++) {
+            char line[160];
+            snprintf(line, sizeof line, "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i,
+                     i, more[k]);
+            strcat(list, line);
+        }
+        snprintf(name, sizeof name, "world/list%d.jsonl", k);
+        write_file(name, list, strlen(list));
+    }
+    world_train_all(TRAIN_VIT);
+    static const train_task tasks[] = { TRAIN_VIT, TRAIN_STAGE1 };
+    for (int task = 0; task < 2; task++)
+        for (int k = 0; k < 3; k++) {                      /* one caption; of three; of three, the first */
+            char name[32];
+            train_config c = world_config(tasks[task]);
+            c.batch = 4;
+            c.first_caption = k == 2;
+            snprintf(c.data.train_list, CONFIG_TEXT_SIZE, "list%d.jsonl", k > 0);
+            snprintf(name, sizeof name, "out%d%d", task, k);
+            world_text(c.output_dir, IN_FOLDER(name));
+            must(&c);
+        }
+    long n;
+    for (int task = 0; task < 2; task++)
+        for (int k = 0; k < 2; k++) {
+            char a[32], b[32];
+            snprintf(a, sizeof a, "out%d%d/model.h5", task, k);
+            snprintf(b, sizeof b, "out%d2/model.h5", task);
+            mem_free(load(a, &n));
+            ck_assert_msg(same(a, b) == !k, "%s, %s", a, b);
+        }
+}
+END_TEST
+
+START_TEST(the_least_text_is_trained_on_and_less_is_refused)
+{
+    world_train_all(TRAIN_VIT);
+    train_config c = world_config(TRAIN_STAGE1);
+    c.model.max_text = 1;
+    must_fail(&c, ERROR_USAGE, "max_txt_len: expected at least 2, [CLS] and [SEP], found 1");
+    c.model.max_text = 2;
+    must(&c);
+    world_train_all(TRAIN_LM);
+    c = world_config(TRAIN_STAGE2);
+    c.model.question_in_qformer = false;
+    c.model.max_text = 1;
+    must(&c);
+}
+END_TEST
+
+/* ---- a frozen tower in low precision ------------------------------------------------------------------- */
+static void save_tower(const char *name, uint64_t seed, ag_dtype type)
+{
+    train_config c = world_config(TRAIN_STAGE1);
+    nn_store *s = nn_store_new(seed);
+    blip2_model m;
+    blip2_model_init(&m, s, &c.model);
+    nn_freeze(s, "");
+    ck_assert_int_gt(nn_keep_as(s, "visual_encoder", type), 0);
+    ck_assert_msg(nn_build(s, false, &e), "%s", e.text);
+    ck_assert_msg(blip2_save(&m, IN_FOLDER(name), "made", NULL, 0, &e), "%s", e.text);
+    blip2_close(&m);
+}
+
+static train_config behind(const char *tower)
+{
+    train_config c = world_config(TRAIN_STAGE1);
+    world_text(c.bert_tokenizer, IN_FOLDER("bert"));
+    world_text(c.pretrained.item[0], IN_FOLDER(tower));
+    return c;
+}
+
+static const ag_dtype types[] = { AG_F16, AG_BF16, AG_INT8 };
+
+START_TEST(a_bad_loss_behind_low_precision_is_an_error_like_any)
+{
+    save_tower("low.h5", 5, types[_i]);
+    train_config c = behind("low.h5");
+    c.init_lr = c.warmup_lr = 100;
+    c.weight_decay = 10;                                   /* weights grow a thousandfold a step */
+    c.max_iters = 500;
+    c.schedule = TRAIN_CONSTANT;
+    must_fail(&c, ERROR_RUN, "first bad tensor: ");
+}
+END_TEST
+
+/* Features belong to a tower's numbers, whatever they are kept as. */
+START_TEST(a_cache_knows_towers_in_low_precision_apart)
+{
+    save_tower("one.h5", 5, types[_i]);
+    save_tower("two.h5", 6, types[_i]);
+    train_config c = behind("one.h5");
+    world_text(c.feature_cache, IN_FOLDER("f.h5"));
+    c.cache_views = 2;
+    must(&c);
+    ck_assert_str_eq(warnings, "");
+    must(&c);
+    ck_assert_str_eq(warnings, "");
+    world_text(c.pretrained.item[0], IN_FOLDER("two.h5"));
+    must(&c);
+    ck_assert_msg(strstr(warnings, "tower: ") != NULL, "%s", warnings);
+}
+END_TEST
+
+Suite *suite_run_edges(void)
+{
+    Suite *s = suite_create("run_edges");
+    TCase *c = tcase_create("runs");
+    tcase_set_timeout(c, TEST_SECONDS);
+    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_test(c, a_data_set_with_nothing_in_it_is_named);
+    tcase_add_test(c, a_zero_byte_is_no_text);
+    tcase_add_test(c, first_captions_alone_are_read_where_that_is_asked_for);
+    tcase_add_test(c, the_least_text_is_trained_on_and_less_is_refused);
+    tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);
+    tcase_add_loop_test(c, a_cache_knows_towers_in_low_precision_apart, 0, 3);
+    suite_add_tcase(s, c);
+    return s;
+}
