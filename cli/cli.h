@@ -31,6 +31,7 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
 int cli_fail(const error *e);                      /* prints "blip2: error: ..." and returns the exit code */
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
+bool cli_same_file(const char *a, const char *b);   /* are both there, and one file under two names? */
 void cli_print_help(const char *command, const cli_option *options, int count);
 const cli_command *cli_find(const char *name);     /* "caption", "explain tape"; NULL: there is none */
 const char *cli_core_set_aside(void);              /* OPENBLAS_CORETYPE that was taken back, or NULL */

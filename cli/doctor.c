@@ -71,8 +71,8 @@ static bool configure(int argc, char **argv, train_config *c, const cli_common *
 
 static void warn(void *context, const char *text)
 {
-    (void)context;
-    cli_warn("%s", text);
+    if (!*(const bool *)context)
+        cli_warn("%s", text);
 }
 
 static int run(int argc, char **argv)
@@ -90,7 +90,7 @@ static int run(int argc, char **argv)
     train_config c = train_config_default();
     train_diagnosis d;
     error e;
-    const train_watch watch = { .warn = warn };
+    const train_watch watch = { .context = &common.quiet, .warn = warn };
     if (!configure(argc, argv, &c, &common, &e) || !train_doctor(&c, argv[1], samples, &watch, &d, &e))
         return cli_fail(&e);
     for (int i = 0; i < d.count; i++) {

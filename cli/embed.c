@@ -42,6 +42,8 @@ static int embed_run(int argc, char **argv)
         return code;
     if (argc != 2 || !out || !images == !texts)
         return cli_usage("embed", "expected a model, --images LIST or --texts FILE, and -o F.h5");
+    if (cli_same_file(out, argv[1]) || cli_same_file(out, images ? images : texts))
+        return cli_usage("embed", "-o: %s is what is read; expected another name", out);
     bool ok = images ? cli_names_pictures(&list, images, &e) : cli_names_lines(&list, texts, &e);
     if (ok && !list.n)
         ok = error_set(&e, "%s: nothing in it", QUOTE(images ? images : texts));

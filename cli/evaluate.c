@@ -121,7 +121,7 @@ static void print_figures(const char *text)
 
 static int run(int argc, char **argv)
 {
-    cli_common common = { 0 };
+    cli_common common = { .seed = -1 };
     int code;
     if (!cli_parse(&argc, argv, NULL, 0, &common, &code))
         return code;
@@ -135,6 +135,8 @@ static int run(int argc, char **argv)
     for (int i = 2; i < argc; i++)
         if (!config_override(argv[i], &table, 1, &e))
             return cli_fail(&e);
+    if (common.seed >= 0)
+        c.seed = common.seed;
     char *figures = eval_run(&c, &e);
     if (!figures)
         return cli_fail(&e);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { COMMON = 5 };
 
@@ -229,4 +230,10 @@ void cli_json_text(const char *s)
             printf(c < 0x80 ? "\\u%04x" : "\\ufffd", c);       /* a control character; no UTF-8 */
     }
     putchar('"');
+}
+
+bool cli_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }

@@ -30,8 +30,10 @@ static void note(void *context, const char *text)
 
 static void warn(void *context, const char *text)
 {
+    const progress *p = context;
     end_bar(context);
-    cli_warn("%s", text);
+    if (!p->quiet)
+        cli_warn("%s", text);
 }
 
 static void clock_text(double seconds, char to[32])

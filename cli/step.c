@@ -77,6 +77,8 @@ static void init(void *context)
     }
     for (int i = 0; i < s->c.freeze.count; i++)
         nn_freeze(s->store, s->c.freeze.item[i]);
+    if (s->c.freeze_vit)
+        nn_freeze(s->store, "visual_encoder");
 }
 
 bool step_open(step *s, const char *path, char *const *words, int count, long batch, uint64_t seed, error *e)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 struct job {
@@ -158,6 +159,23 @@ static tokenizer *open_tokenizer(const char *path, const char *which, error *e)
 /* ---- training ------------------------------------------------------------------------------------------ */
 struct training { const char *kind, *folder; long size, min_count; };
 
+/* Files of another kind would be read in place of the new ones, or with them. */
+static bool another_tokenizer(const struct training *o, error *e)
+{
+    static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+                                         "tokenizer.json", "added_tokens.json" };
+    bool bpe = !strcmp(o->kind, "bpe"), found = false;
+    for (int i = 0; i < 6 && !found; i++) {
+        bool own = bpe ? i == 1 || i == 2 : i == 0;
+        char *path = mem_text("%s/%s", o->folder, names[i]);
+        found = !own && path && !access(path, F_OK);
+        if (found)
+            error_usage(e, "%s: is of another tokenizer; expected a folder without one", QUOTE(path));
+        mem_free(path);
+    }
+    return found;
+}
+
 /* How many tokens it has; 0: failed. */
 static int learn(const struct training *o, char **files, int count, error *e)
 {
@@ -167,7 +185,9 @@ static int learn(const struct training *o, char **files, int count, error *e)
     for (int i = 0; ok && i < count; i++) {
         long bytes;
         char *text = file_load(files[i], 1L << 34, &bytes, e);
-        ok = text && tokenizer_trainer_add(r, text, bytes, e);
+        error why;
+        ok = text && (tokenizer_trainer_add(r, text, bytes, &why)
+                      || error_set(e, "%s: %s", QUOTE(files[i]), why.text));
         mem_free(text);
     }
     tokenizer *t = ok ? tokenizer_train(r, o->size, o->min_count, e) : NULL;
@@ -184,6 +204,8 @@ static int train(const struct training *o, const cli_common *common, char **file
         return cli_usage("tokenize", "--train: expected bert or bpe, found \"%s\"", QUOTE(o->kind));
     if (!o->folder || count < 1)
         return cli_usage("tokenize", "files of text and --out DIR are needed");
+    if (another_tokenizer(o, &e))
+        return cli_fail(&e);
     int tokens = learn(o, files, count, &e);
     if (!tokens)
         return cli_fail(&e);

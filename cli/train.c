@@ -23,8 +23,12 @@ static void on_signal(int number)
 static void watch_signals(void)
 {
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    struct sigaction was;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (!sigaction(SIGHUP, NULL, &was) && was.sa_handler != SIG_IGN)       /* nohup ignores it */
+        sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);                              /* nobody reads what is said: the run goes on */
 }
 
 static void print_json(const train_config *c, const train_result *r, double mib)
@@ -123,6 +127,18 @@ static void on_note(void *context, const char *text)
         fprintf(stderr, "blip2: %s\n", text);
 }
 
+/* The words of a BERT that is not converted, as in a dry run: vocab.txt beside its file. */
+static void words_beside(train_config *c)
+{
+    const char *slash = strrchr(c->bert, '/');
+    char folder[CONFIG_TEXT_SIZE];
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - c->bert) : 1, slash ? c->bert : ".");
+    char *words = *c->bert_tokenizer ? NULL : mem_text("%s/vocab.txt", folder);
+    if (words && !access(words, R_OK))
+        memcpy(c->bert_tokenizer, folder, sizeof folder);
+    mem_free(words);
+}
+
 /* model.bert as others publish it becomes a model file in the run's folder, which is what config.yaml then
  * names; its words are the Q-Former's unless the configuration has others. */
 static bool take_bert(train_config *c, const train_options *how, const cli_common *common, error *e)
@@ -133,13 +149,15 @@ static bool take_bert(train_config *c, const train_options *how, const cli_commo
         return true;
     if (!*c->bert_tokenizer && !stat(c->bert, &about) && S_ISDIR(about.st_mode))
         memcpy(c->bert_tokenizer, c->bert, n + 1);
-    if (how->dry_run)
+    if (how->dry_run) {
+        words_beside(c);
         return true;
+    }
     char *file = mem_text("%s/bert.h5", c->output_dir);
     const char *const from[] = { c->bert };
     convert_watch watch = { .context = (void *)&common->quiet, .note = on_note };
     bool ok = file && strlen(file) < CONFIG_TEXT_SIZE
-                  ? file_make_folders(c->output_dir, e) && ((how->resume && !access(file, R_OK))
+                  ? file_make_folders(c->output_dir, e) && ((how->resume && train_saved(c) && !access(file, R_OK))
                                                            || convert_run(from, 1, file, &watch, e))
                   : error_set(e, "model.bert: out of memory, or too long a name of the run's folder");
     if (ok)
@@ -202,7 +220,7 @@ const cli_command cli_train = {
     "run.patience\n"
     "ends a run that gets no better. SIGINT or SIGTERM ends the run after the step in hand, model and "
     "checkpoint\n"
-    "saved; --resume goes on, to the same bits as if it had never stopped.\n\n"
+    "saved (SIGHUP, too); --resume goes on, to the same bits as if it had never stopped.\n\n"
     "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and "
     "the\n"
     "floating-point operations of the matrix products. It allocates no model, so that it also tells of runs\n"

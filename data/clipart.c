@@ -215,9 +215,12 @@ static bool write_drawing(const unpacking *p, const drawing *d, const char *pngs
         captions[count++] = d->keywords;
     if (is_sentence(d->description) && strcasecmp(d->description, d->title))
         captions[count++] = d->description;
-    bool drawn = png && name && unpack_on_white(p, name, from, png, n, SIDE, &why);
-    p->u->without_picture += !drawn;
-    bool ok = !drawn || unpack_line(p, name, captions, count, e);
+    bool broken = from && name && !png;
+    bool drawn = png && name && unpack_on_white(p, name, from, png, n, SIDE, &broken, &why);
+    bool ok = drawn ? unpack_line(p, name, captions, count, e) : broken;
+    p->u->without_picture += broken;
+    if (!drawn && !broken)
+        from && name ? (void)(*e = why) : (void)error_set(e, "out of memory for a drawing");
     mem_free(png);
     mem_free(from);
     mem_free(name);

@@ -110,6 +110,7 @@ typedef struct tokenizer tokenizer;
  * of one picture. Other keys are passed over. */
 typedef struct record_question {
     char *question, *answer, *type;    /* type "": not given */
+    char *asked;                       /* the question as a model reads it: that, or cleaned */
     char **answers; long answer_count, id; /* of several people, 0: not given; question_id, -1: none */
 } record_question;
 typedef struct record_object { char *colour, *shape; } record_object;
@@ -117,12 +118,14 @@ typedef struct record {
     char *image, *id;                  /* id: image_id as a text, NULL if it is none */
     long image_id, family;             /* the place in the list, from 0, where the list has none */
     char **captions; long caption_count;
+    char **texts;                      /* captions as a model reads them: those, or cleaned */
     record_question *questions; long question_count;
     record_object *objects; long object_count;     /* what is in a picture of the synthetic world */
 } record;
 typedef struct record_list { record *items; long count; struct record_block *memory; } record_list;
 bool records_read(const char *path, record_list *l, error *e);     /* all bad records are reported together */
 void record_list_free(record_list *l);
+bool records_clean(record_list *l, error *e);      /* sets texts and asked by clean_caption, clean_question */
 /* How many pictures are no regular files below root; e names up to 20 of them. */
 long records_missing(const char *root, const record_list *l, error *e);
 

@@ -105,12 +105,32 @@ bool data_folder_put(const struct folder *f, const char *name, const void *bytes
     return ok || error_set(e, "%s: cannot be written; %s", QUOTE(path), strerror(number));
 }
 
+/* The new folder and the older one change places; at once, or where the file system cannot do that (NFS)
+ * through a third name. */
+static bool exchange(const struct folder *f)
+{
+    if (!renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->path, RENAME_EXCHANGE))
+        return true;
+    char older[sizeof f->temporary + 4];
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
+    snprintf(older, sizeof older, "%s.old", f->temporary);
+    if (rename(f->path, older))
+        return false;
+    bool ok = !rename(f->temporary, f->path);
+    int number = errno;
+    if (rename(older, ok ? f->temporary : f->path) && ok)
+        remove_tree(older);
+    errno = number;
+    return ok;
+}
+
 bool data_folder_finish(const struct folder *f, error *e)
 {
     int fd = open(f->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok = fd >= 0 && !syncfs(fd);
     if (ok && rename(f->temporary, f->path)) {
-        ok = f->replaces && !renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->path, RENAME_EXCHANGE);
+        ok = f->replaces && exchange(f);
         if (ok)
             remove_tree(f->temporary);             /* now the older one */
     }

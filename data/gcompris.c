@@ -108,7 +108,7 @@ static bool take_picture(void *context, const char *name, const uint8_t *bytes, 
         r->p.u->without_text++;
         return true;
     }
-    bool ok = r->words ? unpack_on_white(&r->p, file, name, bytes, n, SIDE, e)
+    bool broken, ok = r->words ? unpack_on_white(&r->p, file, name, bytes, n, SIDE, &broken, e)
                        : unpack_file(&r->p, file, bytes, n, e);
     return ok && unpack_line(&r->p, file, captions, count, e);
 }

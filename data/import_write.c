@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,10 +27,13 @@ static int draw_split(const import_options *o, const char *key)
 }
 
 /* ---- where pictures are -------------------------------------------------------------------------------- */
-/* How many letters all pictures' folders have in common; the folder itself: "/data/coco". */
-static long common_folder(const import *m, char to[PATH_MAX])
+/* How many letters stand before the part of paths that goes into lists, and the folder that they name:
+ * "/data/coco". It is --images where all pictures that stay lie below it, so that a configuration can say it
+ * beforehand; else the outermost that they share. */
+static long common_folder(const import *m, bool copy, char to[PATH_MAX])
 {
     const char *first = NULL;
+    char given[PATH_MAX] = "";
     long n = 0;
     for (long i = 0; i < m->count; i++) {
         const char *path = m->items[i].path;
@@ -44,6 +48,9 @@ static long common_folder(const import *m, char to[PATH_MAX])
             k--;
         n = k;
     }
+    long whole = !copy && first && m->o->images && realpath(m->o->images, given) ? (long)strlen(given) : 0;
+    if (whole > 1 && whole < n && !strncmp(first, given, (size_t)whole) && first[whole] == '/')
+        n = whole + 1;
     snprintf(to, PATH_MAX, "%.*s", (int)(n > 1 ? n - 1 : n), first ? first : "");
     return n;
 }
@@ -250,17 +257,31 @@ static bool put_about(const struct writer *w, error *e)
     return ok;
 }
 
+/* Pictures that stay where they are must not lie in the older folder that --force replaces. */
+static bool stays_outside(const import *m, const struct folder *f, error *e)
+{
+    char old[PATH_MAX];
+    size_t n = realpath(f->path, old) ? strlen(old) : 0;
+    for (long i = 0; n && i < m->count; i++)
+        if (!m->items[i].held && !strncmp(m->items[i].path, old, n) && m->items[i].path[n] == '/')
+            return error_usage(e, "import: %s would be replaced, and pictures that stay where they are lie in "
+                               "it (%s); expected --copy, or another folder", QUOTE(f->path),
+                               QUOTE(m->items[i].path));
+    return true;
+}
+
 bool import_write(import *m, const struct folder *f, import_progress progress, void *context, error *e)
 {
     struct writer w = { .m = m, .f = f, .copy = m->o->copy, .ids = form_of_ids(m) };
     bool ok = true;
     for (long i = 0; i < m->count; i++)
         w.copy |= m->items[i].held != NULL;
-    w.common = common_folder(m, m->result->images);
+    ok = w.copy || stays_outside(m, f, e);
+    w.common = common_folder(m, w.copy, m->result->images);
     if (w.copy)
         snprintf(m->result->images, sizeof m->result->images, "%s", f->path);
     else
-        ok = check_name(m->result->images, e);
+        ok = ok && check_name(m->result->images, e);
     for (long i = 0; i < m->count && ok; i++) {
         ok = put_item(&w, &m->items[i], e);
         if (ok && progress && (i + 1 == m->count || i%256 == 255)

@@ -23,10 +23,11 @@ bool rcc_each(const char *path, rcc_visitor visit, void *context, error *e);
 typedef struct unpacking { const char *folder; FILE *list; unpacked *u; } unpacking;
 bool unpack_begin(unpacking *p, const char *folder, unpacked *u, error *e);
 bool unpack_end(unpacking *p, bool ok, error *e);
-/* A file of the folder, as it is; or a picture laid on white, its longer side at most `side`, as a PNG. */
+/* A file of the folder, as it is; or a picture laid on white, its longer side at most `side`, as a PNG.
+ * broken: it could not be decoded; else what failed is the writing. */
 bool unpack_file(const unpacking *p, const char *name, const void *bytes, long n, error *e);
 bool unpack_on_white(const unpacking *p, const char *name, const char *from, const void *bytes, long n,
-                     long side, error *e);
+                     long side, bool *broken, error *e);
 bool unpack_line(const unpacking *p, const char *image, const char *const *captions, int count, error *e);
 
 /* ---- a data set in one HDF5 file (pack.c); records_read takes FILE.h5 and FILE.h5:val ------------------ */

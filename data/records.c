@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 enum { RECORD_BYTES = 16 << 20, RECORD_VALUES = 100000 };
-static const long FILE_BYTES = 1L << 36;
+static const long FILE_BYTES = 1L << 36, NO_ID = LONG_MAX;
 
 struct reader { const char *name; record_list *list; long room; bool no_memory; error *e; };
 
@@ -36,6 +36,32 @@ void record_list_free(record_list *l)
     data_blocks_free(&l->memory);
     mem_free(l->items);
     *l = (record_list){ 0 };
+}
+
+/* A copy in the list's memory of what `clean` makes of a text; NULL: memory is out. */
+static char *cleaned(record_list *l, char *(*clean)(const char *), const char *text)
+{
+    char *made = clean(text), *copy = made ? data_take(&l->memory, (long)strlen(made) + 1) : NULL;
+    if (copy)
+        strcpy(copy, made);
+    mem_free(made);
+    return copy;
+}
+
+bool records_clean(record_list *l, error *e)
+{
+    bool ok = true;
+    for (long i = 0; ok && i < l->count; i++) {
+        record *r = &l->items[i];
+        char **texts = data_take(&l->memory, (r->caption_count + 1) * (long)sizeof *texts);
+        ok = texts != NULL;
+        for (long k = 0; ok && k < r->caption_count; k++)
+            ok = (texts[k] = cleaned(l, clean_caption, r->captions[k])) != NULL;
+        for (long k = 0; ok && k < r->question_count; k++)
+            ok = (r->questions[k].asked = cleaned(l, clean_question, r->questions[k].question)) != NULL;
+        r->texts = texts;
+    }
+    return ok || error_set(e, "out of memory for the texts of %ld pictures", l->count);
 }
 
 /* ---- one record: NULL, or what is wrong with it -------------------------------------------------------- */
@@ -94,6 +120,7 @@ static const char *read_captions(struct reader *r, const json_t *o, record *to)
     }
     if (one && !r->no_memory)
         to->captions[to->caption_count++] = take_text(r, json_string_value(one));
+    to->texts = to->captions;
     bool said = list || one || json_object_get(o, "questions");
     return said ? NULL : "captions, caption, questions: expected one of them";
 }
@@ -177,7 +204,7 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
             return "questions: expected objects with the texts \"question\" and \"answer\"";
         record_question *q = &to->questions[to->question_count++];
         q->id = number_of(id);
-        q->question = take_text(r, question);
+        q->question = q->asked = take_text(r, question);
         q->answer = answer ? take_text(r, answer) : NULL;
         const char *wrong = read_answers(r, answers, q);
         if (wrong)
@@ -231,7 +258,7 @@ static bool add_record(void *context, long line, const char *text, long n)
         return true;
     }
     record *to = &l->items[l->count];
-    *to = (record){ .image_id = l->count, .family = l->count };
+    *to = (record){ .image_id = NO_ID, .family = l->count };
     const char *wrong = read_record(r, o, to);
     if (wrong)
         error_line(r->e, "%s:%ld: %s", r->name, line, wrong);
@@ -255,11 +282,24 @@ static int by_number(const void *a, const void *b)
                                       : (x > y) - (x < y);
 }
 
+/* Records without an id get numbers from 0, or behind all that are given. */
+static void number_rest(record_list *l)
+{
+    long next = 0;
+    for (long i = 0; i < l->count; i++)
+        if (l->items[i].image_id >= next)
+            next = l->items[i].image_id < NO_ID ? l->items[i].image_id + 1 : next;
+    for (long i = 0; i < l->count; i++)
+        if (l->items[i].image_id == NO_ID)
+            l->items[i].image_id = next + i;
+}
+
 /* Ids that are texts become numbers. Two records of one id are of one picture, or a mistake: paths tell. */
 static void settle_ids(struct reader *r)
 {
     record_list *l = r->list;
     long texts = 0;
+    number_rest(l);
     record **order = mem_new((size_t)l->count * sizeof *order + 1);
     r->no_memory |= !order;
     for (long i = 0; order && i < l->count; i++) {

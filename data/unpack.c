@@ -42,10 +42,11 @@ bool unpack_file(const unpacking *p, const char *name, const void *bytes, long n
 
 /* Where a picture is seen through, paper is behind it: that is how drawings and glyphs are meant. */
 bool unpack_on_white(const unpacking *p, const char *name, const char *from, const void *bytes, long n,
-                     long side, error *e)
+                     long side, bool *broken, error *e)
 {
     picture whole = { 0 }, small = { 0 };
     bool ok = picture_decode_as(&whole, PICTURE_HF, bytes, n, from, e);
+    *broken = !ok;
     long longer = whole.width > whole.height ? whole.width : whole.height, size = 0;
     if (ok && longer > side) {
         long w = whole.width * side / longer, h = whole.height * side / longer;

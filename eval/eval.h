@@ -93,8 +93,10 @@ typedef struct eval_config {
     bool controls;                     /* vqa beside a blind and a shuffled row */
     long limit, retrieval_pictures, retrieval_captions, k_test, batch, beams, min_len, max_len, answer_length,
         seed;
+    long answer_min_length;
     double length_penalty, itm_weight;
-    int tokenizer, rerank;
+    double answer_penalty;             /* NAN: as LAVIS, 0 for OPT and -1 for T5 */
+    int tokenizer, rerank, clean;          /* clean: texts that the model reads, 0: not */
     char meteor_jar[CONFIG_TEXT_SIZE], spice_jar[CONFIG_TEXT_SIZE];
     blip2_generate generate;           /* made from these by eval_run */
 } eval_config;

@@ -52,7 +52,7 @@ static blip2_text rows_of(const reading *x, bool prompt, bool said, real **weigh
             at = put_text(x, c->prompt, row, at, T - 1);
         long from = at;
         if (said) {
-            const char *caption = x->d->records.items[x->rows[b]].captions[0];
+            const char *caption = x->d->records.items[x->rows[b]].texts[0];
             char *text = ag_alloc(t, (long)strlen(caption) + 2);
             sprintf(text, "%s%s", gap ? " " : "", caption);
             at = put_text(x, text, row, at, T - 1);
@@ -101,7 +101,7 @@ static void read_stage1(reading *x, tensor *features)
     const char **texts = ag_alloc(t, x->n * (long)sizeof *texts);
     int *next = ag_alloc(t, x->n * (long)sizeof *next);    /* ITM is made too: its pairs do not matter here */
     for (long b = 0; b < x->n; b++) {
-        texts[b] = x->d->records.items[x->rows[b]].captions[0];
+        texts[b] = x->d->records.items[x->rows[b]].texts[0];
         next[b] = (int)((b + 1) % x->n);
     }
     blip2_stage1_in in = { .features = features, .negative_image = next, .negative_text = next };

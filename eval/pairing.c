@@ -98,7 +98,7 @@ bool eval_pair(const eval_config *c, const eval_data *d, const long *rows, long 
     for (long i = 0, j = 0; i < n; i++) {
         const record *r = &d->records.items[rows[i]];
         for (long k = 0; k < candidates_of(c, r); k++, j++) {
-            p->words[j] = r->caption_count ? r->captions[k] : "";
+            p->words[j] = r->caption_count ? r->texts[k] : "";
             p->text[j] = (eval_candidate){ p->words[j], i, j, j };
         }
     }

@@ -14,6 +14,9 @@ static const config_key keys[] = {
     { "datasets.images", CONFIG_TEXT, FIELD(images), 0, 0, NULL,
       "folder that pictures' paths start from; empty: root" },
     { "datasets.list", CONFIG_TEXT, FIELD(list), 0, 0, NULL, "its list of pictures, one JSON object a line" },
+    { "datasets.text_processor.eval.name", CONFIG_CHOICE, FIELD(clean), 0, 0,
+      "none blip_caption blip_question",
+      "captions that are candidates and questions as they stand, or cleaned as in training" },
     { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
     { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL,
       "vqa: also blind and with shuffled pictures" },
@@ -36,6 +39,10 @@ static const config_key keys[] = {
       "scores of beams are divided by length to this power" },
     { "run.max_len", CONFIG_INT, FIELD(max_len), 1, 4096, NULL, "longest caption in tokens" },
     { "run.answer_len", CONFIG_INT, FIELD(answer_length), 1, 4096, NULL, "longest answer in tokens" },
+    { "run.answer_min_len", CONFIG_INT, FIELD(answer_min_length), 0, 4096, NULL,
+      "shortest answer in tokens" },
+    { "run.answer_length_penalty", CONFIG_REAL, FIELD(answer_penalty), -10, 10, NULL,
+      "length_penalty of answers; not given: 0 for OPT and -1 for T5, as LAVIS" },
     { "run.tokenizer", CONFIG_CHOICE, FIELD(tokenizer), 0, 0, "ptb whitespace",
       "words of captions that are scored" },
     { "run.seed", CONFIG_INT, FIELD(seed), 0, 1e15, NULL, "of the resamples behind the intervals" },
@@ -49,7 +56,8 @@ eval_config eval_config_default(void)
 {
     return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
                           .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40,
-                          .answer_length = 10, .retrieval_captions = 1, .length_penalty = 1, .itm_weight = 1, .seed = 42,
+                          .answer_length = 10, .answer_min_length = 1, .answer_penalty = NAN,
+                          .retrieval_captions = 1, .length_penalty = 1, .itm_weight = 1, .seed = 42,
                           .output_dir = "out/eval" };
 }
 
@@ -155,7 +163,7 @@ static bool read_list(const eval_session *s, const eval_config *c, eval_data *d,
     char *path = mem_text("%s/%s", c->root, c->list);
     bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
     mem_free(path);
-    if (!ok || records_missing(images_of(c), &d->records, e))
+    if (!ok || (c->clean && !records_clean(&d->records, e)) || records_missing(images_of(c), &d->records, e))
         return false;
     if (!d->records.count)
         return error_set(e, "%s/%s: no pictures in it", QUOTE(c->root), QUOTE(c->list));
@@ -259,6 +267,8 @@ char *eval_run(const eval_config *given, error *e)
             return NULL;
     if (!eval_open(&s, c.model, e))
         return NULL;
+    if (isnan(c.answer_penalty))
+        c.answer_penalty = s.model.config.llm == BLIP2_LLM_T5 ? -1 : 0;
     json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c.model, "images", *c.images ? c.images : c.root,
                                 "list", c.list);
     char *text = NULL;

@@ -51,8 +51,8 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
     real *rows = which != BLIND ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
     bool ok = which == BLIND || rows;
     for (long i = 0; i < n; i++) {
-        prompts[i] = blip2_question(&s->model.config, list[i].q->question);
-        questions[i] = list[i].q->question;
+        prompts[i] = blip2_question(&s->model.config, list[i].q->asked);
+        questions[i] = list[i].q->asked;
         ok &= prompts[i] != NULL;
         if (rows)
             memcpy(rows + i * each, d->features + each * (which == OWN ? list[i].picture
@@ -64,6 +64,8 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
     else {
         blip2_generate o = c->generate;
         o.max_length = c->answer_length;
+        o.min_length = c->answer_min_length;
+        o.length_penalty = c->answer_penalty;
         ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
         if (ok)
             eval_plain(to, n);
@@ -205,12 +207,13 @@ static bool score_answers(const eval_config *c, const char *file, const char *na
     return ok;
 }
 
-static bool several_answered(const asked *list, long n)
+/* Questions that two or more people answered. */
+static long several_answered(const asked *list, long n)
 {
+    long some = 0;
     for (long i = 0; i < n; i++)
-        if (list[i].q->answer_count < 2)
-            return false;
-    return n > 0;
+        some += list[i].q->answer_count > 1;
+    return some;
 }
 
 bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
@@ -221,7 +224,8 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     asked *list = collect(d, &n);
     json_t *m = json_object();
     bool ok = list || error_set(e, "out of memory for %ld questions", n);
-    bool people = ok && several_answered(list, n);
+    long some = ok ? several_answered(list, n) : 0;
+    bool people = some && some == n;
     ok = ok && save_questions(c, d, list, n, have_ids(list, n), e);
     for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
         json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, results, e);
@@ -230,8 +234,13 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
         json_decref(results);
     }
     json_t *settings = eval_settings(s, c, c->answer_length);
+    json_object_set_new(settings, "min_len", json_integer((json_int_t)c->answer_min_length));
+    json_object_set_new(settings, "length_penalty", json_real(c->answer_penalty));
     json_object_set_new(settings, "question_prompt", json_string(s->model.config.question_prompt));
     json_object_set_new(settings, "right", json_string("the whole answer, letter by letter"));
+    if (some && some < n)
+        json_object_set_new(settings, "vqa_accuracy",
+                            json_sprintf("not counted: %ld of %ld questions have one answer", n - some, n));
     json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
     mem_free(list);

@@ -15,7 +15,7 @@ typedef struct choices {
     long rows, *end, *picture;         /* (rows) where the row's candidates end; the picture it is about */
     choice *all;
 } choices;
-typedef struct slope { double value, g[2], h[3], spread[3]; } slope;       /* h: -(aa, ab, bb) of the Hessian */
+typedef struct slope { double value, g[2], h[3], spread[3]; } slope;   /* h: -(aa, ab, bb) of the Hessian */
 
 static bool listed(const long *list, long j)
 {

@@ -64,7 +64,7 @@ START_TEST(a_record_holds_what_its_line_says)
     ck_assert_str_eq(r->questions[1].type, "");
     ck_assert_str_eq(r->questions[1].question, "r");
     ck_assert_str_eq(r->objects[0].shape, "star");
-    ck_assert(r[2].image_id == 2 && r[2].family == 2 && r[2].caption_count == 1);
+    ck_assert(r[2].image_id == 10 && r[2].family == 2 && r[2].caption_count == 1);
     ck_assert_str_eq(r[2].captions[0], "one");
     record_list_free(&list);
 }
@@ -91,6 +91,39 @@ START_TEST(ids_that_are_texts_are_numbered)
           3);
     ck_assert(list.items[0].image_id == 0 && list.items[1].image_id == 1 && list.items[2].image_id == 0);
     ck_assert_str_eq(list.items[1].id, "coco_1");
+    record_list_free(&list);
+}
+END_TEST
+
+/* Never one that another picture has. */
+START_TEST(records_without_an_id_get_numbers_of_their_own)
+{
+    taken("{\"image\": \"a\", \"caption\": \"1\"}\n{\"image\": \"b\", \"caption\": \"2\"}\n", 2);
+    ck_assert(list.items[0].image_id == 0 && list.items[1].image_id == 1);
+    record_list_free(&list);
+    taken("{\"image\": \"a\", \"caption\": \"1\", \"image_id\": 1}\n{\"image\": \"b\", \"caption\": "
+          "\"2\"}\n{\"image\": \"c\", \"caption\": \"3\", \"image_id\": 3}\n",
+          3);
+    ck_assert(list.items[0].image_id == 1 && list.items[1].image_id == 5 && list.items[2].image_id == 3);
+    record_list_free(&list);
+}
+END_TEST
+
+/* Beside them what was written stays: references are scored as they stand. */
+START_TEST(texts_are_cleaned_for_a_model_alone)
+{
+    taken("{\"image\": \"a\", \"captions\": [\"A dog.\", \"\"], \"questions\": [{\"question\": \"Is it, Bob?\", "
+          "\"answer\": \"No.\"}]}\n" GOOD, 2);
+    const record *r = list.items;
+    ck_assert(r->texts == r->captions && r->questions[0].asked == r->questions[0].question);
+    ck_assert(records_clean(&list, &e));
+    ck_assert_str_eq(r->texts[0], "a dog");
+    ck_assert_str_eq(r->texts[1], "");
+    ck_assert_str_eq(r->captions[0], "A dog.");
+    ck_assert_str_eq(r->questions[0].asked, "is it, bob?");
+    ck_assert_str_eq(r->questions[0].question, "Is it, Bob?");
+    ck_assert_str_eq(r->questions[0].answer, "No.");
+    ck_assert_str_eq(r[1].texts[0], "a dog");
     record_list_free(&list);
 }
 END_TEST
@@ -246,6 +279,8 @@ Suite *suite_data(void)
     tcase_add_test(c, a_record_holds_what_its_line_says);
     tcase_add_test(c, a_json_list_is_read_as_lines_are);
     tcase_add_test(c, ids_that_are_texts_are_numbered);
+    tcase_add_test(c, records_without_an_id_get_numbers_of_their_own);
+    tcase_add_test(c, texts_are_cleaned_for_a_model_alone);
     tcase_add_test(c, bad_lines_are_refused_by_number);
     tcase_add_test(c, broken_json_is_refused_by_line_and_column);
     tcase_add_test(c, costly_lines_are_refused_before_they_are_parsed);

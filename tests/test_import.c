@@ -529,6 +529,43 @@ START_TEST(a_package_that_cannot_be_got_says_what_to_do)
 }
 END_TEST
 
+/* --images says where paths begin, however few folders below it are used. */
+START_TEST(paths_begin_where_the_user_says)
+{
+    folder("in"), folder("in/train2014");
+    put_picture("in/train2014/a.png", 1);
+    put("l.jsonl", "{\"image\": \"train2014/a.png\", \"caption\": \"a dog\"}\n");
+    prints(IMPORT(IN_FOLDER("l.jsonl"), ALL_TRAIN, "--images", IN_FOLDER("in")), "datasets.images=");
+    char *text = text_of("out/train.jsonl");
+    ck_assert_msg(strstr(text, "\"image\":\"train2014/a.png\""), "%s", text);
+    mem_free(text);
+}
+END_TEST
+
+/* What --force would remove must not be what the new lists name. */
+START_TEST(pictures_in_the_folder_that_is_replaced_are_kept)
+{
+    folder("in");
+    put_picture("in/a.png", 1);
+    put("in/a.txt", "a dog");
+    WORKS("dataset", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--copy");
+    REFUSES(2, "pictures that stay where they are lie in it", IN_FOLDER("out/train.jsonl"), "--force");
+    ck_assert(!access(IN_FOLDER("out/images/a.png"), F_OK));
+    WORKS("dataset", "import", IN_FOLDER("out/train.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--copy",
+          "--force");
+    ck_assert(access(IN_FOLDER("out/train.jsonl"), F_OK) == 0);
+}
+END_TEST
+
+START_TEST(packs_have_their_own_ending)
+{
+    folder("in");
+    put_picture("in/a.png", 1);
+    put("in/a.txt", "a dog");
+    REFUSES(2, "--pack: expected a name that ends in .h5", IN_FOLDER("in"), "--pack", IN_FOLDER("p.pack"));
+}
+END_TEST
+
 Suite *suite_import(void)
 {
     Suite *s = suite_create("import");
@@ -536,6 +573,9 @@ Suite *suite_import(void)
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, a_folder_with_texts_becomes_lists);
+    tcase_add_test(c, paths_begin_where_the_user_says);
+    tcase_add_test(c, pictures_in_the_folder_that_is_replaced_are_kept);
+    tcase_add_test(c, packs_have_their_own_ending);
     tcase_add_test(c, pictures_may_stay_where_they_are);
     tcase_add_test(c, tables_are_read_by_their_header);
     tcase_add_test(c, lavis_lists_of_captions_and_questions);

@@ -293,6 +293,56 @@ START_TEST(a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one)
     stop_at = 0;
     ck_assert_int_eq(must(&c, true).steps, 8);             /* 4 is still there */
     ck_assert(equal("whole", "cut", "model.h5"));
+    ck_assert(!access(IN_FOLDER("cut/checkpoint.h5.damaged"), F_OK));      /* nothing is removed */
+}
+END_TEST
+
+/* The place of eight bytes in a file: those of the run's seed. */
+static long place_of_seed(const char *file, int64_t seed)
+{
+    long n, at = 0;
+    char *bytes = file_load(file, 1 << 26, &n, &e);
+    ck_assert_msg(bytes != NULL, "%s", e.text);
+    while (at + 8 <= n && memcmp(bytes + at, &seed, 8))
+        at++;
+    mem_free(bytes);
+    ck_assert_msg(at + 8 <= n, "%s: no seed in it", file);
+    return at;
+}
+
+/* Numbers of the state are like all else: damage is passed over, not taken for another run. */
+START_TEST(a_damaged_number_of_the_state_is_damage)
+{
+    train_config c = full_run("cut");
+    c.seed = 0x123456789abc;
+    stop_at = 5;
+    must(&c, false);
+    FILE *f = fopen(IN_FOLDER("cut/checkpoint.h5"), "r+");
+    ck_assert(f && !fseek(f, place_of_seed(IN_FOLDER("cut/checkpoint.h5"), c.seed), SEEK_SET)
+              && fputc(7, f) == 7 && !fclose(f));
+    stop_at = 0;
+    ck_assert_int_eq(must(&c, true).steps, 8);
+    ck_assert_msg(strstr(warnings, "going on from"), "%s", warnings);
+}
+END_TEST
+
+/* Whatever an earlier run has left behind in the folder. */
+START_TEST(a_run_that_was_begun_anew_does_not_go_on_from_the_one_before)
+{
+    train_config c = full_run("again");
+    stop_at = 5;
+    must(&c, false);                                       /* checkpoints of steps 5 and 4 */
+    c.save_freq = 0;
+    c.init_lr /= 2;
+    stop_at = 0;
+    c.max_iters = 1;
+    must(&c, false);                                       /* and this one leaves none */
+    ck_assert(strstr(warnings, "starts anew") && !access(IN_FOLDER("again/checkpoint.h5.aside"), F_OK)
+              && !access(IN_FOLDER("again/checkpoint.old.h5.aside"), F_OK));
+    warnings[0] = 0;
+    c.max_iters = 3;
+    ck_assert_int_eq(must(&c, true).steps, 3);
+    ck_assert_msg(strstr(warnings, "no checkpoint in it; starts from the beginning"), "%s", warnings);
 }
 END_TEST
 
@@ -340,6 +390,8 @@ Suite *suite_resume(void)
     tcase_add_test(c, a_picture_that_breaks_during_the_run_ends_it);
     tcase_add_loop_test(c, a_save_that_was_interrupted_between_its_renames_is_brought_to_its_end, 0, 2);
     tcase_add_test(c, a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one);
+    tcase_add_test(c, a_damaged_number_of_the_state_is_damage);
+    tcase_add_test(c, a_run_that_was_begun_anew_does_not_go_on_from_the_one_before);
     tcase_add_test(c, what_killed_processes_left_half_written_is_cleaned);
     tcase_add_test(c, a_killed_run_goes_on_to_the_same_bytes);
     suite_add_tcase(s, c);

@@ -137,6 +137,42 @@ START_TEST(first_captions_alone_are_read_where_that_is_asked_for)
 }
 END_TEST
 
+static void write_list(const char *name, const char *caption, const char *question)
+{
+    char list[8192] = "";
+    for (int i = 1; i <= 16; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "{\"image\": \"train/%06d.png\", \"captions\": "
+                 "[\"%s %d\"], \"questions\": [{\"question\": \"%s\", \"answer\": \"circle\"}]}\n", i, caption, i,
+                 question);
+    write_file(name, list, strlen(list));
+}
+
+/* Cleaned by the run, or beforehand by hand: the same model. */
+START_TEST(texts_are_cleaned_where_that_is_asked_for)
+{
+    write_list("world/raw.jsonl", "A (blue) star:", "What #IS it?");
+    write_list("world/clean.jsonl", "a blue star", "what is it?");
+    world_train_all(TRAIN_STAGE2);
+    static const train_task tasks[] = { TRAIN_VIT, TRAIN_STAGE1, TRAIN_STAGE2 };
+    for (int task = 0; task < 3; task++) {
+        for (int k = 0; k < 3; k++) {                      /* clean; raw; raw, cleaned */
+            char name[32];
+            train_config c = world_config(tasks[task]);
+            c.batch = 4;
+            c.data.clean = k == 2 ? 1 + task % 2 : 0;
+            world_text(c.data.train_list, k ? "raw.jsonl" : "clean.jsonl");
+            snprintf(name, sizeof name, "text%d%d", task, k);
+            world_text(c.output_dir, IN_FOLDER(name));
+            must(&c);
+        }
+        char file[3][32];
+        for (int k = 0; k < 3; k++)
+            snprintf(file[k], sizeof file[k], "text%d%d/model.h5", task, k);
+        ck_assert_msg(same(file[0], file[2]) && !same(file[0], file[1]), "task %d", task);
+    }
+}
+END_TEST
+
 START_TEST(the_least_text_is_trained_on_and_less_is_refused)
 {
     world_train_all(TRAIN_VIT);
@@ -216,6 +252,7 @@ Suite *suite_run_edges(void)
     tcase_add_test(c, a_data_set_with_nothing_in_it_is_named);
     tcase_add_test(c, a_zero_byte_is_no_text);
     tcase_add_test(c, first_captions_alone_are_read_where_that_is_asked_for);
+    tcase_add_test(c, texts_are_cleaned_where_that_is_asked_for);
     tcase_add_test(c, the_least_text_is_trained_on_and_less_is_refused);
     tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);
     tcase_add_loop_test(c, a_cache_knows_towers_in_low_precision_apart, 0, 3);

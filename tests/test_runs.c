@@ -366,7 +366,7 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     c.model.opt.hidden = 40;
     must_fail(&c, true, ERROR_RUN, "fc1/weight: shape; expected [40,16], found [32,16]");
     must(&c, false);                                       /* anew: what was there is set aside */
-    ck_assert(!there("lm/checkpoint.h5") && there("lm/checkpoint.old.h5"));
+    ck_assert(!there("lm/checkpoint.h5") && there("lm/checkpoint.h5.aside"));
     ck_assert_ptr_nonnull(strstr(seen.warnings, "starts anew"));
 }
 END_TEST

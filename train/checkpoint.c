@@ -5,7 +5,9 @@
  * model_best.h5 and checkpoint_best.h5 are the same two of the step at which datasets.val looked best.
  *
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
- * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names. */
+ * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.
+ * None is ever removed: those of a run that another begins anew over get ".aside" behind their names, and
+ * what could not be read, while an older one could, gets ".damaged". */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -145,6 +147,12 @@ static bool is_there(const run *r, int which)
     return !access(path, F_OK);
 }
 
+bool train_saved(const train_config *c)
+{
+    const run r = { .c = c };
+    return is_there(&r, NEW) || is_there(&r, NEWEST) || is_there(&r, OLD);
+}
+
 bool save_checkpoint(run *r, error *e)
 {
     bool was;
@@ -157,14 +165,29 @@ bool save_checkpoint(run *r, error *e)
     return ok;
 }
 
+/* Out of the way of --resume. */
+static bool put_away(const run *r, int which, const char *suffix, error *e)
+{
+    char *path = path_of(r, names[which]), *to = mem_text("%s/%s%s", r->c->output_dir, names[which], suffix);
+    bool ok = path && to ? !rename(path, to) || errno == ENOENT
+                           || error_set(e, "%s: cannot be renamed; %s", QUOTE(path), strerror(errno))
+                         : error_set(e, "out of memory");
+    mem_free(path);
+    mem_free(to);
+    return ok;
+}
+
 bool set_checkpoint_aside(const run *r, error *e)
 {
-    bool was;
-    if ((is_there(r, NEW) && !pass_on(r, NEW, &was, e)) || !pass_on(r, NEWEST, &was, e))
-        return false;
-    if (was)
-        run_warn(r, "%s: starts anew; the checkpoint there is now %s (--resume would have gone on from it)",
-                 QUOTE(r->c->output_dir), names[OLD]);
+    int newest = CHECKPOINTS;
+    for (int k = CHECKPOINTS - 1; k >= 0; k--) {
+        newest = is_there(r, k) ? k : newest;
+        if (!put_away(r, k, ".aside", e))
+            return false;
+    }
+    if (newest < CHECKPOINTS)
+        run_warn(r, "%s: starts anew; the checkpoint there is now %s.aside (--resume would have gone on from "
+                 "it)", QUOTE(r->c->output_dir), names[newest]);
     return true;
 }
 
@@ -173,13 +196,8 @@ bool set_checkpoint_aside(const run *r, error *e)
 bool tidy_checkpoints(run *r, error *e)
 {
     bool was, ok = true;
-    for (int k = 0; ok && k < r->loaded; k++) {
-        char *path = path_of(r, names[k]);
-        ok = path ? !unlink(path) || errno == ENOENT
-                    || error_set(e, "%s: cannot be removed; %s", QUOTE(path), strerror(errno))
-                  : error_set(e, "out of memory");
-        mem_free(path);
-    }
+    for (int k = 0; ok && k < r->loaded; k++)
+        ok = put_away(r, k, ".damaged", e);
     return ok && (r->loaded || !is_there(r, NEW)
                   || (pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)));
 }
@@ -202,9 +220,11 @@ static bool same_run(const run *r, h5 *f, error *e)
     for (int i = 0; i < NUMBERS; i++) {
         long found;
         error why;
-        if (!read_number(f, numbers[i].name, &found, &why))
-            error_line(e, "%s", why.text);
-        else if (found != numbers[i].value)
+        if (!read_number(f, numbers[i].name, &found, &why)) {
+            *e = why;
+            return false;
+        }
+        if (found != numbers[i].value)
             error_line(e, "%s: %s: the checkpoint has %ld, this run %ld", QUOTE(h5_path(f)), numbers[i].what,
                        found, numbers[i].value);
     }

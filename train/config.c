@@ -55,9 +55,13 @@ static const config_key data_keys[] = {
     DATA(VIEW "flip", CONFIG_REAL, flip, 0, 1, NULL,
          "probability of a mirror image with a crop; 0 where captions tell left from right"),
     DATA(VIEW "magnitude", CONFIG_REAL, magnitude, 0, 10, NULL, "of RandAugment; LAVIS: 5"),
-    { "text_processor", CONFIG_ELSEWHERE, 0, 0, 0, NULL,
-      "LAVIS's; leave it out: `dataset import` cleans captions as blip_caption does, and model.prompt is put "
-      "before" },
+    DATA("text_processor.train.name", CONFIG_CHOICE, clean, 0, 0, "none blip_caption blip_question",
+         "texts as they stand; or cleaned as LAVIS's: lower case, .!\"()*#:;~ to spaces (captions) or out "
+         "(questions), 50 words"),
+    { "text_processor.train.prompt", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; here model.prompt" },
+    { "text_processor.train.max_words", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; leave it out: it is 50" },
+    { "text_processor.eval", CONFIG_ELSEWHERE, 0, 0, 0, NULL,
+      "LAVIS's; leave it out: it is that of evaluate" },
     { "vis_processor.eval", CONFIG_ELSEWHERE, 0, 0, 0, NULL,
       "LAVIS's; leave it out: it is that of evaluate" },
     { "build_info", CONFIG_ELSEWHERE, 0, 0, 0, NULL, "LAVIS's; here root, images and train: LIST" },
@@ -78,8 +82,8 @@ static const config_key run_keys[] = {
     INT("seed", seed, 0, 9e15, "of everything random"),
     INT("max_iters", max_iters, 0, 1e12, "optimiser steps; 0: max_epoch decides"),
     INT("max_epoch", max_epoch, 1, 1e9, "times through the data"),
-    INT("batch_size_train", batch, 1, 65536, "samples a step"),
-    INT("accum_grad_iters", accumulate, 1, 65536, "parts a step is cut into"),
+    INT("batch_size_train", batch, 1, 65536, "samples a part, of each rank; a step has batch_size_train x accum_grad_iters x ranks"),
+    INT("accum_grad_iters", accumulate, 1, 65536, "parts of a step"),
     BOOL("accum_exact", accum_exact,
          "stage1: the parts are one batch, contrast and negatives reach over all; false: each for itself "
          "(LAVIS)"),

@@ -246,7 +246,7 @@ static bool configure(train_config *c, const char *model, long samples, error *e
     c->memory_mb = 1L << 30;                               /* few pictures: all are held as they are shown */
     c->pretrained.count = 1;
     snprintf(c->pretrained.item[0], sizeof c->pretrained.item[0], "%.*s", CONFIG_TEXT_SIZE - 1, model);
-    *c->bert_tokenizer = *c->llm_tokenizer = 0;
+    *c->bert = *c->bert_tokenizer = *c->llm_tokenizer = 0;
     c->accumulate = c->max_iters = 1;
     c->freeze.count = 0;
     c->patience = c->best_by = 0;

@@ -285,6 +285,10 @@ static bool prepare(run *r, const char *part, long *to_fill, error *e)
     error old = { 0 };
     found = read_settings(part, &none, &file, &old);
     bool fits = found && !strcmp(found, settings);
+    if (!found && !none && access(part, R_OK)) {           /* hours of work that only cannot be read now */
+        *e = old;
+        return false;
+    }
     if (!none && !fits)
         run_warn(r, "%s: %s; it is begun anew", QUOTE(part), found ? "was begun for another run" : old.text);
     mem_free(found);

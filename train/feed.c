@@ -39,12 +39,15 @@ static const char *images_of(const train_data *d)
 /* missing: a dry run is told of pictures that are not there, and goes on; else NULL */
 static bool read_list(feed_set *s, const train_data *d, long size, error *missing, error *e)
 {
+    if (!*d->root)
+        return error_usage(e, "datasets: root: expected the folder of %s, found nothing", QUOTE(d->train_list));
     char *path = mem_text("%s/%s", d->root, d->train_list);
     bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
     if (!ok)
         return false;
-    if (records_missing(images_of(d), &s->list, missing ? missing : e) && !missing)
+    if ((d->clean && !records_clean(&s->list, e))
+        || (records_missing(images_of(d), &s->list, missing ? missing : e) && !missing))
         return false;
     if (d->image_size && d->image_size != size)
         return error_usage(e, "datasets: vis_processor.train.image_size: expected model.vit.image_size, %ld, "
@@ -181,7 +184,7 @@ bool feed_identities(feed *f, train_identity by, error *e)
     for (long k = 0, i = 0; ok && k < f->set_count; k++)
         for (long end = i + f->sets[k].n; i < end; i++) {
             const record *r = f->records[i];
-            order[i] = (struct named){ r->caption_count ? r->captions[0] : "", k, r->image_id, i };
+            order[i] = (struct named){ r->caption_count ? r->texts[0] : "", k, r->image_id, i };
         }
     if (ok)
         qsort(order, (size_t)f->n, sizeof *order, compare);
@@ -214,7 +217,7 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
     const char *gap = prompt && m->prompt[prompt - 1] != ' ' ? " " : "";
     bool ok = true;
     for (long k = 0; ok && k < (r->caption_count ? r->caption_count : 1); k++) {
-        const char *caption = r->caption_count ? r->captions[k] : "";
+        const char *caption = r->caption_count ? r->texts[k] : "";
         if (c->task == TRAIN_STAGE2) {
             char *text = mem_text("%s%s%s", m->prompt, gap, caption);
             ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)prompt, (long)strlen(text),
@@ -238,7 +241,7 @@ static bool add_questions(feed *f, const train_config *c, const tokenizer *bert,
     bool ok = true;
     for (long k = 0; ok && k < r->question_count; k++) {
         const record_question *q = &r->questions[k];
-        char *given = blip2_question(m, q->question);
+        char *given = blip2_question(m, q->asked);
         char *text = given ? mem_text("%s %s", given, q->answer) : NULL;
         ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)strlen(given), (long)strlen(text),
                                     c->context_weight, e) : error_set(e, "out of memory");
@@ -246,7 +249,7 @@ static bool add_questions(feed *f, const train_config *c, const tokenizer *bert,
         mem_free(text);
         ok = ok && sequences_end(&f->texts, e);
         if (ok && m->question_in_qformer)
-            ok = sequences_text(&f->asked, bert, &limit, q->question, (long)strlen(q->question), 1, e)
+            ok = sequences_text(&f->asked, bert, &limit, q->asked, (long)strlen(q->asked), 1, e)
                  && sequences_end(&f->asked, e);
     }
     return ok;

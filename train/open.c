@@ -4,11 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "FILE:prefix" in two; prefix "" means all that both hold. */
+/* "FILE:prefix" in two, unless a file of the whole name is there; prefix "" means all that both hold. */
 static void split_source(const char *item, char file[CONFIG_TEXT_SIZE], char prefix[CONFIG_TEXT_SIZE])
 {
     const char *colon = strrchr(item, ':');
-    bool has = colon && !strchr(colon, '/');
+    bool has = colon && !strchr(colon, '/') && access(item, F_OK);
     snprintf(file, CONFIG_TEXT_SIZE, "%.*s", has ? (int)(colon - item) : (int)strlen(item), item);
     snprintf(prefix, CONFIG_TEXT_SIZE, "%s", has ? colon + 1 : "");
 }

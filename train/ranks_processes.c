@@ -1,8 +1,8 @@
 /* ranks_processes.c - ranks as processes of one machine, and the one that watches over them (ranks.h).
  *
  * The watching process does no work of its own. A rank that fails leaves its error in shared memory; one that
- * is killed is seen by waitpid; one that stands still is seen in /proc: others wait for it, it sleeps or is
- * stopped, and its main thread has used no processor time for SILENT looks. In each case the rest are told,
+ * is killed is seen by waitpid; one that stands still is seen in /proc: others wait for it, all its threads
+ * sleep or it is stopped, and none has used processor time for SILENT looks. In each case the rest are told,
  * get GRACE looks to end by themselves, and are killed after that. A rank whose watcher dies is killed by the
  * system.                                                                                                  */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@ enum { LOOK_MS = 50, SILENT = 80, GRACE = 60 };    /* looks: 4 s and 3 s */
 
 typedef struct child {
     pid_t pid;                         /* 0: has ended */
-    unsigned long used;                /* ticks of processor time of its main thread, at the last look */
+    unsigned long used;                /* ticks of processor time of all its threads, at the last look */
     int silent;                        /* looks since then */
 } child;
 
@@ -74,11 +74,15 @@ static void collect(watch *w)
     for (int k = 0; k < w->n; k++) {
         int status;
         child *c = &w->child[k];
-        if (!c->pid || waitpid(c->pid, &status, WNOHANG) != c->pid)
+        pid_t ended = c->pid ? waitpid(c->pid, &status, WNOHANG) : 0;
+        bool lost = ended < 0 && errno == ECHILD;          /* somebody else has waited for it */
+        if (ended <= 0 && !lost)
             continue;
         c->pid = 0;
         w->left--;
-        if (WIFSIGNALED(status))
+        if (lost)
+            fail(w, "rank %d of %d has ended unseen; error %d, %s", k, ECHILD, strerror(ECHILD));
+        else if (WIFSIGNALED(status))
             fail(w, "rank %d of %d was ended by signal %d (%s)", k, WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
         else if (WEXITSTATUS(status))
@@ -86,14 +90,14 @@ static void collect(watch *w)
     }
 }
 
-/* The state of a process ('R' runs, 'S' sleeps, 'D' waits for a disk, 'T' is stopped) and the ticks of
- * processor time that its main thread has used; 0: it cannot be seen.                                      */
-static char state_of(pid_t pid, unsigned long *ticks)
+/* The state of a thread ('R' runs, 'S' sleeps, 'D' waits for a disk, 'T' is stopped), and the ticks of
+ * processor time that it has used are added; 0: it cannot be seen. */
+static char state_of_thread(pid_t pid, const char *thread, unsigned long *ticks)
 {
-    char path[64], text[1024];
+    char path[300], text[1024];
     unsigned long user = 0, system = 0;
     char state = 0;
-    snprintf(path, sizeof path, "/proc/%ld/task/%ld/stat", (long)pid, (long)pid);
+    snprintf(path, sizeof path, "/proc/%ld/task/%s/stat", (long)pid, thread);
     FILE *f = fopen(path, "r");
     size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
     if (f)
@@ -103,7 +107,24 @@ static char state_of(pid_t pid, unsigned long *ticks)
     if (!after || sscanf(after + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state, &user,
                          &system) != 3)
         return 0;
-    *ticks = user + system;
+    *ticks += user + system;
+    return state;
+}
+
+/* The same of a process: 'S' if all threads sleep. Those that decode pictures work while the main one waits. */
+static char state_of(pid_t pid, unsigned long *ticks)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%ld/task", (long)pid);
+    DIR *d = opendir(path);
+    *ticks = 0;
+    for (struct dirent *entry; d && (entry = readdir(d)); ) {
+        char one = entry->d_name[0] == '.' ? 0 : state_of_thread(pid, entry->d_name, ticks);
+        if (one && (!state || state == 'S'))
+            state = one;
+    }
+    if (d)
+        closedir(d);
     return state;
 }
 
@@ -166,6 +187,8 @@ static void start(watch *w, ranks_body body, void *context)
 {
     int threads = ag_threads_now() / w->n;
     pid_t parent = getpid();
+    signal(SIGCHLD, SIG_DFL);                              /* ignored, as it may have been inherited, it would
+                                                              leave nothing to wait for */
     fflush(NULL);                                          /* or the children would write it again */
     for (int k = 0; k < w->n; k++) {
         pid_t pid = fork();

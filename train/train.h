@@ -66,7 +66,7 @@ typedef struct train_data {            /* one data set */
     char text_list[CONFIG_TEXT_SIZE];
     char val_list[CONFIG_TEXT_SIZE];
     long max_samples, image_size;      /* image_size: as LAVIS's files say it; 0, or the model's */
-    int view;
+    int view, clean;                   /* clean: as blip_caption and blip_question do, 0: not */
     double ratio, min_scale, max_scale, flip, magnitude;
 } train_data;
 typedef struct train_config {
@@ -93,6 +93,7 @@ typedef struct train_config {
 } train_config;
 enum { TRAIN_TABLES = 7 };
 train_config train_config_default(void);
+bool train_saved(const train_config *c);           /* does output_dir have a checkpoint? */
 void train_choose_parts(train_config *c); /* the parts of the model that its task needs, and no others */
 int train_sets(const train_config *c, const train_data **sets);    /* how many; the first */
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
