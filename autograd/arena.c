@@ -77,6 +77,7 @@ static int size_class(long bytes, long *whole)
         shift++;
     }
     long units = (blocks + step - 1) / step;       /* 1..16, above 8 once shift > 0 */
+    units += units == 0;                           /* a gradient of nothing has a place of its own */
     *whole = units * step * ARENA_ALIGN;
     return shift * 8 + (int)units;
 }

@@ -53,8 +53,15 @@ void ag_checkpoint(tape *t, ag_function fn, void *ctx, int nin, tensor *const *i
         ag_fail("checkpoint", "at least one output, got %d", nout);
     ag_mark mark = ag_here(t);
     bool recording = ag_record_on(t, false), wanted = ag_wanted(t, false);
+    ag_precision products = ag_computes(t);
+    if (recording)                                 /* as the run that is recorded will make them */
+        ag_compute(t, AG_EXACT);
     fn(t, ctx, in, out);
-    bool worth = ag_wanted(t, false), record_it = worth && recording;
+    ag_compute(t, products);
+    bool worth = ag_wanted(t, false);
+    for (int i = 0; i < nout; i++)                 /* an input that is passed on */
+        worth |= out[i]->needs_grad;
+    bool record_it = worth && recording;
     ag_wanted(t, wanted || worth);                 /* for a checkpoint around this one */
     ag_record_on(t, recording);
     ag_rewind_keep_all(t, mark, nout, out);

@@ -28,13 +28,14 @@ V vec v_odd(const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)p), upper));
 }
 
-/* To the nearest bfloat16, as brain_round does with what is no NaN. */
+/* To the nearest bfloat16, as brain_round does; a NaN stays one. */
 V vec v_brain(vec x)
 {
     __m256i u = _mm256_castps_si256(x),
             odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     u = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    return _mm256_castsi256_ps(_mm256_and_si256(u, _mm256_set1_epi32((int)0xffff0000)));
+    u = _mm256_and_si256(u, _mm256_set1_epi32((int)0xffff0000));
+    return _mm256_blendv_ps(_mm256_castsi256_ps(u), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
 V float v_sum(vec x)

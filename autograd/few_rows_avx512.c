@@ -27,13 +27,14 @@ V vec v_odd(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* To the nearest bfloat16, as brain_round does with what is no NaN. */
+/* To the nearest bfloat16, as brain_round does; a NaN stays one. */
 V vec v_brain(vec x)
 {
     __m512i u = _mm512_castps_si512(x),
             odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     u = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000)));
+    u = _mm512_and_si512(u, _mm512_set1_epi32((int)0xffff0000));
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_castsi512_ps(u), x);
 }
 
 V float v_sum(vec x)

@@ -71,6 +71,8 @@ static void quantize_row(long K, const real *x, int8_t *q, float *scale)
         most = fmax(most, fabs((double)x[k]));
     *scale = (float)(most / 127);
     real inverse = *scale > 0 ? 1 / (real)*scale : 0;
+    if (!isfinite(inverse))                                /* numbers that are next to nothing */
+        *scale = 0, inverse = 0;
     for (long k = 0; k < K; k++) {
         real r = x[k] * inverse;
         long whole = (long)(r < 0 ? r - (real)0.5 : r + (real)0.5);
@@ -104,9 +106,11 @@ tensor *ag_frozen_new(tape *t, ag_dtype type, int ndim, const long *dim, const r
     if (ndim < 1 || ndim > AG_MAX_DIM || type == AG_REAL)
         ag_fail("frozen", "a matrix in low precision has 1 to %d axes, got %d in %s", AG_MAX_DIM, ndim,
                 types[type].name);
-    for (int i = 0; i < ndim; i++)
+    long N = dim[0], K = 1;
+    for (int i = 0; i < ndim; i++) {
         x->size *= x->dim[i] = dim[i];
-    long N = dim[0], K = N ? x->size / N : 0;
+        K *= i ? dim[i] : 1;
+    }
     char *data = ag_alloc(t, ag_frozen_bytes(type, N, K));
     float *scale = type == AG_INT8 ? (float *)(void *)(data + ag_frozen_bytes(AG_INT8, N, K) - N * 4) : NULL;
     *w = (ag_frozen){ type, N, K, data, scale };
@@ -143,6 +147,8 @@ void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x,
                         real *y)
 {
     long rows = rows_of(w->N), blocks = rows ? (w->N + rows - 1) / rows : 0;
+    if (!w->K)                                             /* an empty sum */
+        ag_gemm_one(false, true, R, w->N, 0, 1, x, 0, NULL, 0, beta, y, w->N);
     #pragma omp parallel for schedule(dynamic)
     for (long i = 0; i < blocks; i++) {
         long row = i * rows, n = w->N - row < rows ? w->N - row : rows;
@@ -154,6 +160,8 @@ void frozen_product_cpu(const ag_frozen *w, bool rounded, long R, const real *x,
 void frozen_back_cpu(const ag_frozen *w, long R, const real *dy, real *scratch, real beta, real *dx)
 {
     long blocks = (w->K + BACK_COLUMNS - 1) / BACK_COLUMNS;
+    if (!w->N)
+        ag_gemm_one(false, false, R, w->K, 0, 1, dy, 0, NULL, 0, beta, dx, w->K);
     #pragma omp parallel for schedule(dynamic)
     for (long i = 0; i < blocks; i++) {
         long k = i * BACK_COLUMNS, c = w->K - k < BACK_COLUMNS ? w->K - k : BACK_COLUMNS;

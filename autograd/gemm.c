@@ -20,7 +20,8 @@
 #define GEMV cblas_dgemv
 #endif
 
-enum { FEW_WORTH = 1 << 14 };          /* numbers of B from which few_rows.c pays */
+enum { FEW_WORTH = 1 << 14,            /* numbers of B from which few_rows.c pays */
+       BLAS_ROW = 2304 * 4 };          /* from which OpenBLAS takes threads for one row (interface/gemv.c) */
 
 typedef struct product {
     bool ta, tb;
@@ -85,7 +86,8 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
         long *longer = tm >= tn ? &tm : &tn;
         *longer = (*longer / 2 + 15) / 16 * 16;
     }
-    if (work < 4e5 || omp_in_parallel()) {  /* OpenBLAS itself stays on one thread in both cases */
+    bool row = M == 1 && !ta && N * K >= BLAS_ROW;
+    if ((work < 4e5 && !row) || omp_in_parallel()) {       /* OpenBLAS itself stays on one thread in both */
         for (long i = 0; i < tiles; i++)
             tile(&p, tm, tn, i);
         return;

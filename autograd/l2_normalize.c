@@ -15,7 +15,7 @@ static void l2_normalize_cpu(long R, long C, const real *x, double eps, real *y,
         for (long c = 0; c < C; c++)
             sum += (double)xr[c] * xr[c];
         norm[r] = sqrt(sum);
-        double inverse = 1 / fmax(norm[r], eps);
+        double inverse = 1 / (norm[r] < eps ? eps : norm[r]);      /* NaN stays */
         for (long c = 0; c < C; c++)
             y[r*C + c] = (real)(xr[c] * inverse);
     }
@@ -27,7 +27,7 @@ static void l2_normalize_back_cpu(long R, long C, const real *y, const double *n
     #pragma omp parallel for if (R * C > AG_PARALLEL_MIN)
     for (long r = 0; r < R; r++) {
         const real *yr = y + r*C, *g = dy + r*C;
-        double along = 0, inverse = 1 / fmax(norm[r], eps);
+        double along = 0, inverse = 1 / (norm[r] < eps ? eps : norm[r]);
         #pragma omp simd reduction(+:along)
         for (long c = 0; c < C; c++)
             along += (double)yr[c] * g[c];

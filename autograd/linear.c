@@ -30,7 +30,7 @@ static void backward(const ag_node *n)
 {
     tensor *x = n->in[0], *weight = n->in[1], *bias = n->in[2];
     const struct saved *s = n->saved;
-    long N = weight->dim[0], K = weight->dim[1], R = n->out->size / N;
+    long N = weight->dim[0], K = weight->dim[1], R = ag_rows(n->out);
     ag_mark mark = ag_here(n->tape);
     const real *dz = n->out->grad;
     real beta;

@@ -25,7 +25,8 @@ static operand flipped(operand x)
  * larger product is one; small products go to threads whole, large ones one after the other in tiles.   */
 static void products_cpu(long B, operand a, operand b, real beta, operand c)
 {
-    enum { SMALL = 1 << 21, WORTH_THREADS = 1 << 20 };           /* multiplications */
+    enum { SMALL = 1 << 21, WORTH_THREADS = 1 << 20,             /* multiplications */
+           BLAS_ALONE = 1 << 18 };     /* for more OpenBLAS takes threads, unless it is called by one of several */
     long M = c.rows, N = c.cols, K = a.transposed ? a.rows : a.cols;
     if (!c.step && B == 0) {                                     /* the sum over no batch is 0 */
         K = 0;
@@ -38,7 +39,7 @@ static void products_cpu(long B, operand a, operand b, real beta, operand c)
         B = 1;
     }
     if (c.step && B > 1 && M * N * K <= SMALL) {
-        #pragma omp parallel for if (B * M * N * K > WORTH_THREADS)
+        #pragma omp parallel for if (B * M * N * K > WORTH_THREADS || M * N * K > BLAS_ALONE)
         for (long i = 0; i < B; i++)
             ag_gemm_one(a.transposed, b.transposed, M, N, K, 1, a.data + i*a.step, a.cols,
                         b.data + i*b.step, b.cols, beta, c.data + i*c.step, c.cols);

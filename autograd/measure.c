@@ -4,8 +4,8 @@
  *
  * Bytes (ids, masks, what an operation saves) are real memory: operations look at them. Numbers are looked at
  * by kernels alone, so large ones all have the same place, a window of addresses without memory behind them;
- * small ones are real, because some of them (weights of a loss) decide how much is allocated next. Whoever
- * reads a value outside a kernel finds 0.                                                                  */
+ * small ones are real. Numbers that decide how much is allocated next (weights of a loss) are taken as bytes.
+ * Whoever reads a value outside a kernel finds 0, and whoever writes one asks ag_spent first.              */
 #include "autograd/internal.h"
 
 enum { SMALL = 16384, WINDOWS = 64 }; /* each window is at least an eighth larger than the one before */

@@ -36,7 +36,7 @@ static void backward(const ag_node *n)
 {
     tensor *table = n->in[0];
     const struct saved *s = n->saved;
-    long V = table->dim[0], H = table->dim[1], area = n->out->size / H;
+    long V = table->dim[0], H = table->dim[1], area = H ? n->out->size / H : 0;
     real *dtable = ag_grad(table);
     ag_mark mark = ag_here(n->tape);
     double *sums = ag_alloc(n->tape, H * V * (long)sizeof *sums);

@@ -61,7 +61,7 @@ static void backward(const ag_node *n)
     tensor *x = n->in[0], *gamma = n->in[1];
     const struct saved *s = n->saved;
     const real *dy = n->out->grad;
-    long C = gamma->size, R = x->size / C;
+    long C = gamma->size, R = ag_rows(x);
     real into, *dx = ag_grad_beta(x, &into), *dgamma = ag_grad(gamma);
     if (dx)
         AG_CALL(n->tape, rms_norm_dx)(R, C, x->data, gamma->data, s->r, dy, into, dx);

@@ -203,7 +203,8 @@ bool h5_number(h5 *f, const char *object, const char *attribute, double *value, 
 typedef struct h5_out h5_out;          /* the first failure is remembered; h5_finish reports it */
 h5_out *h5_create(const char *path, error *e);
 void h5_write(h5_out *f, const char *name, h5_type type, int ndim, const long *dim, const void *data);
-                                       /* reals as f32 where that loses nothing, else as f64 */
+                                       /* reals as f32 where that loses nothing, else as f64; data NULL, where
+                                        * there are numbers: memory was out for them */
 void h5_link(h5_out *f, const char *name, const char *of);  /* a second name, of a tied parameter */
 void h5_write_text(h5_out *f, const char *attribute, const char *text);        /* root attributes */
 void h5_write_number(h5_out *f, const char *attribute, long value);

@@ -201,8 +201,13 @@ static void write_locked(h5_out *f, const char *name, h5_type type, int ndim, co
 
 void h5_write(h5_out *f, const char *name, h5_type type, int ndim, const long *dim, const void *data)
 {
+    bool empty = false;
+    for (int i = 0; i < ndim; i++)
+        empty |= dim[i] == 0;
     h5_lock();
-    if (good(f))
+    if (good(f) && !data && !empty)
+        fail(f, name, "memory is out");
+    else if (good(f))
         write_locked(f, name, type, ndim, dim, data);
     h5_unlock();
 }

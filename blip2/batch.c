@@ -24,14 +24,15 @@ static bool is_there(const reading *r, const char *name)
     return h5_has(r->f, name) == H5_DATASET;
 }
 
-/* "(4,any,20)" */
-static const char *shape_text(char to[96], int ndim, const long *dim)
+/* "(4,any,20)", of 8 axes at most */
+enum { SHAPE_SIZE = 200 };
+static const char *shape_text(char to[SHAPE_SIZE], int ndim, const long *dim)
 {
-    int n = snprintf(to, 96, "(");
-    for (int i = 0; i < ndim; i++)
-        n += dim[i] == ANY ? snprintf(to + n, (size_t)(96 - n), "%sany", i ? "," : "")
-                           : snprintf(to + n, (size_t)(96 - n), "%s%ld", i ? "," : "", dim[i]);
-    snprintf(to + n, (size_t)(96 - n), ")");
+    int n = snprintf(to, SHAPE_SIZE, "(");
+    for (int i = 0; i < ndim && i < 8; i++)
+        n += dim[i] == ANY ? snprintf(to + n, (size_t)(SHAPE_SIZE - n), "%sany", i ? "," : "")
+                           : snprintf(to + n, (size_t)(SHAPE_SIZE - n), "%s%ld", i ? "," : "", dim[i]);
+    snprintf(to + n, (size_t)(SHAPE_SIZE - n), ")");
     return to;
 }
 
@@ -39,7 +40,7 @@ static const char *shape_text(char to[96], int ndim, const long *dim)
 static bool fits(const reading *r, const char *name, h5_type as, int ndim, const long *dim, h5_shape *s)
 {
     error why;
-    char wanted[96], found[96];
+    char wanted[SHAPE_SIZE], found[SHAPE_SIZE];
     if (!h5_find(r->f, name, s, &why))
         return error_line(r->e, "%s", why.text);
     bool ok = s->ndim == ndim && s->size > 0;

@@ -92,7 +92,7 @@ static tensor *cross_attention(const blip2_bert_layer *l, tape *t, tensor *queri
 static tensor *forward(const blip2_bert_layer *l, tape *t, tensor *x, blip2_layer_io *io)
 {
     long rows = io->rows ? io->rows : x->ndim == 3 ? x->dim[1] : 0;
-    if (io->queries < 0 || io->queries > rows || x->ndim != 3 || rows > x->dim[1])
+    if (rows < 1 || io->queries < 0 || io->queries > rows || x->ndim != 3 || rows > x->dim[1])
         ag_fail("bert_layer", "x %s cannot give %ld rows that begin with %ld queries", SHAPE(x), rows,
                 io->queries);
     if (rows < x->dim[1] && io->mask && io->mask->Tq > 1)

@@ -293,6 +293,8 @@ bool blip2_read_config(h5 *f, blip2_config *c, error *e);
 bool blip2_load(blip2_model *m, h5 *f, const char *prefix, error *e);
 /* what training starts from: all that both have; a BERT becomes a Q-Former (start.c) */
 bool blip2_load_start(blip2_model *m, h5 *f, error *e);
+/* heads, epsilons, activations of the parts below prefix ("": all) that both have are the file's */
+bool blip2_same_parts(const blip2_config *want, h5 *f, const char *prefix, error *e);
 /* a whole model, frozen, for use; what the file keeps in low precision stays so */
 bool blip2_open(blip2_model *m, const char *path, bool *sealed, error *e);
 /* the same; watch hears how much is read */

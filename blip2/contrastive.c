@@ -43,7 +43,7 @@ static tensor *picture_feature(const blip2_contrastive *c, const blip2_vit *visi
 static const real *shared_targets(tape *t, long B, long C, long first, const long *same)
 {
     real *p = ag_alloc_real(t, B * C);
-    for (long i = 0; i < B; i++) {
+    for (long i = 0; i < B && !ag_spent(0); i++) {
         long met = 0, own = same[first + i];
         for (long j = 0; j < C; j++)
             met += own == same[j];

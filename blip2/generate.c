@@ -76,6 +76,9 @@ void blip2_llm_generate(const blip2_model *m, tape *t, tensor *features, blip2_t
     writer w = { .m = m, .features = features, .question = question, .prompt = prompt,
                  .B = features ? features->dim[0] : prompt.B };
     long given = (features ? blip2_prompts(&m->config, features) : 0) + prompt.T;
+    if (features && !blip2_bridged(&m->config))
+        ag_fail("generate", "features %s for a language model that no Q-Former or projection leads to",
+                SHAPE(features));
     if (given < 1 || (prompt.T && prompt.B != w.B))
         ag_fail("generate", "features %s, a prompt (%ld,%ld): expected pictures or a prompt for each",
                 SHAPE(features), prompt.B, prompt.T);

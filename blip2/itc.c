@@ -35,7 +35,7 @@ static tensor *texts_to_images(tape *t, tensor *w, tensor *images, tensor *temp)
 static const real *shared_targets(tape *t, const candidates *c, long B, double smoothing)
 {
     real *y = ag_alloc_real(t, B * c->count);
-    for (long b = 0; b < B; b++) {
+    for (long b = 0; b < B && !ag_spent(0); b++) {
         long positives = 0;
         for (long j = 0; j < c->count; j++)
             positives += is_positive(c, b, j);

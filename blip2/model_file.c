@@ -96,7 +96,8 @@ bool blip2_fit_positions(const blip2_config *c, tensor *to, const h5_shape *from
         a++;
     while (b * b < want - 1)
         b++;
-    if (from->ndim != to->ndim || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1
+    bool one = from->ndim == to->ndim && (to->ndim < 3 || from->dim[0] == to->dim[0]);     /* one table */
+    if (!one || from->dim[from->ndim - 1] != C || a * a != have - 1 || b * b != want - 1
         || a < 1)
         return false;
     if (data)

@@ -31,7 +31,7 @@ static tensor *caption_loss(const blip2_model *m, tape *t, const blip2_stage2_in
 {
     long B = in->text.B, T = in->text.T, S = hidden->dim[1], Q = S - T, n = T - first;
     int *ids = ag_alloc(t, B * n * (long)sizeof *ids);
-    real *weight = in->loss_weight ? ag_alloc_real(t, B * n) : NULL;
+    real *weight = in->loss_weight ? ag_alloc(t, B * n * (long)sizeof *weight) : NULL;
     for (long b = 0; b < B; b++)
         for (long i = 0; i < n; i++) {
             ids[b * n + i] = out->labels[b * S + Q + first + i];

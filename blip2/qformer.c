@@ -144,6 +144,10 @@ double blip2_query_cosine(const tensor *queries)
     ag_mark here = ag_here(t);
     real *z = ag_alloc_real(t, queries->size);
     double *s = ag_alloc(t, D * (long)sizeof *s), total = 0;
+    if (ag_spent(0)) {                                     /* nothing to look at */
+        ag_rewind(t, here);
+        return 0;
+    }
     ag_read(queries, z);
     for (long b = 0; b < B; b++) {
         for (long d = 0; d < D; d++)

@@ -1,7 +1,7 @@
 /* sample.c - tokens drawn from the model's distribution, flattened or cut (transformers,
  * TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, in this order). Random numbers are keyed by
- * seed, text and place: the same for any number of threads and whatever else is drawn beside.                
- *                                    */
+ * seed, text and place, the text being its number among all that one call draws: the same for any number of
+ * threads. */
 #include "blip2/search.h"
 #include <math.h>
 #include <stdlib.h>

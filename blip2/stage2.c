@@ -75,6 +75,8 @@ static void check(const blip2_model *m, const blip2_stage2_in *in)
                          || (in->text.T && in->text.B != B)))
         ag_fail("stage2", "features %s and text (%ld,%ld), %ld queries: expected (B,N,E) and (B,T)",
                 SHAPE(in->features), in->text.B, in->text.T, m->config.qformer.queries);
+    if (!in->features && !in->text.T)
+        ag_fail("stage2", "neither features nor text: the language model has nothing to read");
     if (in->question.T && (in->question.B != B || !m->config.qformer.text || !m->config.qformer.queries))
         ag_fail("stage2", "%ld questions for %ld texts, and a Q-Former %s text", in->question.B, B,
                 m->config.qformer.text ? "with" : "without");

@@ -48,12 +48,12 @@ static void copy_twins(const blip2_model *m, h5 *f)
     for (long i = 0; i < m->store->count; i++) {
         nn_entry *p = &m->store->entries[i];
         const tensor *x = twin_of(p->name, twin) ? nn_find(m->store, twin) : NULL;
-        if (!x)
+        if (!x || p->value->frozen)
             continue;
         nn_dataset(p->name, own);
         nn_dataset(twin, path);
         if (h5_has(f, own) == H5_NOTHING && h5_has(f, path) == H5_DATASET) {
-            memcpy(p->value->data, x->data, (size_t)x->size * sizeof *x->data);
+            ag_read(x, p->value->data);
             p->source = nn_source(m->store, h5_path(f));
         }
     }
@@ -81,6 +81,49 @@ static bool same_bert(const blip2_config *want, h5 *f, error *e)
     }
     return error_close(e, ERROR_USAGE, "%s: a BERT that the Q-Former cannot start from: %d sizes differ",
                        QUOTE(h5_path(f)), e->lines);
+}
+
+static double eps_of(const blip2_vit_config *v)
+{
+    return v->eps > 0 ? v->eps : v->kind == BLIP2_VIT_CLIP ? 1e-5 : 1e-6;
+}
+
+/* What no shape tells: with other heads, epsilons or activations the same numbers are another function. */
+bool blip2_same_parts(const blip2_config *want, h5 *f, const char *prefix, error *e)
+{
+    blip2_config c;
+    error none;
+    if (!blip2_read_config(f, &c, &none) || blip2_is_bert(&c))
+        return true;
+    const blip2_vit_config *v = &want->vision, *u = &c.vision;
+    const blip2_qformer_config *q = &want->qformer, *p = &c.qformer;
+    const blip2_t5_config *t = &want->t5, *s = &c.t5;
+    bool tower = v->kind && u->kind, bridge = blip2_bridged(want) && blip2_bridged(&c);
+    bool qformer = q->queries && p->queries, opt = want->llm == BLIP2_LLM_OPT && c.llm == BLIP2_LLM_OPT;
+    bool t5 = want->llm == BLIP2_LLM_T5 && c.llm == BLIP2_LLM_T5;
+    const struct { const char *part, *key; bool both; double want, has; } same[] = {
+        { "visual_encoder", "vit.kind", tower, v->kind, u->kind },
+        { "visual_encoder", "vit.heads", tower, (double)v->heads, (double)u->heads },
+        { "visual_encoder", "vit.eps", tower, eps_of(v), eps_of(u) },
+        { "ln_vision", "ln_vision_eps", bridge, want->ln_vision_eps, c.ln_vision_eps },
+        { "Qformer", "qformer.heads", qformer, (double)q->heads, (double)p->heads },
+        { "Qformer", "qformer.eps", qformer, q->eps, p->eps },
+        { "opt_model", "opt.heads", opt, (double)want->opt.heads, (double)c.opt.heads },
+        { "opt_model", "opt.post_norm", opt, want->opt.post_norm, c.opt.post_norm },
+        { "t5_model", "t5.heads", t5, (double)t->heads, (double)s->heads },
+        { "t5_model", "t5.max_distance", t5, (double)t->max_distance, (double)s->max_distance },
+        { "t5_model", "t5.eps", t5, t->eps, s->eps },
+        { "t5_model", "t5.gelu (0: erf, 1: tanh)", t5, t->gelu, s->gelu },
+        { "t5_model", "t5.tie_word_embeddings", t5, t->tied, s->tied },
+    };
+    e->lines = 0;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        bool loaded = !*prefix || nn_has_prefix(prefix, same[i].part);
+        if (loaded && same[i].both && same[i].want != same[i].has)
+            error_line(e, "%s: model.%s: expected %g, as in the file, found %g", QUOTE(h5_path(f)),
+                       same[i].key, same[i].has, same[i].want);
+    }
+    return error_close(e, ERROR_USAGE, "%s: its numbers would be another function here", QUOTE(h5_path(f)));
 }
 
 bool blip2_load_start(blip2_model *m, h5 *f, error *e)

@@ -156,9 +156,9 @@ static bool take_bert(train_config *c, const train_options *how, const cli_commo
     char *file = mem_text("%s/bert.h5", c->output_dir);
     const char *const from[] = { c->bert };
     convert_watch watch = { .context = (void *)&common->quiet, .note = on_note };
+    bool have = file && how->resume && train_saved(c) && !access(file, R_OK);
     bool ok = file && strlen(file) < CONFIG_TEXT_SIZE
-                  ? file_make_folders(c->output_dir, e) && ((how->resume && train_saved(c) && !access(file, R_OK))
-                                                           || convert_run(from, 1, file, &watch, e))
+                  ? file_make_folders(c->output_dir, e) && (have || convert_run(from, 1, file, &watch, e))
                   : error_set(e, "model.bert: out of memory, or too long a name of the run's folder");
     if (ok)
         memcpy(c->bert, file, strlen(file) + 1);

@@ -139,7 +139,8 @@ static bool add_glyph(const unpacking *p, const font *f, const char *path, uint3
         return true;
     }
     snprintf(file, sizeof file, "u%04x.png", character);
-    return unpack_on_white(p, file, path, png.at, png.n, SIDE, &broken, e) && unpack_line(p, file, &name, 1, e);
+    return unpack_on_white(p, file, path, png.at, png.n, SIDE, &broken, e)
+           && unpack_line(p, file, &name, 1, e);
 }
 
 bool glyphs_unpack(const char *path, const char *names, const char *folder, unpacked *u, error *e)

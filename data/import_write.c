@@ -264,8 +264,8 @@ static bool stays_outside(const import *m, const struct folder *f, error *e)
     size_t n = realpath(f->path, old) ? strlen(old) : 0;
     for (long i = 0; n && i < m->count; i++)
         if (!m->items[i].held && !strncmp(m->items[i].path, old, n) && m->items[i].path[n] == '/')
-            return error_usage(e, "import: %s would be replaced, and pictures that stay where they are lie in "
-                               "it (%s); expected --copy, or another folder", QUOTE(f->path),
+            return error_usage(e, "import: %s would be replaced, and pictures that stay where they are "
+                               "lie in it (%s); expected --copy, or another folder", QUOTE(f->path),
                                QUOTE(m->items[i].path));
     return true;
 }

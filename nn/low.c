@@ -167,7 +167,7 @@ void nn_write_low(h5_out *f, const char *name, ag_dtype type, int ndim, const lo
     h5_write(f, name, stored_as(type), ndim, dim, data);
     if (type != AG_INT8)
         return;
-    real *x = mem_new((size_t)dim[0] * sizeof *x);
+    real *x = mem_new((size_t)dim[0] * sizeof *x);         /* NULL: h5_write says so */
     for (long n = 0; x && n < dim[0]; n++)
         x[n] = (real)scale[n];
     scale_name(name, full);

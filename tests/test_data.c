@@ -112,8 +112,8 @@ END_TEST
 /* Beside them what was written stays: references are scored as they stand. */
 START_TEST(texts_are_cleaned_for_a_model_alone)
 {
-    taken("{\"image\": \"a\", \"captions\": [\"A dog.\", \"\"], \"questions\": [{\"question\": \"Is it, Bob?\", "
-          "\"answer\": \"No.\"}]}\n" GOOD, 2);
+    taken("{\"image\": \"a\", \"captions\": [\"A dog.\", \"\"], \"questions\": "
+          "[{\"question\": \"Is it, Bob?\", \"answer\": \"No.\"}]}\n" GOOD, 2);
     const record *r = list.items;
     ck_assert(r->texts == r->captions && r->questions[0].asked == r->questions[0].question);
     ck_assert(records_clean(&list, &e));

@@ -41,8 +41,9 @@ END_TEST
 
 START_TEST(any_number_of_threads_gives_the_same_bits)
 {
-    static const long sizes[][3] = { { 512, 768, 96 }, { 64, 64, 2000 }, { 1, 3000, 300 },
-                                     { 257, 513, 129 } };
+    /* the last ones are small, but for one row large enough for OpenBLAS's own threads */
+    static const long sizes[][3] = { { 512, 768, 96 }, { 64, 64, 2000 }, { 1, 3000, 300 }, { 257, 513, 129 },
+                                     { 1, 150, 90 }, { 1, 90, 150 }, { 1, 768, 256 }, { 1, 256, 768 } };
     long M = sizes[_i][0], N = sizes[_i][1], K = sizes[_i][2];
     real *A = numbers(M * K, 1), *B = numbers(K * N, 2), *C = numbers(M * N, 3), *D = numbers(M * N, 4);
     for (int tb = 0; tb < 2; tb++)
@@ -53,6 +54,26 @@ START_TEST(any_number_of_threads_gives_the_same_bits)
                 ck_assert_mem_eq(C, D, (size_t)(M * N) * sizeof *C);
         }
     mem_free(A), mem_free(B), mem_free(C), mem_free(D);
+}
+END_TEST
+
+/* Each product of a batch alone is larger or smaller than what OpenBLAS takes threads for. */
+START_TEST(batches_have_the_same_bits_for_any_number_of_threads)
+{
+    static const long sizes[][4] = { { 2, 80, 70, 80 }, { 3, 20, 30, 40 }, { 2, 64, 100, 70 } };
+    const long *z = sizes[_i], B = z[0], M = z[1], K = z[2], N = z[3];
+    real *A = numbers(B * M * K, 1), *X = numbers(B * K * N, 2), *kept = numbers(B * M * N, 3);
+    tape *t = ag_tape_new();
+    for (int k = 0; k < 4; k++) {
+        ag_threads((int[]){ 1, 2, 3, 8 }[k]);
+        tensor *y = ag_matmul(t, ag_copy_in(t, DIMS(B, M, K), A), ag_copy_in(t, DIMS(B, K, N), X), false, false);
+        if (k)
+            ck_assert_mem_eq(kept, y->data, (size_t)y->size * sizeof *kept);
+        memcpy(kept, y->data, (size_t)y->size * sizeof *kept);
+        ag_reset(t);
+    }
+    ag_tape_free(t);
+    mem_free(A), mem_free(X), mem_free(kept);
 }
 END_TEST
 
@@ -79,7 +100,8 @@ Suite *suite_gemm(void)
     TCase *c = tcase_create("gemm");
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_loop_test(c, products_are_right_at_every_shape_and_flag, 0, 8);
-    tcase_add_loop_test(c, any_number_of_threads_gives_the_same_bits, 0, 4);
+    tcase_add_loop_test(c, any_number_of_threads_gives_the_same_bits, 0, 8);
+    tcase_add_loop_test(c, batches_have_the_same_bits_for_any_number_of_threads, 0, 3);
     tcase_add_test(c, what_beta_0_overwrites_may_be_anything);
     tcase_add_test(c, blas_is_the_openmp_flavour);
     suite_add_tcase(s, c);

@@ -97,7 +97,8 @@ START_TEST(a_file_of_lavis_is_taken_or_told_what_to_write)
         "model:\n  arch: blip2\n  load_finetuned: False\n  vit_precision: fp16\n  freeze_vit: True\n"
         "  use_grad_checkpoint: True\n  drop_path_rate: 0.1\ndatasets:\n  coco_caption:\n"
         "    vis_processor: {train: {name: blip2_image_train, image_size: 224}}\n"
-        "    text_processor: {train: {name: blip_caption, prompt: a}}\nrun:\n  lr_sched: linear_warmup_cosine_lr\n"
+        "    text_processor: {train: {name: blip_caption, prompt: a}}\n"
+        "run:\n  lr_sched: linear_warmup_cosine_lr\n"
         "  init_lr: 1e-4\n  warmup_steps: 5000\n  amp: True\n  distributed: True\n  lr_layer_decay: 0.95\n",
         &e));
     for (size_t i = 0; i < sizeof told / sizeof *told; i++)

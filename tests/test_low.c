@@ -81,6 +81,11 @@ START_TEST(int8_is_off_by_half_a_step_at_most)
         for (long k = 0; k < K; k++)
             ck_assert(fabs((double)(row[k] - x[n*K + k])) <= 0.501 * (double)scale[n]);
     }
+    memset(x + 2*K, 0, K * sizeof *x);
+    x[2*K] = (real)1e-38;                                  /* next to nothing: no scale has an inverse */
+    ck_assert_int_eq(ag_quantize(AG_INT8, N, K, x, q, scale), -1);
+    for (long k = 1; k < K; k++)
+        ck_assert(q[2*K + k] == 0 && fabs((double)q[2*K] * (double)scale[2]) < 1.1e-38);
     x[K + 7] = (real)NAN;
     ck_assert_int_eq(ag_quantize(AG_INT8, N, K, x, q, scale), K + 7);
     x[K + 7] = 70000;
@@ -349,6 +354,48 @@ START_TEST(what_is_learned_is_never_rounded)
 }
 END_TEST
 
+/* Sums over nothing, both ways, for few rows and for many. */
+START_TEST(products_without_an_inner_size_are_zero)
+{
+    for (int type = 1; type < TYPES; type++)
+        for (long R = 3; R <= 17; R += 14) {
+            const tensor *w = weight(types[type], 5, 0, 1), *v = weight(types[type], 0, 5, 1);
+            real y[17 * 5];
+            for (int i = 0; i < 17 * 5; i++)
+                y[i] = 7;
+            ag_weight_product(t, true, R, numbers(1, 2), w, 0, y);
+            for (long i = 0; i < R * 5; i++)
+                ck_assert(y[i] == 0);
+            for (int i = 0; i < 17 * 5; i++)
+                y[i] = 7;
+            ag_weight_back(t, R, numbers(1, 2), v, 0, y);
+            for (long i = 0; i < R * 5; i++)
+                ck_assert(y[i] == 0);
+        }
+}
+END_TEST
+
+/* NaN of every kind is one after rounding, by every set of instructions. */
+START_TEST(what_is_not_a_number_stays_so)
+{
+    static const uint32_t bits[] = { 0x7fffffff, 0xffffffff, 0x7f800001, 0x7fc00000, 0xff80ffff };
+    enum { K = 64 };
+    ag_record_on(t, false);
+    for (int i = 0; i < 5 && REAL == 32; i++)
+        for (long R = 1; R <= 20; R += 19) {
+            real *numbers_of_w = numbers(3 * K, 1);
+            memcpy((char *)numbers_of_w + 5 * sizeof(real), &bits[i], sizeof bits[i]);
+            tensor *x = ag_copy_in(t, DIMS(R, K), numbers(R * K, 2));
+            tensor *w = ag_copy_in(t, DIMS(3, K), numbers_of_w);
+            ag_compute(t, AG_ONCE);
+            const tensor *y = ag_linear(t, x, w, NULL, AG_NONE);
+            ag_compute(t, AG_EXACT);
+            for (long r = 0; r < R; r++)
+                ck_assert_msg(isnan((double)y->data[3*r]) && !isnan((double)y->data[3*r + 1]), "%08x", bits[i]);
+        }
+}
+END_TEST
+
 Suite *suite_low(void)
 {
     Suite *s = suite_create("low");
@@ -369,6 +416,8 @@ Suite *suite_low(void)
     tcase_add_test(c, a_sum_of_two_bfloat16_is_a_number_to_16_bits);
     tcase_add_test(c, products_give_their_scratch_back);
     tcase_add_test(c, what_is_learned_is_never_rounded);
+    tcase_add_test(c, products_without_an_inner_size_are_zero);
+    tcase_add_test(c, what_is_not_a_number_stays_so);
     suite_add_tcase(s, c);
     return s;
 }

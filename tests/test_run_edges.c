@@ -105,8 +105,8 @@ START_TEST(first_captions_alone_are_read_where_that_is_asked_for)
         char list[4096] = "", name[32];
         for (int i = 1; i <= 16; i++) {
             char line[160];
-            snprintf(line, sizeof line, "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i,
-                     i, more[k]);
+            snprintf(line, sizeof line,
+                     "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i, i, more[k]);
             strcat(list, line);
         }
         snprintf(name, sizeof name, "world/list%d.jsonl", k);
@@ -141,9 +141,9 @@ static void write_list(const char *name, const char *caption, const char *questi
 {
     char list[8192] = "";
     for (int i = 1; i <= 16; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list), "{\"image\": \"train/%06d.png\", \"captions\": "
-                 "[\"%s %d\"], \"questions\": [{\"question\": \"%s\", \"answer\": \"circle\"}]}\n", i, caption, i,
-                 question);
+        snprintf(list + strlen(list), sizeof list - strlen(list),
+                 "{\"image\": \"train/%06d.png\", \"captions\": [\"%s %d\"], \"questions\": "
+                 "[{\"question\": \"%s\", \"answer\": \"circle\"}]}\n", i, caption, i, question);
     write_file(name, list, strlen(list));
 }
 
@@ -186,6 +186,26 @@ START_TEST(the_least_text_is_trained_on_and_less_is_refused)
     c.model.question_in_qformer = false;
     c.model.max_text = 1;
     must(&c);
+}
+END_TEST
+
+/* Numbers that fit in shape and would mean something else. */
+START_TEST(a_file_of_other_heads_or_epsilons_is_refused)
+{
+    world_train_all(TRAIN_STAGE2);
+    train_config c = world_config(TRAIN_STAGE1);
+    c.model.vision.heads = 1;
+    must_fail(&c, ERROR_USAGE, "vit/model.h5: model.vit.heads: expected 2, as in the file, found 1");
+    c = world_config(TRAIN_STAGE2);
+    c.model.ln_vision_eps = 1e-6;
+    must_fail(&c, ERROR_USAGE, "model.ln_vision_eps: expected 1e-05, as in the file, found 1e-06");
+    c = world_config(TRAIN_STAGE2);
+    c.model.opt.heads = 1;
+    must_fail(&c, ERROR_USAGE, "lm/model.h5: model.opt.heads: expected 2, as in the file, found 1");
+    c = world_config(TRAIN_STAGE2);
+    c.model.qformer.heads = 1;
+    c.model.vision.eps = 1e-3;
+    must_fail(&c, ERROR_USAGE, "stage1/model.h5: its numbers would be another function here");
 }
 END_TEST
 
@@ -254,6 +274,7 @@ Suite *suite_run_edges(void)
     tcase_add_test(c, first_captions_alone_are_read_where_that_is_asked_for);
     tcase_add_test(c, texts_are_cleaned_where_that_is_asked_for);
     tcase_add_test(c, the_least_text_is_trained_on_and_less_is_refused);
+    tcase_add_test(c, a_file_of_other_heads_or_epsilons_is_refused);
     tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);
     tcase_add_loop_test(c, a_cache_knows_towers_in_low_precision_apart, 0, 3);
     suite_add_tcase(s, c);

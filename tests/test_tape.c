@@ -203,6 +203,57 @@ START_TEST(recomputation_changes_no_bit)
 }
 END_TEST
 
+/* A gradient of nothing has a place of its own, and gives it back as any other. */
+START_TEST(empty_gradients_leave_others_alone)
+{
+    tensor *x = ag_leaf(t, DIMS(2, 3), (real[]){ 1, 2, 3, 4, 5, 6 });
+    tensor *h = ag_scale(t, x, 2), *none = ag_scale(t, ag_slice(t, h, 0, 0, 0), 1);
+    ag_backward(t, ag_sum(t, ag_concat(t, 2, (tensor *[]){ none, h }, 0)));
+    for (int i = 0; i < 6; i++)
+        ck_assert(x->grad[i] == 2);
+}
+END_TEST
+
+static void pass_on(tape *on, void *ctx, tensor *const *in, tensor **out)
+{
+    (void)ctx;
+    out[0] = ag_reshape(on, in[0], DIMS(2, 3));
+    out[1] = in[0];
+}
+
+START_TEST(recomputing_what_only_passes_on_keeps_the_gradient)
+{
+    tensor *x = leaf(6, 1), *out[2];
+    ag_checkpoint(t, pass_on, NULL, 1, (tensor *[]){ x }, 2, out);
+    ag_backward(t, ag_add(t, ag_sum(t, out[0]), ag_scale(t, ag_sum(t, out[1]), 3)));
+    for (int i = 0; i < 6; i++)
+        ck_assert(x->grad[i] == 4);
+}
+END_TEST
+
+/* Zero columns, or zero outputs: nothing to add, nothing to divide by. */
+START_TEST(no_width_is_a_width)
+{
+    tensor *x = ag_leaf(t, DIMS(3, 4), (real[12]){ 1, 2 }), *w = ag_leaf(t, DIMS(0, 4), NULL);
+    tensor *y = ag_linear(t, x, w, NULL, AG_NONE), *z = ag_leaf(t, DIMS(3, 0), NULL);
+    tensor *gamma = ag_leaf(t, DIMS(0), NULL), *beta = ag_leaf(t, DIMS(0), NULL);
+    tensor *a = ag_layer_norm(t, z, gamma, beta, 1e-5), *b = ag_rms_norm(t, z, gamma, 1e-5);
+    tensor *roots[3] = { y, a, b };
+    const real nothing = 0, *g[3] = { &nothing, &nothing, &nothing };
+    ag_backward_from(t, 3, roots, g);
+    for (int i = 0; i < 12; i++)
+        ck_assert(x->grad[i] == 0);
+}
+END_TEST
+
+START_TEST(a_norm_of_a_row_that_is_not_finite_is_not_finite)
+{
+    tensor *x = ag_copy_in(t, DIMS(2, 2), (real[]){ (real)NAN, 1, 3, 4 }), *y = ag_l2_normalize(t, x, 1e-12);
+    ck_assert(isnan((double)y->data[0]) && isnan((double)y->data[1]));
+    ck_assert(fabs((double)y->data[2] - 0.6) < 1e-6 && fabs((double)y->data[3] - 0.8) < 1e-6);
+}
+END_TEST
+
 START_TEST(a_fence_tells_of_a_write_behind_an_allocation)
 {
     static const long sizes[] = { 1, 60, 64, 65, 1000 };
@@ -233,6 +284,10 @@ Suite *suite_tape(void)
     tcase_set_timeout(c, TEST_SECONDS);
     tcase_add_test(c, gradient_of_a_product_is_the_other_factor);
     tcase_add_test(c, two_uses_of_a_tensor_give_the_sum);
+    tcase_add_test(c, empty_gradients_leave_others_alone);
+    tcase_add_test(c, recomputing_what_only_passes_on_keeps_the_gradient);
+    tcase_add_test(c, no_width_is_a_width);
+    tcase_add_test(c, a_norm_of_a_row_that_is_not_finite_is_not_finite);
     tcase_add_test(c, a_reshape_shares_data_and_gradient);
     tcase_add_test(c, what_needs_no_gradient_is_not_recorded);
     tcase_add_test(c, a_warm_step_calls_no_allocator);

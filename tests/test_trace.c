@@ -193,6 +193,14 @@ START_TEST(whatever_is_wrong_with_a_batch_is_reported_together)
           IN_FOLDER("b.h5"), "-o", IN_FOLDER("t.h5"), "--quiet");
     FAILS(1, "needs a model with a vision tower", "trace", IN_FOLDER("m.h5"), IN_FOLDER("b.h5"), "-o",
           IN_FOLDER("t.h5"), "--quiet", "--task", "vision");
+    const long far = 1000000000000000000;                  /* eight axes of nothing: a long shape to print */
+    f = h5_create(IN_FOLDER("b.h5"), &e);
+    h5_write(f, "inputs/vit_out", H5_REALS, 8, (long[]){ 0, far, far, far, far, far, far, far }, features);
+    h5_write(f, "inputs/text", H5_INTS, 1, &rows, text);
+    ck_assert_msg(h5_finish(f, &e), "%s", e.text);
+    FAILS(1, ",1000000000000000000)", "trace", IN_FOLDER("m.h5"), IN_FOLDER("b.h5"), "-o", IN_FOLDER("t.h5"),
+          "--quiet");
+    FAILS(2, "m.h5 is what is read", "trace", IN_FOLDER("m.h5"), IN_FOLDER("b.h5"), "-o", IN_FOLDER("m.h5"));
     ck_assert_int_eq(folder_count(), 2);  /* the model and the batch: no half-written trace */
 }
 END_TEST

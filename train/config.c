@@ -82,7 +82,8 @@ static const config_key run_keys[] = {
     INT("seed", seed, 0, 9e15, "of everything random"),
     INT("max_iters", max_iters, 0, 1e12, "optimiser steps; 0: max_epoch decides"),
     INT("max_epoch", max_epoch, 1, 1e9, "times through the data"),
-    INT("batch_size_train", batch, 1, 65536, "samples a part, of each rank; a step has batch_size_train x accum_grad_iters x ranks"),
+    INT("batch_size_train", batch, 1, 65536,
+        "samples a part, of each rank; a step has batch_size_train x accum_grad_iters x ranks"),
     INT("accum_grad_iters", accumulate, 1, 65536, "parts of a step"),
     BOOL("accum_exact", accum_exact,
          "stage1: the parts are one batch, contrast and negatives reach over all; false: each for itself "

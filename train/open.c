@@ -344,7 +344,8 @@ static bool load_file(run *r, const char *file, const char *prefix, error *e)
         return false;
     if (!h5_sealed(f))
         run_warn(r, "%s: has no digests, damage would not be seen", QUOTE(file));
-    bool ok = *prefix ? blip2_load(&r->model, f, prefix, e) : blip2_load_start(&r->model, f, e);
+    bool ok = blip2_same_parts(&r->c->model, f, prefix, e)
+              && (*prefix ? blip2_load(&r->model, f, prefix, e) : blip2_load_start(&r->model, f, e));
     h5_close(f);
     return ok;
 }

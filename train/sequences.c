@@ -123,7 +123,7 @@ blip2_text sequences_rows(const sequences *s, tape *t, long B, long each, const 
     T = T < 1 ? 1 : T < most ? T : most;
     int *ids = ag_alloc(t, B * T * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(t, B * T);
-    real *weights = ag_alloc_real(t, B * T);
+    real *weights = ag_alloc(t, B * T * (long)sizeof *weights);   /* bytes: losses look at them (measure.c) */
     for (long b = 0; b < B; b++) {
         long used = 0;
         for (long k = 0; k < each; k++) {
