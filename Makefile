@@ -13,7 +13,7 @@ WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(if 
 CFLAGS   = -std=gnu11 $(OPT) -g -march=$(MARCH) -fno-math-errno -fno-trapping-math -fopenmp -fPIC -fvisibility=hidden \
            $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 PACKAGES = hdf5-serial yaml-0.1 libpng libjpeg libwebp jansson libxxhash libpcre2-8 libutf8proc libarchive zlib
-TRIPLE  := $(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
+TRIPLE   = $(shell $(CC) -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)
 BLAS_DIR = /usr/lib/$(TRIPLE)/openblas-openmp
 INCLUDE  = -I. -I/usr/include/$(TRIPLE)/openblas-openmp $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR) -lopenblas -lm
@@ -74,7 +74,7 @@ $$(call B,$(1))/flavour: FORCE
 endef
 $(foreach r,$(REALS),$(eval $(call BUILD,$(r))))
 
-bin/test-kill: tests/kill/main.c
+bin/test-kill: tests/kill/main.c | $(STAMP)
 	@mkdir -p bin
 	@echo "  LINK  $@"
 	@$(CC) $(CFLAGS) $< -o $@
@@ -95,8 +95,7 @@ bin/full-model: $(call B,32)/tools/full_model.o $(call objects,32,$(FOLDERS))
 	@$(CC) $(CFLAGS) $(filter %.o,$^) -o $@ $(LIBS)
 
 golden: bin/golden bin/golden-f64    ## compare with reference values: make golden DIR=path
-	@bin/golden-f64 $(DIR)
-	@bin/golden $(DIR)
+	@status=0; bin/golden-f64 "$(DIR)" || status=1; bin/golden "$(DIR)" || status=1; exit $$status
 
 fuzz-files: bin/blip2 bin/judge      ## bad files of every kind against the program: FLIPS=50 SEED=1
 	@sh tests/fuzz.sh
@@ -148,7 +147,7 @@ scoreboard: all bin/scoreboard       ## full disks, failing memory, damaged file
 	@sh tools/scoreboard.sh $(or $(STEPS),0) $(or $(SEED),1) $(FIGURES)
 
 differences: bin/differences         ## where LAVIS, Hugging Face and the paper part ways: each effect, measured now
-	@bin/differences $(DIR)
+	@bin/differences "$(DIR)"
 
 bin/differences: $(call B,32)/tools/differences.o $(call objects,32,$(FOLDERS)) $(call B,32)/flavour
 	@mkdir -p bin

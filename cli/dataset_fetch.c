@@ -189,6 +189,7 @@ static int draw_entry(const char *path, const struct stat *about, int what, stru
 
 static void draw_all(const char *folder)
 {
+    drawn = 0;
     if (!have("rsvg-convert")) {
         cli_warn("drawings (.svg) are passed over; with rsvg-convert (Debian: librsvg2-bin) they are drawn");
         return;
@@ -257,6 +258,9 @@ static bool fetch(const struct source *s, const char *from, const char *folder, 
     const char *where = getenv("TMPDIR");
     char work[PATH];
     bool installed = !from && s->installed && !access(s->installed, F_OK);
+    if (!s->wheel && installed && !s->unpack)
+        cli_warn("%s is read where it is installed: pictures that are there as drawings (.svg) alone are passed "
+                 "over", s->package);
     if (!s->unpack && (from || installed))
         return import_from(s, from ? from : s->installed, folder, force, common, e);
     snprintf(work, sizeof work, "%.3000s/blip2-fetch-XXXXXX", where && *where ? where : "/tmp");

@@ -62,6 +62,13 @@ static bool find_config(convert_job *j, blip2_config *c)
                  c->qformer.heads);
         return blip2_config_check(first->path, c, j->e);
     }
+    if (first->kind == SOURCE_TOWER && j->count == 1) {
+        if (!convert_tower_config(first, c, j->e))
+            return false;
+        note(j, "%s: a vision tower alone, %ld blocks of %ld heads", first->path, c->vision.depth,
+             c->vision.heads);
+        return true;
+    }
     if (first->kind != SOURCE_HF && first->kind != SOURCE_LLM)
         return error_set(
             j->e, "%s: %s alone is no model; expected a Hugging Face folder or a LAVIS checkpoint first",

@@ -119,6 +119,8 @@ bool convert_check(convert_job *j);                        /* every parameter; a
 
 /* ---- lavis_config.c: sizes from the shapes of a LAVIS checkpoint and of a tower; like: a config.json's, or
  * NULL */
+/* Of eva_vit_g.pth or clip_vit_L.pth alone: a tower to train a Q-Former behind. */
+bool convert_tower_config(const source *tower, blip2_config *c, error *e);
 bool convert_lavis_config(const source *checkpoint, const source *tower, const blip2_config *like,
                           blip2_config *c, error *e);
 #endif

@@ -96,6 +96,16 @@ static void read_qformer(const source *s, const blip2_config *like, blip2_config
     c->embed = c->stage1 ? dim(find(s, "", "vision_proj.weight"), 0) : c->embed;
 }
 
+bool convert_tower_config(const source *tower, blip2_config *c, error *e)
+{
+    *c = blip2_config_default();
+    c->qformer = (blip2_qformer_config){ .eps = c->qformer.eps };
+    c->stage1 = false;
+    c->llm = BLIP2_LLM_NONE;
+    return read_tower(tower, "", tower->has_config ? &tower->config : NULL, &c->vision, e)
+           && blip2_config_check(tower->path, c, e);
+}
+
 bool convert_lavis_config(const source *checkpoint, const source *tower, const blip2_config *like,
                           blip2_config *c, error *e)
 {

@@ -12,7 +12,7 @@
 static error e;
 
 /* ---- a model of every kind ------------------------------------------------------------------------- */
-enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS, NO_TOWER };
+enum { WITH_OPT, WITH_T5, WITH_TIED_T5, RETRIEVAL, LAVIS_STAGE1, KINDS, NO_TOWER, WIDE_TOWER };
 
 static blip2_config config_of(int kind)
 {
@@ -20,6 +20,8 @@ static blip2_config config_of(int kind)
     c.vision = (blip2_vit_config){ BLIP2_VIT_EVA, .image_size = 8,  .patch = 4,
                                    .width = 12,   .depth = 2,       .heads = 2,
                                    .hidden = 20,  .init_std = 0.02, .position_std = 0.02 };
+    if (kind == WIDE_TOWER)                                /* heads 64 wide, as those of published towers */
+        c.vision.width = c.qformer.memory_width = 128;
     if (kind == NO_TOWER)
         c.vision = (blip2_vit_config){ .kind = BLIP2_VIT_NONE };
     c.stage1 = c.qformer.text = kind >= RETRIEVAL;
@@ -124,6 +126,48 @@ START_TEST(a_bias_of_three_parts_is_put_together_and_taken_apart)
     ck_assert(q[0] != 0 && v[0] != 0);
     blip2_close(&m);
     weights_close(w);
+}
+END_TEST
+
+/* In a header of safetensors, whose length stays: `from` becomes the shorter `to`, spaces stand at its end. */
+static void rename_in_header(char *bytes, const char *from, const char *to)
+{
+    uint64_t length = 0;
+    memcpy(&length, bytes, 8);
+    char *end = bytes + 8 + length, *at = bytes + 8;
+    size_t n = strlen(from), m = strlen(to);
+    while ((at = memmem(at, (size_t)(end - at), from, n))) {
+        memcpy(at, to, m);
+        memmove(at + m, at + n, (size_t)(end - at) - n);
+        memset(end - (n - m), ' ', n - m);
+        at += m;
+    }
+}
+
+/* eva_vit_g.pth as it is published: bare names, and one block more than is run. */
+START_TEST(a_tower_alone_is_a_model_to_start_from)
+{
+    long left_out, n;
+    const char *model = saved(WIDE_TOWER);
+    char whole[512];
+    snprintf(whole, sizeof whole, "%s", model);
+    ck_assert_msg(convert_export(model, IN_FOLDER("out"), false, -1, &left_out, &e), "%s", e.text);
+    char *bytes = file_load(IN_FOLDER("out/model.safetensors"), 1 << 24, &n, &e);
+    ck_assert(bytes != NULL);
+    rename_in_header(bytes, "\"visual_encoder.", "\"");
+    rename_in_header(bytes, "\"query_tokens\"", "\"query_t\"");
+    rename_in_header(bytes, "\"blip2.config\"", "\"other\"");
+    FILE *f = fopen(IN_FOLDER("eva.safetensors"), "w");
+    ck_assert(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
+    mem_free(bytes);
+    convert(IN_FOLDER("eva.safetensors"), IN_FOLDER("tower.h5"));
+    blip2_model x;
+    bool sealed;
+    ck_assert_msg(blip2_open(&x, IN_FOLDER("tower.h5"), &sealed, &e), "%s", e.text);
+    const blip2_vit_config *v = &x.config.vision;
+    ck_assert(v->kind == BLIP2_VIT_EVA && v->depth == 1 && v->image_size == 8 && v->heads == 2 && !x.config.qformer.queries && x.config.llm == BLIP2_LLM_NONE && !x.config.stage1);
+    blip2_close(&x);
+    ck_assert_int_gt(same_parameters(IN_FOLDER("tower.h5"), whole, NULL), 10);
 }
 END_TEST
 
@@ -352,6 +396,7 @@ Suite *suite_convert(void)
     tcase_add_test(c, a_bias_of_three_parts_is_put_together_and_taken_apart);
     tcase_add_test(c, everything_that_does_not_fit_is_told_at_once);
     tcase_add_test(c, a_model_without_a_tower_comes_back);
+    tcase_add_test(c, a_tower_alone_is_a_model_to_start_from);
     tcase_add_test(c, a_configuration_that_cannot_be_opened_is_refused);
     tcase_add_test(c, files_of_another_model_are_not_mixed_with_an_export);
     tcase_add_test(c, a_head_of_its_own_is_refused);

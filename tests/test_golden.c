@@ -19,12 +19,12 @@ static error e;
 /* Runs the golden runner that lies beside this program; its exit code. What it prints stands in `said`. */
 static int run(const char *path)
 {
-    char command[2000] = "", *slash;
-    ssize_t n = readlink("/proc/self/exe", command, 1000);
+    char command[2000] = "\"", *slash;
+    ssize_t n = readlink("/proc/self/exe", command + 1, 1000);
     ck_assert_int_gt((int)n, 0);
     slash = strrchr(command, '/');
     const char *build = sizeof(real) == 8 ? "-f64" : "";
-    snprintf(slash, sizeof command - (size_t)(slash - command), "/golden%s %s 2>&1", build, path);
+    snprintf(slash, sizeof command - (size_t)(slash - command), "/golden%s\" \"%s\" 2>&1", build, path);
     FILE *f = popen(command, "r");
     ck_assert_ptr_nonnull(f);
     said[fread(said, 1, sizeof said - 1, f)] = 0;

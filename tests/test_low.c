@@ -320,8 +320,10 @@ END_TEST
 START_TEST(pairs_in_one_instruction_are_right)
 {
     enum { R = 23, N = 60, K = 4500 };
-    if (!bf16_tile_here())
-        return;                                            /* a CPU without vdpbf16ps */
+    if (!bf16_tile_here()) {
+        fprintf(stderr, "low: this CPU has no vdpbf16ps: its tile is not tested\n");
+        return;
+    }
     for (int type = 0; type < TYPES; type++)
         for (int terms = 1; terms <= 2; terms++) {
             tensor *w = weight(types[type], N, K, 5);

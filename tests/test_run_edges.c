@@ -1,6 +1,8 @@
 /* test_run_edges.c - runs at the edges: data sets with nothing in them, texts with zero bytes or cut to the
  * least length, only first captions, and frozen towers in low precision where something goes wrong.        */
 #include "tests/world.h"
+#include "eval/eval.h"
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +62,24 @@ static bool same(const char *a, const char *b)
     mem_free(y);
     return equal;
 }
+
+/* ---- the project's own configurations ------------------------------------------------------------------ */
+START_TEST(every_configuration_of_the_project_is_read)
+{
+    glob_t all;
+    ck_assert(!glob("configs/*/*.yaml", 0, NULL, &all) && all.gl_pathc >= 30);
+    for (size_t i = 0; i < all.gl_pathc; i++) {
+        train_config c = train_config_default();
+        eval_config v = eval_config_default();
+        config_table train[TRAIN_TABLES], eval = eval_config_table(&v);
+        error other;
+        bool evaluates = config_read(all.gl_pathv[i], &eval, 1, &other);
+        ck_assert_msg(evaluates || config_read(all.gl_pathv[i], train, train_config_tables(&c, train), &e),
+                      "%s; %s", e.text, other.text);
+    }
+    globfree(&all);
+}
+END_TEST
 
 /* ---- data ---------------------------------------------------------------------------------------------- */
 START_TEST(a_data_set_with_nothing_in_it_is_named)
@@ -277,6 +297,7 @@ Suite *suite_run_edges(void)
     tcase_add_test(c, a_file_of_other_heads_or_epsilons_is_refused);
     tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);
     tcase_add_loop_test(c, a_cache_knows_towers_in_low_precision_apart, 0, 3);
+    tcase_add_test(c, every_configuration_of_the_project_is_read);
     suite_add_tcase(s, c);
     return s;
 }

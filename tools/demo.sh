@@ -22,8 +22,10 @@ $blip2 tokenize --train bpe --size 700 --out $out/vocab/llm $out/scenes/text.txt
 say "3. Two towers from nothing, side by side: a vision transformer (CLIP's loss) and OPT (language modelling)"
 $blip2 train configs/demo/lm.yaml --threads $half >$out/lm.txt 2>&1 &
 lm=$!
+trap 'kill $lm 2>/dev/null' EXIT             # if the other training fails
 $blip2 train configs/demo/vit.yaml --threads $half
 wait $lm || { cat $out/lm.txt >&2; exit 1; }
+trap - EXIT
 tail -n 3 $out/lm.txt
 
 say "4. Stage 1: the Q-Former meets the frozen vision tower (ITC + ITM + ITG)"

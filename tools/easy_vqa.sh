@@ -13,6 +13,8 @@ held='a red triangle|a blue circle|a gray rectangle|a yellow circle'
 
 say() { printf '\n== %s (%d s)\n' "$1" $(( $(date +%s) - started )); }
 
+python3 -m pip --version >/dev/null 2>&1 || pip --version >/dev/null 2>&1 || [ -f $root/data/train.jsonl ] ||
+    { echo "easy_vqa.sh: easy-vqa's package needs pip (Debian: python3-pip)" >&2; exit 1; }
 say "1. Pictures, captions made from what the questions tell, questions with answers"
 [ -f $root/data/train.jsonl ] || $blip2 dataset fetch easy-vqa -o $root/data
 # What is learned from: pictures whose caption names colour and shape. Where no question told one of them the caption is "a rectangle", which
@@ -39,8 +41,10 @@ say "3. Two towers from nothing, side by side"
 $blip2 train configs/easy_vqa/lm.yaml --threads $half datasets.text=$text model.llm_tokenizer=$out/vocab/llm run.output_dir=$out/lm \
     >$out/lm.txt 2>&1 &
 lm=$!
+trap 'kill $lm 2>/dev/null' EXIT             # if the other training fails
 $blip2 train configs/easy_vqa/vit.yaml --threads $half datasets.train=$train model.bert_tokenizer=$out/vocab/bert run.output_dir=$out/vit
 wait $lm || { cat $out/lm.txt >&2; exit 1; }
+trap - EXIT
 tail -n 3 $out/lm.txt
 
 say "4. Stage 1"

@@ -18,8 +18,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     cat >&2 <<EOF
 blip2 needs these libraries with their headers (Debian's names):
   $packages
-Elsewhere: Fedora  dnf install gcc make pkgconf openblas-devel hdf5-devel libyaml-devel libpng-devel libjpeg-turbo-devel libwebp-devel jansson-devel xxhash-devel pcre2-devel utf8proc-devel libarchive-devel zlib-devel check-devel
-           macOS   brew install gcc make pkg-config openblas hdf5 libyaml libpng jpeg-turbo webp jansson xxhash pcre2 utf8proc libarchive zlib check
+Other systems have them under names of their own; the Makefile's PACKAGES, BLAS_DIR and INCLUDE say where they are looked for. Linux is needed.
 Continuing: if one is missing, the compiler will name its header.
 EOF
     exit 0

