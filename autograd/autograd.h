@@ -265,7 +265,7 @@ void ag_gemm(bool ta, bool tb, long M, long N, long K, double alpha, const real 
              const real *B, long ldb, double beta, real *C, long ldc);
 void ag_gemm_one(bool ta, bool tb, long M, long N, long K, double alpha, const real *A, long lda,
                  const real *B, long ldb, double beta, real *C, long ldc);     /* inside a parallel region */
-void ag_threads(int n);                            /* for parallel loops of this thread; 0: as many as cores */
+void ag_threads(int n);                            /* for loops begun by this thread; 0: all cores */
 int ag_threads_now(void);
 const char *ag_blas(void);  /* "OpenBLAS 0.3.21 SkylakeX (openmp)" and what is wrong with it */
 

@@ -26,7 +26,7 @@ static operand flipped(operand x)
 static void products_cpu(long B, operand a, operand b, real beta, operand c)
 {
     enum { SMALL = 1 << 21, WORTH_THREADS = 1 << 20,             /* multiplications */
-           BLAS_ALONE = 1 << 18 };     /* for more OpenBLAS takes threads, unless it is called by one of several */
+           BLAS_ALONE = 1 << 18 };     /* for more OpenBLAS takes threads, but not from one of several */
     long M = c.rows, N = c.cols, K = a.transposed ? a.rows : a.cols;
     if (!c.step && B == 0) {                                     /* the sum over no batch is 0 */
         K = 0;

@@ -259,8 +259,8 @@ static bool fetch(const struct source *s, const char *from, const char *folder, 
     char work[PATH];
     bool installed = !from && s->installed && !access(s->installed, F_OK);
     if (!s->wheel && installed && !s->unpack)
-        cli_warn("%s is read where it is installed: pictures that are there as drawings (.svg) alone are passed "
-                 "over", s->package);
+        cli_warn("%s is read where it is installed: pictures that are there as drawings (.svg) alone are "
+                 "passed over", s->package);
     if (!s->unpack && (from || installed))
         return import_from(s, from ? from : s->installed, folder, force, common, e);
     snprintf(work, sizeof work, "%.3000s/blip2-fetch-XXXXXX", where && *where ? where : "/tmp");

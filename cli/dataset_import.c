@@ -98,7 +98,7 @@ static int run(int argc, char **argv)
     size_t letters = pack ? strlen(pack) : 0;
     if (pack && (letters < 4 || strcmp(pack + letters - 3, ".h5")))
         return cli_usage("dataset import",
-                         "--pack: expected a name that ends in .h5, by which packs are known; found %s", pack);
+                         "--pack: expected a name that ends in .h5, as packs have; found %s", pack);
     if (!read_shares(shares, o.share, &e))
         return cli_fail(&e);
     o.seed = common.seed;

@@ -1,14 +1,13 @@
 /* main.c - the table of sub-commands, help and version. Nothing else happens here. */
 #include "cli/commands.h"
 #include "autograd/autograd.h"
+#include "train/train.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define VERSION "0.1"
 
 static const cli_command *among(const cli_command *const *list, const char *name)
 {
@@ -37,7 +36,7 @@ static void overview(void)
 static int version(void)
 {
     const char *core = cli_core_set_aside();
-    printf("blip2 %s, real = %s\n", VERSION, REAL == 64 ? "double" : "float");
+    printf("blip2 %s, real = %s\n", TRAIN_VERSION, REAL == 64 ? "double" : "float");
     printf("compiler  %s, flags %s\n", __VERSION__, BUILD_FLAGS);
     printf("blas      %s\n", ag_blas());
     if (core)

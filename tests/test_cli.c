@@ -474,6 +474,42 @@ START_TEST(evaluate_prints_what_re_ranking_gains_under_its_row)
 }
 END_TEST
 
+/* run.min_len and run.length_penalty are those of captions; --seed is the resamples'. */
+START_TEST(answers_have_lengths_of_their_own)
+{
+    char file[600], root[600], out[600];
+    snprintf(file, sizeof file, "model.file=%s", MODEL);
+    snprintf(root, sizeof root, "datasets.root=%s", IN_FOLDER("world"));
+    snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("said"));
+    write_text(IN_FOLDER("eval.yaml"), "run: {limit: 4, min_len: 8, length_penalty: 2, controls: false}\n");
+    said s = BLIP2("evaluate", "--json", IN_FOLDER("eval.yaml"), file, root, out, "--seed", "7",
+                   "run.answer_length_penalty=0.5");
+    ck_assert_msg(s.code == 0, "%s", s.err);
+    json_t *o = json_loads(s.out, 0, NULL);
+    const json_t *answers = json_object_get(json_object_get(o, "vqa"), "settings"),
+                 *captions = json_object_get(json_object_get(o, "captions"), "settings");
+    ck_assert(json_integer_value(json_object_get(answers, "min_len")) == 1
+              && json_real_value(json_object_get(answers, "length_penalty")) == 0.5);
+    ck_assert(json_integer_value(json_object_get(captions, "min_len")) == 8
+              && json_real_value(json_object_get(captions, "length_penalty")) == 2
+              && json_integer_value(json_object_get(captions, "seed")) == 7);
+    json_decref(o);
+    shell_free(s);
+}
+END_TEST
+
+START_TEST(what_would_be_read_is_not_written_over)
+{
+    FAILS(2, "is what is read", "embed", IN_FOLDER("stage1/model.h5"), "--images", IN_FOLDER("world/test"),
+          "-o", IN_FOLDER("stage1/model.h5"));
+    FAILS(2, "bert/vocab.txt: is of another tokenizer", "tokenize", "--train", "bpe", "--size", "300", "-o",
+          IN_FOLDER("bert"), IN_FOLDER("world/text.txt"));
+    write_text(IN_FOLDER("latin.txt"), "caf\xe9\n");
+    FAILS(1, "latin.txt: vocabulary: text: not UTF-8", "tokenize", "--train", "bert", "-o", IN_FOLDER("v4"),
+          IN_FOLDER("world/text.txt"), IN_FOLDER("latin.txt"));
+}
+END_TEST
+
 START_TEST(checks_need_the_double_build)
 {
     if (REAL == 32)
@@ -552,6 +588,8 @@ Suite *suite_cli(void)
     tcase_add_test(c, quiet_runs_say_nothing);
     tcase_add_test(c, with_json_every_line_is_an_object);
     tcase_add_test(c, evaluate_prints_what_re_ranking_gains_under_its_row);
+    tcase_add_test(c, answers_have_lengths_of_their_own);
+    tcase_add_test(c, what_would_be_read_is_not_written_over);
     tcase_add_test(c, checks_need_the_double_build);
     tcase_add_test(c, a_signal_ends_training_with_whole_files);
     suite_add_tcase(s, c);

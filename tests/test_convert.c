@@ -129,7 +129,7 @@ START_TEST(a_bias_of_three_parts_is_put_together_and_taken_apart)
 }
 END_TEST
 
-/* In a header of safetensors, whose length stays: `from` becomes the shorter `to`, spaces stand at its end. */
+/* In a header of safetensors, whose length stays: `from` becomes the shorter `to`, spaces go to its end. */
 static void rename_in_header(char *bytes, const char *from, const char *to)
 {
     uint64_t length = 0;
@@ -165,7 +165,8 @@ START_TEST(a_tower_alone_is_a_model_to_start_from)
     bool sealed;
     ck_assert_msg(blip2_open(&x, IN_FOLDER("tower.h5"), &sealed, &e), "%s", e.text);
     const blip2_vit_config *v = &x.config.vision;
-    ck_assert(v->kind == BLIP2_VIT_EVA && v->depth == 1 && v->image_size == 8 && v->heads == 2 && !x.config.qformer.queries && x.config.llm == BLIP2_LLM_NONE && !x.config.stage1);
+    ck_assert(v->kind == BLIP2_VIT_EVA && v->depth == 1 && v->image_size == 8 && v->heads == 2);
+    ck_assert(!x.config.qformer.queries && x.config.llm == BLIP2_LLM_NONE && !x.config.stage1);
     blip2_close(&x);
     ck_assert_int_gt(same_parameters(IN_FOLDER("tower.h5"), whole, NULL), 10);
 }

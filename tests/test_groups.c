@@ -192,7 +192,7 @@ START_TEST(a_run_in_parts_ends_where_the_undivided_one_ends)
     world_train_all(TRAIN_VIT);
     train_config c = world_config(TRAIN_STAGE1);
     c.freeze.count = _i == 0;                              /* the tower is frozen; is trained */
-    c.identity = TRAIN_IDENTITY_CAPTION;
+    c.identity = _i ? TRAIN_IDENTITY_TEXT : TRAIN_IDENTITY_CAPTION;
     c.max_iters = 3;
     c.accumulate = 1;
     c.recompute = false;

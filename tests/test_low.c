@@ -393,7 +393,8 @@ START_TEST(what_is_not_a_number_stays_so)
             const tensor *y = ag_linear(t, x, w, NULL, AG_NONE);
             ag_compute(t, AG_EXACT);
             for (long r = 0; r < R; r++)
-                ck_assert_msg(isnan((double)y->data[3*r]) && !isnan((double)y->data[3*r + 1]), "%08x", bits[i]);
+                ck_assert_msg(isnan((double)y->data[3*r]) && !isnan((double)y->data[3*r + 1]), "%08x",
+                              bits[i]);
         }
 }
 END_TEST

@@ -263,7 +263,8 @@ START_TEST(one_rank_of_8_and_2_of_4_and_4_of_2_draw_one_curve)
 {
     order whole = of(TRAIN_STAGE1, 1, STEPS), halves = of(TRAIN_STAGE1, 2, STEPS);
     order quarters = of(TRAIN_STAGE1, 4, STEPS);
-    whole.c.identity = halves.c.identity = quarters.c.identity = _i ? TRAIN_IDENTITY_CAPTION : 0;
+    static const int by[] = { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_CAPTION, TRAIN_IDENTITY_TEXT };
+    whole.c.identity = halves.c.identity = quarters.c.identity = by[_i];
     curve one = train(whole), two = train(halves), four = train(quarters);
     ck_assert_int_eq(one.steps, STEPS);
     ck_assert(one.value[STEPS - 1][0] < one.value[0][0]);
@@ -344,7 +345,7 @@ Suite *suite_ranks(void)
     tcase_add_test(plain, losses_become_means_and_the_first_error_that_of_all);
     tcase_add_test(plain, weights_or_moments_that_differ_are_seen);
     tcase_add_checked_fixture(runs, begin, end);
-    tcase_add_loop_test(runs, one_rank_of_8_and_2_of_4_and_4_of_2_draw_one_curve, 0, 2);
+    tcase_add_loop_test(runs, one_rank_of_8_and_2_of_4_and_4_of_2_draw_one_curve, 0, 3);
     tcase_add_loop_test(runs, every_task_draws_one_curve_in_parts_of_a_batch_too, 0, 4);
     tcase_add_test(runs, ranks_give_the_same_bytes_again_and_when_they_go_on);
     tcase_add_test(runs, a_run_goes_on_with_another_number_of_ranks);

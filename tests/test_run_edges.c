@@ -209,6 +209,28 @@ START_TEST(the_least_text_is_trained_on_and_less_is_refused)
 }
 END_TEST
 
+/* Of pictures with titles of their own the drawn texts decide, as for a tower without `positives`. */
+START_TEST(texts_that_read_the_same_are_positives)
+{
+    char list[4096] = "";
+    for (int i = 1; i <= 16; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list),
+                 "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\", \"shape\"]}\n", i, i);
+    write_file("world/shapes.jsonl", list, strlen(list));
+    static const int by[] = { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_TEXT, TRAIN_IDENTITY_CAPTION };
+    for (int k = 0; k < 3; k++) {
+        char name[32];
+        train_config c = world_config(TRAIN_VIT);
+        c.identity = by[k];
+        world_text(c.data.train_list, "shapes.jsonl");
+        snprintf(name, sizeof name, "by%d", k);
+        world_text(c.output_dir, IN_FOLDER(name));
+        must(&c);
+    }
+    ck_assert(same("by0/model.h5", "by1/model.h5") && !same("by0/model.h5", "by2/model.h5"));
+}
+END_TEST
+
 /* Numbers that fit in shape and would mean something else. */
 START_TEST(a_file_of_other_heads_or_epsilons_is_refused)
 {
@@ -293,6 +315,7 @@ Suite *suite_run_edges(void)
     tcase_add_test(c, a_zero_byte_is_no_text);
     tcase_add_test(c, first_captions_alone_are_read_where_that_is_asked_for);
     tcase_add_test(c, texts_are_cleaned_where_that_is_asked_for);
+    tcase_add_test(c, texts_that_read_the_same_are_positives);
     tcase_add_test(c, the_least_text_is_trained_on_and_less_is_refused);
     tcase_add_test(c, a_file_of_other_heads_or_epsilons_is_refused);
     tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);

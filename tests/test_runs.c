@@ -3,6 +3,7 @@
 #include "tests/world.h"
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static error e;
 
@@ -144,6 +146,28 @@ static const char *file_of(char to[512], train_task task, const char *file)
     return folder_path(to, name);
 }
 
+/* run.json: digests are those of the files. */
+static void tells_what_it_was_made_of(train_task task)
+{
+    char path[512], digest[32];
+    long bytes;
+    char *config = load(file_of(path, task, "config.yaml"), &bytes);
+    snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(config, (size_t)bytes));
+    mem_free(config);
+    json_t *o = json_load_file(file_of(path, task, "run.json"), 0, NULL);
+    ck_assert_str_eq(json_string_value(json_object_get(o, "config_xxh3")), digest);
+    const json_t *list = json_array_get(json_object_get(o, "lists"), 0);
+    const char *file = json_string_value(json_object_get(list, "file"));
+    ck_assert(file && strstr(file, task == TRAIN_LM ? "world/text.txt" : "world/train.jsonl"));
+    char *text = load(file, &bytes);
+    snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(text, (size_t)bytes));
+    mem_free(text);
+    ck_assert_str_eq(json_string_value(json_object_get(list, "xxh3")), digest);
+    ck_assert(json_integer_value(json_object_get(list, "samples")) > 0);
+    ck_assert(json_integer_value(json_object_get(o, "threads")) > 0 && json_object_get(o, "blas"));
+    json_decref(o);
+}
+
 START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
 {
     static const char *const always[] = { "step", "epoch", "grad_norm", "lr", "data_ms", "step_ms",
@@ -176,6 +200,7 @@ START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
         ck_assert_msg(config_read(file_of(path, (train_task)task, "config.yaml"), tables, n, &e), "%s",
                       e.text);
         ck_assert(c.task == task && c.batch == 8);
+        tells_what_it_was_made_of((train_task)task);
     }
     ck_assert(!there("stage1/checkpoint.h5"));             /* none was asked for */
 }

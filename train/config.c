@@ -106,8 +106,9 @@ static const config_key run_keys[] = {
           "factor of the learning rate a layer down in a trained tower"),
     BOOL("apply_layer_decay", apply_layer_decay, "false: lr_layer_decay does nothing, as in LAVIS"),
     REALN("temp_lr_factor", temp_lr, 0, 100, "factor of the learning rate of temp"),
-    { "positives", CONFIG_CHOICE, FIELD(identity), 0, 0, "own image_id caption",
-      "stage1, vit: a pair's own (LAVIS), also those of its image_id or with the same first caption" },
+    { "positives", CONFIG_CHOICE, FIELD(identity), 0, 0, "own image_id caption text",
+      "stage1, vit: a pair's own (LAVIS); also those of its image_id; with the same first caption; text: "
+      "that, or the caption that was drawn reads the same" },
     REALN("loss_weights.itc", loss_weights.itc, 0, 1e6,
           "stage1: factor of image-text contrast in the loss; 0: it is left out"),
     REALN("loss_weights.itm", loss_weights.itm, 0, 1e6, "stage1: of image-text matching"),

@@ -40,7 +40,8 @@ static const char *images_of(const train_data *d)
 static bool read_list(feed_set *s, const train_data *d, long size, error *missing, error *e)
 {
     if (!*d->root)
-        return error_usage(e, "datasets: root: expected the folder of %s, found nothing", QUOTE(d->train_list));
+        return error_usage(e, "datasets: root: expected the folder of %s, found nothing",
+                           QUOTE(d->train_list));
     char *path = mem_text("%s/%s", d->root, d->train_list);
     bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
@@ -180,7 +181,7 @@ bool feed_identities(feed *f, train_identity by, error *e)
     struct named *order = mem_new((size_t)f->n * sizeof *order);
     f->identity = mem_new((size_t)f->n * sizeof *f->identity);
     bool ok = (order && f->identity) || error_set(e, "out of memory for %ld identities", f->n);
-    int (*compare)(const void *, const void *) = by == TRAIN_IDENTITY_CAPTION ? by_caption : by_image;
+    int (*compare)(const void *, const void *) = by == TRAIN_IDENTITY_LIST ? by_image : by_caption;
     for (long k = 0, i = 0; ok && k < f->set_count; k++)
         for (long end = i + f->sets[k].n; i < end; i++) {
             const record *r = f->records[i];

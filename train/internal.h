@@ -67,6 +67,7 @@ bool sequences_end(sequences *s, error *e);        /* what was put since the las
 void sequences_free(sequences *s);
 typedef struct token_run { long first, count; } token_run;             /* of tokens */
 token_run sequences_run(const sequences *s, long row);     /* all of a sequence; -1: none */
+long sequences_key(const sequences *s, long row);  /* equal for equal texts, a number of 63 bits */
 /* Row b is runs[b*each .. b*each + each-1] behind each other and the token `end` (-1: none), at most `most`
  * tokens, of which `end` is one. */
 blip2_text sequences_rows(const sequences *s, tape *t, long B, long each, const token_run *runs, long most,
@@ -270,6 +271,7 @@ bool validation_read(run *r, h5 *f, error *e);
 /* ---- start.c: what stands at the beginning ------------------------------------------------------------- */
 void say_modules(const run *r);
 bool save_modules(const run *r, error *e);         /* output_dir/modules.txt */
+bool save_about(const run *r, error *e);           /* output_dir/run.json; after config.yaml (about.c) */
 void say_first(const run *r, const train_losses *l);       /* losses of step 1 beside what they are to be */
 
 /* ---- tasks.c ----------------------------------------------------------------------------------------- */

@@ -111,7 +111,7 @@ static char state_of_thread(pid_t pid, const char *thread, unsigned long *ticks)
     return state;
 }
 
-/* The same of a process: 'S' if all threads sleep. Those that decode pictures work while the main one waits. */
+/* The same of a process: 'S' if all threads sleep. Some decode pictures while the main one waits. */
 static char state_of(pid_t pid, unsigned long *ticks)
 {
     char path[64], state = 0;

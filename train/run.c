@@ -227,6 +227,7 @@ static bool prepare(run *r, bool resume, run_log *log, error *e)
         return false;
     file_sweep(r->c->output_dir);                          /* what killed runs left half-written */
     return (resume ? tidy_checkpoints(r, e) : set_checkpoint_aside(r, e)) && save_config(r->c, e)
+           && save_about(r, e)
            && (r->stepper.step || save_modules(r, e)) && log_open(log, r->c->output_dir, r->stepper.step, e);
 }
 

@@ -103,6 +103,15 @@ token_run sequences_run(const sequences *s, long row)
     return row < 0 ? (token_run){ 0, 0 } : (token_run){ s->first[row], s->first[row + 1] - s->first[row] };
 }
 
+long sequences_key(const sequences *s, long row)
+{
+    token_run of = sequences_run(s, row);
+    uint64_t key = (uint64_t)of.count;
+    for (long i = 0; i < of.count; i++)
+        key = ag_mix(key, (uint64_t)s->tokens[of.first + i].id);
+    return (long)(key >> 1);
+}
+
 /* Tokens in the longest of B rows of `each` runs. */
 static long longest(long B, long each, const token_run *runs)
 {

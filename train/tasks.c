@@ -28,6 +28,32 @@ static blip2_text words_of(const run *r, tape *t, const sequences *s, const long
     return sequences_batch(s, t, B, 1, rows, m->max_text, m->text_pad, NULL);
 }
 
+static void merge(long *ids, long n, long a, long b)
+{
+    for (long i = 0; i < n; i++)
+        ids[i] = ids[i] == a ? b : ids[i];
+}
+
+/* (n) equal for pairs that are positives of each other, or NULL; of: those of the samples. With
+ * TRAIN_IDENTITY_TEXT also where the texts of the batch, rows, read the same: "flag, africa" of one picture
+ * is no wrong text for another that has it, too. All ranks find the same: they look at the whole batch. */
+static const long *positives_of(const run *r, tape *t, long n, const long *of, const long *rows)
+{
+    if (!of || r->c->identity != TRAIN_IDENTITY_TEXT)
+        return of;
+    long count = n * ag_world(r->ranks);
+    long *key = ag_alloc(t, n * (long)sizeof *key), *ids = ag_alloc(t, count * (long)sizeof *ids);
+    for (long b = 0; b < n; b++)
+        key[b] = sequences_key(&r->feed.texts, rows[b]);
+    const long *keys = blip2_gather_ids(t, r->ranks, key, n);
+    memcpy(ids, blip2_gather_ids(t, r->ranks, of, n), (size_t)count * sizeof *ids);
+    for (long i = 0; i < count; i++)
+        for (long j = 0; j < i; j++)
+            if (keys[i] == keys[j] && ids[i] != ids[j])
+                merge(ids, count, ids[i] > ids[j] ? ids[i] : ids[j], ids[i] > ids[j] ? ids[j] : ids[i]);
+    return ids + n * ag_rank(r->ranks);
+}
+
 /* (B,N,E): row b becomes row b + shift of x. */
 static tensor *rotated(tape *t, tensor *x, long shift)
 {
@@ -90,7 +116,8 @@ static void open_large(run *r, tape *t)
             r->pictures[part] = feed_pixels(&r->feed, t, r->part, B, r->samples);
     }
     blip2_text text = words_of(r, t, &r->feed.texts, rows, K * B);         /* (K B,T) */
-    r->large = blip2_large_new(&r->model, t, r->ranks, K, text, named ? ids : NULL, 1 + grid * grid, trained);
+    const long *positives = positives_of(r, t, K * B, named ? ids : NULL, rows);
+    r->large = blip2_large_new(&r->model, t, r->ranks, K, text, positives, 1 + grid * grid, trained);
 }
 
 void task_before(void *context, tape *t)
@@ -148,8 +175,9 @@ static tensor *task_stage1(run *r, tape *t, train_losses *l)
         in.part = r->part % r->c->accumulate;
     } else {
         in.features = features_of(r, t, B);
-        in.image_id = feed_identities_of(&r->feed, t, B, r->samples);
-        in.text = words_of(r, t, &r->feed.texts, captions_of(r, t, B), B);
+        const long *rows = captions_of(r, t, B);
+        in.image_id = positives_of(r, t, B, feed_identities_of(&r->feed, t, B, r->samples), rows);
+        in.text = words_of(r, t, &r->feed.texts, rows, B);
     }
     r->data_seconds += clock_seconds() - from;
     blip2_stage1_out out = { 0 };
@@ -257,8 +285,9 @@ static tensor *task_vit(run *r, tape *t, train_losses *l)
     double from = clock_seconds(), right;
     long B = r->c->batch;
     tensor *pictures = feed_pixels(&r->feed, t, r->part, B, r->samples);
-    blip2_text text = words_of(r, t, &r->feed.texts, captions_of(r, t, B), B);
-    const long *same = feed_identities_of(&r->feed, t, B, r->samples);
+    const long *rows = captions_of(r, t, B);
+    blip2_text text = words_of(r, t, &r->feed.texts, rows, B);
+    const long *same = positives_of(r, t, B, feed_identities_of(&r->feed, t, B, r->samples), rows);
     r->data_seconds += clock_seconds() - from;
     text = blip2_trim(t, r->ranks, text, r->c->model.text_pad, false);
     same = same ? blip2_gather_ids(t, r->ranks, same, B) : alike(t, blip2_gather_text(t, r->ranks, text));

@@ -57,9 +57,12 @@ typedef struct train_stepper {
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
 
+#define TRAIN_VERSION "0.1"            /* of the program; run.json has it */
+
 /* ---- a run ------------------------------------------------------------------------------------------- */
 typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
-typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION } train_identity;
+typedef enum { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_LIST, TRAIN_IDENTITY_CAPTION, TRAIN_IDENTITY_TEXT
+} train_identity;
 typedef enum { TRAIN_VIEW_WHOLE, TRAIN_VIEW_CROP, TRAIN_VIEW_RANDOM } train_view;
 typedef struct train_data {            /* one data set */
     char root[CONFIG_TEXT_SIZE], images[CONFIG_TEXT_SIZE], train_list[CONFIG_TEXT_SIZE];
