@@ -125,6 +125,8 @@ typedef struct record {
 typedef struct record_list { record *items; long count; struct record_block *memory; } record_list;
 bool records_read(const char *path, record_list *l, error *e);     /* all bad records are reported together */
 void record_list_free(record_list *l);
+/* FILE.h5 and FILE.h5:val are packs, whose pictures are in the file: it lies in the data set's own folder. */
+bool records_beside(const char *list, const char *key, error *e);
 bool records_clean(record_list *l, error *e);      /* sets texts and asked by clean_caption, clean_question */
 /* How many pictures are no regular files below root; e names up to 20 of them. */
 long records_missing(const char *root, const record_list *l, error *e);

@@ -343,6 +343,13 @@ bool records_parse(const char *name, const char *text, long bytes, record_list *
     return error_set(e, "%s: no pictures in it; expected one JSON object a line", r.name);
 }
 
+bool records_beside(const char *list, const char *key, error *e)
+{
+    return !pack_is(list) || !strchr(list, '/')
+           || error_usage(e, "%s: a pack lies in the folder that root names; expected its name alone, found %s",
+                          key, QUOTE(list));
+}
+
 bool records_read(const char *path, record_list *l, error *e)
 {
     long bytes;

@@ -160,6 +160,10 @@ static const char *images_of(const eval_config *c) { return *c->images ? c->imag
 
 static bool read_list(const eval_session *s, const eval_config *c, eval_data *d, error *e)
 {
+    if (!records_beside(c->list, "datasets.list", e))
+        return false;
+    if (!*c->root)
+        return error_usage(e, "datasets.root: expected the folder of %s, found nothing", QUOTE(c->list));
     char *path = mem_text("%s/%s", c->root, c->list);
     bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
     mem_free(path);

@@ -94,6 +94,12 @@ START_TEST(a_data_set_with_nothing_in_it_is_named)
     c.max_bad_fraction = 1;
     must_fail(&c, ERROR_USAGE, "world/nothing.jsonl can be used");
     c = world_config(TRAIN_VIT);
+    world_text(c.data.train_list, "world/pack.h5:val");
+    must_fail(&c, ERROR_USAGE, "datasets.train: a pack lies in the folder that root names");
+    c.data.root[0] = 0;
+    world_text(c.data.train_list, "train.jsonl");
+    must_fail(&c, ERROR_USAGE, "datasets: root: expected the folder of train.jsonl, found nothing");
+    c = world_config(TRAIN_VIT);
     c.max_bad_fraction = 1;
     c.sets.count = 2;
     for (int k = 0; k < 2; k++) {

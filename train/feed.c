@@ -42,6 +42,8 @@ static bool read_list(feed_set *s, const train_data *d, long size, error *missin
     if (!*d->root)
         return error_usage(e, "datasets: root: expected the folder of %s, found nothing",
                            QUOTE(d->train_list));
+    if (!records_beside(d->train_list, "datasets.train", e))
+        return false;
     char *path = mem_text("%s/%s", d->root, d->train_list);
     bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
