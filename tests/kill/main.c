@@ -219,7 +219,7 @@ static bool same_file(const char *a, const char *b, const char *name)
 }
 
 /* Every file of the run `a` is in `b` with the same bytes, and no other; but for config.yaml, which names its
- * folder. */
+ * folder, and run.json, which has the time. */
 static bool same_runs(const char *a, const char *b, char *differs, size_t size)
 {
     const char *pair[2] = { a, b };
@@ -229,7 +229,7 @@ static bool same_runs(const char *a, const char *b, char *differs, size_t size)
             fail("cannot be opened", pair[k]);
         for (struct dirent *entry; (entry = readdir(d)); )
             if (*entry->d_name != '.' && strcmp(entry->d_name, "config.yaml")
-                && !same_file(a, b, entry->d_name)) {
+                && strcmp(entry->d_name, "run.json") && !same_file(a, b, entry->d_name)) {
                 snprintf(differs, size, "%s", entry->d_name);
                 closedir(d);
                 return false;
