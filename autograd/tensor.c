@@ -48,7 +48,7 @@ tensor *ag_new_like(tape *t, const tensor *x)
 tensor *ag_copy_in(tape *t, int ndim, const long *dim, const real *data)
 {
     tensor *x = ag_new(t, ndim, dim);
-    if (!ag_spent(0))
+    if (x->size && !ag_spent(0))                   /* of nothing data may be NULL */
         memcpy(x->data, data, (size_t)x->size * sizeof(real));
     return x;
 }
