@@ -117,4 +117,7 @@ void generate_search(const decoder *d, tape *t, long B, const blip2_generate *o,
 
 /* model_file.c: a table of a picture's positions of another grid; data NULL: would it fit? */
 bool blip2_fit_positions(const blip2_config *c, tensor *to, const h5_shape *from, const real *data);
+
+/* ---- vit.c -------------------------------------------------------------------------------------------- */
+double vit_eps(const blip2_vit_config *c);         /* of its norms: c->eps, or that of its family */
 #endif

@@ -83,11 +83,6 @@ static bool same_bert(const blip2_config *want, h5 *f, error *e)
                        QUOTE(h5_path(f)), e->lines);
 }
 
-static double eps_of(const blip2_vit_config *v)
-{
-    return v->eps > 0 ? v->eps : v->kind == BLIP2_VIT_CLIP ? 1e-5 : 1e-6;
-}
-
 /* What no shape tells: with other heads, epsilons or activations the same numbers are another function. */
 bool blip2_same_parts(const blip2_config *want, h5 *f, const char *prefix, error *e)
 {
@@ -104,7 +99,7 @@ bool blip2_same_parts(const blip2_config *want, h5 *f, const char *prefix, error
     const struct { const char *part, *key; bool both; double want, has; } same[] = {
         { "visual_encoder", "vit.kind", tower, v->kind, u->kind },
         { "visual_encoder", "vit.heads", tower, (double)v->heads, (double)u->heads },
-        { "visual_encoder", "vit.eps", tower, eps_of(v), eps_of(u) },
+        { "visual_encoder", "vit.eps", tower, vit_eps(v), vit_eps(u) },
         { "ln_vision", "ln_vision_eps", bridge, want->ln_vision_eps, c.ln_vision_eps },
         { "Qformer", "qformer.heads", qformer, (double)q->heads, (double)p->heads },
         { "Qformer", "qformer.eps", qformer, q->eps, p->eps },

@@ -34,7 +34,7 @@ static const family *family_of(const blip2_vit_config *c) { return c->kind == BL
 /* ---- parameters ----------------------------------------------------------------------------------------
  * EVA's start for both: N(0, std) cut at 2; output matrices of block i = 0 .. divided by sqrt(2 (i + 1)).  */
 
-static double eps_of(const blip2_vit_config *c) { return c->eps > 0 ? c->eps : family_of(c)->eps; }
+double vit_eps(const blip2_vit_config *c) { return c->eps > 0 ? c->eps : family_of(c)->eps; }
 static nn_init truncated(double std) { return (nn_init){ NN_TRUNCATED, std, NULL }; }
 
 static void positions_init(blip2_vit *v, nn_scope s, const family *f)
@@ -56,7 +56,7 @@ static void block_init(blip2_vit_block *b, nn_scope s, const family *f, const bl
     long E = c->width;
     nn_init in = truncated(c->init_std), out = truncated(c->init_std / sqrt(2 * ((double)index + 1)));
     *b = (blip2_vit_block){ 0 };
-    nn_layer_norm_init(&b->norm1, nn_sub(s, "%s", f->norm1), E, eps_of(c));
+    nn_layer_norm_init(&b->norm1, nn_sub(s, "%s", f->norm1), E, vit_eps(c));
     b->qkv = nn_matrix(s, f->qkv_weight, in, DIMS(3 * E, E));
     if (c->kind == BLIP2_VIT_CLIP)
         b->qkv_bias = nn_parameter(s, "attn.in_proj_bias", NN_INIT_ZERO, DIMS(3 * E));
@@ -65,7 +65,7 @@ static void block_init(blip2_vit_block *b, nn_scope s, const family *f, const bl
         b->v_bias = nn_parameter(s, "attn.v_bias", NN_INIT_ZERO, DIMS(E));
     }
     nn_linear_init(&b->proj, nn_sub(s, "%s", f->proj), E, E, out);
-    nn_layer_norm_init(&b->norm2, nn_sub(s, "%s", f->norm2), E, eps_of(c));
+    nn_layer_norm_init(&b->norm2, nn_sub(s, "%s", f->norm2), E, vit_eps(c));
     nn_linear_init(&b->fc1, nn_sub(s, "%s", f->fc1), c->hidden, E, in);
     nn_linear_init(&b->fc2, nn_sub(s, "%s", f->fc2), E, c->hidden, out);
 }
@@ -90,7 +90,7 @@ void blip2_vit_init(blip2_vit *v, nn_scope s, const blip2_vit_config *c)
     if (c->kind == BLIP2_VIT_EVA)
         v->patch_bias = nn_parameter(patch, "bias", NN_INIT_ZERO, DIMS(c->width));
     if (f->pre)
-        nn_layer_norm_init(&v->pre, nn_sub(s, "%s", f->pre), c->width, eps_of(c));
+        nn_layer_norm_init(&v->pre, nn_sub(s, "%s", f->pre), c->width, vit_eps(c));
     for (long i = 0; i < c->depth; i++)
         block_init(&v->blocks[i], nn_sub(s, "%s.%ld", f->block, i), f, c, i);
 }

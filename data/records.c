@@ -289,6 +289,8 @@ static void number_rest(record_list *l)
     for (long i = 0; i < l->count; i++)
         if (l->items[i].image_id >= next)
             next = l->items[i].image_id < NO_ID ? l->items[i].image_id + 1 : next;
+    if (next > NO_ID - l->count)                           /* no numbers are left behind them */
+        next = 0;
     for (long i = 0; i < l->count; i++)
         if (l->items[i].image_id == NO_ID)
             l->items[i].image_id = next + i;
@@ -346,8 +348,8 @@ bool records_parse(const char *name, const char *text, long bytes, record_list *
 bool records_beside(const char *list, const char *key, error *e)
 {
     return !pack_is(list) || !strchr(list, '/')
-           || error_usage(e, "%s: a pack lies in the folder that root names; expected its name alone, found %s",
-                          key, QUOTE(list));
+           || error_usage(e, "%s: a pack lies in the folder that root names; expected its name alone, "
+                          "found %s", key, QUOTE(list));
 }
 
 bool records_read(const char *path, record_list *l, error *e)

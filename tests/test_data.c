@@ -106,6 +106,10 @@ START_TEST(records_without_an_id_get_numbers_of_their_own)
           3);
     ck_assert(list.items[0].image_id == 1 && list.items[1].image_id == 5 && list.items[2].image_id == 3);
     record_list_free(&list);
+    taken("{\"image\": \"a\", \"caption\": \"1\", \"image_id\": 9223372036854775806}\n{\"image\": \"b\", "
+          "\"caption\": \"2\"}\n", 2);                    /* none are left behind that */
+    ck_assert(list.items[1].image_id == 1);
+    record_list_free(&list);
 }
 END_TEST
 

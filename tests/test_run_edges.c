@@ -123,21 +123,21 @@ START_TEST(a_zero_byte_is_no_text)
 }
 END_TEST
 
+/* 16 pictures, each with a caption of its own and `more`: ", \"two\"". */
+static void write_captions(const char *name, const char *more)
+{
+    char list[4096] = "";
+    for (int i = 1; i <= 16; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list),
+                 "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i, i, more);
+    write_file(name, list, strlen(list));
+}
+
 /* Only the first caption is drawn from: as if the list had no other. */
 START_TEST(first_captions_alone_are_read_where_that_is_asked_for)
 {
-    static const char *const more[] = { "", ", \"a blue square\", \"two\"" };
-    for (int k = 0; k < 2; k++) {
-        char list[4096] = "", name[32];
-        for (int i = 1; i <= 16; i++) {
-            char line[160];
-            snprintf(line, sizeof line,
-                     "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i, i, more[k]);
-            strcat(list, line);
-        }
-        snprintf(name, sizeof name, "world/list%d.jsonl", k);
-        write_file(name, list, strlen(list));
-    }
+    write_captions("world/list0.jsonl", "");
+    write_captions("world/list1.jsonl", ", \"a blue square\", \"two\"");
     world_train_all(TRAIN_VIT);
     static const train_task tasks[] = { TRAIN_VIT, TRAIN_STAGE1 };
     for (int task = 0; task < 2; task++)
@@ -218,11 +218,7 @@ END_TEST
 /* Of pictures with titles of their own the drawn texts decide, as for a tower without `positives`. */
 START_TEST(texts_that_read_the_same_are_positives)
 {
-    char list[4096] = "";
-    for (int i = 1; i <= 16; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list),
-                 "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\", \"shape\"]}\n", i, i);
-    write_file("world/shapes.jsonl", list, strlen(list));
+    write_captions("world/shapes.jsonl", ", \"shape\"");
     static const int by[] = { TRAIN_IDENTITY_NONE, TRAIN_IDENTITY_TEXT, TRAIN_IDENTITY_CAPTION };
     for (int k = 0; k < 3; k++) {
         char name[32];

@@ -13,7 +13,7 @@ held='a red triangle|a blue circle|a gray rectangle|a yellow circle'
 
 say() { printf '\n== %s (%d s)\n' "$1" $(( $(date +%s) - started )); }
 
-python3 -m pip --version >/dev/null 2>&1 || pip --version >/dev/null 2>&1 || [ -f $root/data/train.jsonl ] ||
+command -v pip >/dev/null || [ -f $root/data/train.jsonl ] ||
     { echo "easy_vqa.sh: easy-vqa's package needs pip (Debian: python3-pip)" >&2; exit 1; }
 say "1. Pictures, captions made from what the questions tell, questions with answers"
 [ -f $root/data/train.jsonl ] || $blip2 dataset fetch easy-vqa -o $root/data

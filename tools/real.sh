@@ -52,6 +52,7 @@ $blip2 train configs/real/stage1.yaml
 say "6. How much ITM's word should count beside ITC's: the weight that makes the right ones of 300 other pictures most likely"
 $blip2 evaluate configs/real/test.yaml datasets.list=val.jsonl 'run.tasks=[retrieval]' run.output_dir=$out/val >$out/val.txt
 weight=$(awk -f tools/figures.awk -v only='^retrieval\.itm_weight\.weight' $out/val/metrics.json | cut -d' ' -f2)
+weight=${weight:-1}                     # none was found: ITC's cosine spoke against the right ones
 echo "run.itm_weight: $weight"
 
 say "7. 1,000 pictures that nothing was trained on: retrieval by ITC, re-ranked by ITM, and by chance; captions by the Q-Former's own head"

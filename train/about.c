@@ -32,11 +32,12 @@ static json_t *lists_of(const run *r, error *e)
         char *path = mem_text("%s/%s", sets[k].root, r->c->task == TRAIN_LM ? sets[k].text_list
                                                                             : sets[k].train_list);
         json_t *digest = path ? digest_of(path, e) : NULL;
-        json_t *one = digest ? json_pack("{s:s, s:I, s:O}", "file", path, "samples",
+        json_t *name = digest ? json_string(path) : NULL;  /* null, if it is no UTF-8 */
+        json_t *one = digest ? json_pack("{s:o, s:I, s:O}", "file", name ? name : json_null(), "samples",
                                          (json_int_t)r->feed.sets[k].n, "xxh3", digest) : NULL;
         bool ok = one && !json_array_append_new(to, one);
-        if (!path || (digest && !ok))                      /* a name that is no UTF-8 has no place in JSON */
-            error_set(e, "run.json: a list whose name is not UTF-8, or memory is out");
+        if (!path || (digest && !ok))
+            error_set(e, "run.json: out of memory for a list");
         json_decref(digest);
         mem_free(path);
         if (!ok) {

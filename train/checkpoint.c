@@ -6,8 +6,8 @@
  *
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
  * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.
- * None is ever removed: those of a run that another begins anew over get ".aside" behind their names, and
- * what could not be read, while an older one could, gets ".damaged". */
+ * Nothing else that was saved is removed: checkpoints of a run that another begins anew over get ".aside"
+ * behind their names, and what could not be read, while an older one could, ".damaged"; the last stay. */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
