@@ -33,6 +33,12 @@ SCOREBOARD = tools/scoreboard.c $(filter-out tests/main.c tests/test_%,$(wildcar
 all: bin/blip2 bin/blip2-f64 bin/golden bin/golden-f64   ## both builds of the program and of the golden runner
 lib: lib/libblip2.so lib/libblip2-f64.so                 ## the shared libraries alone
 
+# The revision is told to one file, and only when it changes.
+REVISION = $(shell git describe --always --dirty 2>/dev/null)
+build/revision: FORCE
+	@mkdir -p build
+	@[ -f $@ ] && [ "`cat $@`" = "$(REVISION)" ] || echo "$(REVISION)" >$@
+
 STAMP = build/packages$(TAG)
 $(STAMP): tools/packages.sh
 	@mkdir -p build
@@ -44,6 +50,8 @@ $$(call B,$(1))/%.o: %.c | $(STAMP)
 	@mkdir -p $$(@D)
 	@echo "  CC$(1)  $$<"
 	@$$(CC) $$(CFLAGS) -DREAL=$(1) -DBUILD_FLAGS='"$$(OPT) -march=$$(MARCH)"' $$(INCLUDE) -MMD -MP -c $$< -o $$@
+$$(call B,$(1))/base/version.o: CFLAGS += -DREVISION='"$$(REVISION)"'
+$$(call B,$(1))/base/version.o: build/revision
 lib/libblip2$$(SUFFIX$(1)).so: $$(call objects,$(1),$(FOLDERS)) $$(call B,$(1))/flavour
 	@mkdir -p lib
 	@echo "  LINK  $$@"

@@ -104,15 +104,23 @@ typedef struct config_named {
 } config_named;
 
 void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME]);   /* "run.init_lr" */
-/* fields not named keep their values */
+/* Fields not named keep their values. A file may begin with include: FILE, or a list of files, from its
+ * folder on, whose keys come first. A text that is no file may not. */
 bool config_read(const char *path, const config_table *tables, int count, error *e);
 bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count,
                       error *e);
 /* "run.seed=7" */
 bool config_override(const char *assignment, const config_table *tables, int count, error *e);
+/* config_read, then each of the words as config_override, then ${KEY} in texts: the text, whole number or
+ * choice of that key; a word without dots is a key of the same section, else the only one that ends so;
+ * ${env:NAME} is of the environment. */
+bool config_open(const char *path, char *const *words, int word_count, const config_table *tables, int count,
+                 error *e);
 /* YAML; help: with comments; mem_free it */
 char *config_print(const config_table *tables, int count, bool help);
 
+/* "0.1 (4f2a9c1)": with the revision of git that it was built from, -dirty if files differed; else "0.1" */
+const char *program_version(void);
 double clock_seconds(void);                        /* monotonic */
 /* Numbers in files have a point in them, whatever locale the host program has set: between the two, this
  * thread prints and reads as in the locale "C". */

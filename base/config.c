@@ -1,4 +1,5 @@
-/* config.c - YAML into structs by tables of keys: strict, bounded, every problem of a file in one go.
+/* config.c - YAML into structs by tables of keys: strict, bounded, every problem of a file and of those that
+ * it includes in one go.
  *
  * libyaml's event interface alone is used (its document interface is quadratic in depth). What YAML allows
  * and a configuration does not need is refused: anchors, aliases, tags, several documents, keys twice. */
@@ -8,10 +9,15 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, MOST_PROBLEMS = 100, PATH = CONFIG_NAME };
+enum {
+    MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, MOST_PROBLEMS = 100, MOST_INCLUDED = 8,
+    PATH = CONFIG_NAME
+};
 
 typedef struct reader {
-    const char *file;
+    const char *file;                              /* as messages name it */
+    const char *path;                              /* that `include` starts from; NULL: it is no file */
+    int included;                                  /* how deep this file is included */
     const config_table *tables;
     int count;
     error *e;
@@ -33,118 +39,6 @@ static void problem(reader *r, const yaml_mark_t *at, const char *format, ...)
         snprintf(where, sizeof where, ":%zu:%zu", at->line + 1, at->column + 1);
     r->problems++;
     error_line(r->e, "%.150s%s: %s", r->file, where, what);
-}
-
-/* ---- keys ------------------------------------------------------------------------------------------- */
-void config_name(const config_table *t, const config_key *k, char to[CONFIG_NAME])
-{
-    snprintf(to, CONFIG_NAME, "%s%s%s", t->section, *t->section ? "." : "", k->name);
-}
-
-static bool is_named(const config_table *t)
-{
-    size_t n = strlen(t->section);
-    return n > 2 && !strcmp(t->section + n - 2, ".*");
-}
-
-/* The key's name in the section of its own name that `path` speaks of, if the table is of such sections;
- * else as config_name has it. */
-static void name_in(const config_table *t, const config_key *k, const char *path, char to[PATH])
-{
-    size_t n = strlen(t->section) - 1, name;               /* with the dot */
-    config_name(t, k, to);
-    if (!is_named(t) || strncmp(path, t->section, n))
-        return;
-    name = strspn(path + n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
-    if (name && name < CONFIG_NAMED_SIZE && (!path[n + name] || path[n + name] == '.'))
-        snprintf(to, PATH, "%.*s.%s", (int)(n + name), path, k->name);
-}
-
-/* The struct of the section that `path` speaks of, a new one at its first mention; NULL: there is no more
- * room. */
-static char *struct_of(const config_table *t, const char *path)
-{
-    if (!is_named(t))
-        return t->to;
-    config_named *own = t->to;
-    const char *name = path + strlen(t->section) - 1;
-    int n = (int)strcspn(name, "."), i = 0;
-    while (i < own->count && ((int)strlen(own->name[i]) != n || strncmp(own->name[i], name, (size_t)n)))
-        i++;
-    if (i == CONFIG_NAMED_MOST)
-        return NULL;
-    if (i == own->count)
-        snprintf(own->name[own->count++], CONFIG_NAMED_SIZE, "%.*s", n, name);
-    return (char *)own->items + (size_t)i * own->size;
-}
-
-/* named: sections that the file names itself count too. */
-static bool is_section(const config_table *tables, int count, const char *path, bool named)
-{
-    char name[PATH];
-    size_t n = strlen(path);
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < tables[i].count && (named || !is_named(&tables[i])); k++) {
-            name_in(&tables[i], &tables[i].keys[k], path, name);
-            if (!strncmp(name, path, n) && name[n] == '.')
-                return true;
-        }
-    return false;
-}
-
-/* Is the name that `path` gives to a section already that of one with known keys? */
-static bool is_taken(const config_table *tables, int count, const config_table *t, const char *path)
-{
-    char section[PATH];
-    size_t n = strlen(t->section) - 1;
-    snprintf(section, PATH, "%.*s", (int)(n + strcspn(path + n, ".")), path);
-    return is_section(tables, count, section, false);
-}
-
-/* *target NULL: the key is known, but its section is one too many. */
-static const config_key *find(const config_table *tables, int count, const char *path, void **target)
-{
-    char name[PATH];
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < tables[i].count; k++) {
-            name_in(&tables[i], &tables[i].keys[k], path, name);
-            if (!strcmp(name, path) && !(is_named(&tables[i]) && is_taken(tables, count, &tables[i], path))) {
-                char *to = struct_of(&tables[i], path);
-                *target = to ? to + tables[i].keys[k].offset : NULL;
-                return &tables[i].keys[k];
-            }
-        }
-    return NULL;
-}
-
-/* The known key or section of the same depth that a mistyped one is most like. */
-static const char *suggest(const config_table *tables, int count, const char *path, char to[PATH])
-{
-    enum { MOST = 512 };
-    char (*names)[PATH] = mem_new((size_t)MOST * PATH);
-    const char **list = mem_new((size_t)MOST * sizeof *list);
-    int n = 0, dots = 0;
-    for (const char *p = path; *p; p++)
-        dots += *p == '.';
-    for (int i = 0; names && list && i < count; i++)
-        for (int k = 0; k < tables[i].count && n < MOST; k++) {
-            if (tables[i].keys[k].type == CONFIG_ELSEWHERE)
-                continue;
-            name_in(&tables[i], &tables[i].keys[k], path, names[n]);
-            char *end = names[n];
-            for (int d = 0; end && d <= dots; d++)
-                end = strchr(end + (d > 0), '.');
-            if (end)
-                *end = 0;
-            list[n] = names[n];
-            n += strcmp(names[n], path) != 0;              /* a section of its own name is like itself */
-        }
-    const char *like = n ? nearest(path, list, n) : NULL;
-    if (like)
-        snprintf(to, PATH, "%s", like);
-    mem_free(names);
-    mem_free(list);
-    return like ? to : NULL;
 }
 
 /* ---- events ----------------------------------------------------------------------------------------- */
@@ -207,7 +101,7 @@ static bool next(walk *w, yaml_event_t *event)
 }
 
 /* Reads on to the end of the value that `event` begins. */
-static void skip(walk *w, yaml_event_t *event)
+static void skip(walk *w, const yaml_event_t *event)
 {
     int depth = w->depth
                 - (event->type == YAML_MAPPING_START_EVENT || event->type == YAML_SEQUENCE_START_EVENT);
@@ -264,7 +158,7 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     reader *r = w->r;
     void *target;
     char like[PATH], why[600];
-    const config_key *k = find(r->tables, r->count, path, &target);
+    const config_key *k = config_find(r->tables, r->count, path, &target);
     yaml_mark_t at = event->start_mark;
     bool scalar = event->type == YAML_SCALAR_EVENT;
     const char *text = scalar ? (char *)event->data.scalar.value : "";
@@ -274,7 +168,7 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
     } else if (k && k->type == CONFIG_ELSEWHERE) {
         problem(r, key_at, "%s: %s", path, k->help);
         skip(w, event);
-    } else if (!k && is_section(r->tables, r->count, path, event->type == YAML_MAPPING_START_EVENT)) {
+    } else if (!k && config_is_section(r->tables, r->count, path, event->type == YAML_MAPPING_START_EVENT)) {
         if (event->type == YAML_MAPPING_START_EVENT)
             read_section(w, path);
         else if (!scalar || *text) {
@@ -283,7 +177,7 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
             skip(w, event);
         }
     } else if (!k) {
-        const char *suggestion = suggest(r->tables, r->count, path, like);
+        const char *suggestion = config_suggest(r->tables, r->count, path, like);
         problem(r, key_at, "%s: unknown key%s%s%s", QUOTE(path), suggestion ? ", did you mean " : "",
                 suggestion ? suggestion : "", suggestion ? "?" : "");
         skip(w, event);
@@ -301,6 +195,66 @@ static void read_value(walk *w, const char *path, yaml_event_t *event, const yam
                                                            : "a section");
         skip(w, event);
     }
+}
+
+static void read_text(reader *r, const char *text, size_t bytes);
+
+/* One file of `include`, its path from the folder of the file that it stands in. */
+static void include_one(walk *w, const yaml_event_t *item)
+{
+    const reader *r = w->r;
+    const char *name = (char *)item->data.scalar.value, *slash = strrchr(r->path, '/');
+    int folder = *name == '/' || !slash ? 0 : (int)(slash - r->path) + 1;
+    char shown[BASE_QUOTE];
+    yaml_mark_t at = item->start_mark;
+    error why;
+    long bytes;
+    char *path = mem_text("%.*s%s", folder, r->path, name);
+    char *text = path && r->included < MOST_INCLUDED ? file_load(path, MOST_BYTES, &bytes, &why) : NULL;
+    if (path && r->included == MOST_INCLUDED)
+        problem(w->r, &at, "include: %s: files are included %d deep here; does one include itself?",
+                QUOTE(name), MOST_INCLUDED);
+    else if (!text)
+        problem(w->r, &at, "include: %.300s", path ? why.text : "memory is out");
+    else {
+        reader inner = { .file = error_quote(shown, path), .path = path, .included = r->included + 1,
+                         .tables = r->tables, .count = r->count, .e = r->e, .problems = r->problems };
+        read_text(&inner, text, (size_t)bytes);
+        w->r->problems = inner.problems;
+    }
+    mem_free(text);
+    mem_free(path);
+}
+
+/* include: FILE, or a list of them, whose keys those of this file then replace. */
+static void include(walk *w, const yaml_event_t *value, const yaml_mark_t *key_at)
+{
+    yaml_event_t item;
+    if (!w->r->path)
+        problem(w->r, key_at, "include: only a file can include others");
+    else if (w->r->seen_count > 1)
+        problem(w->r, key_at, "include: expected before all other keys, which replace what it brings");
+    else if (value->type == YAML_SCALAR_EVENT) {
+        include_one(w, value);
+        return;
+    } else if (value->type == YAML_SEQUENCE_START_EVENT) {
+        while (next(w, &item)) {
+            bool end = item.type == YAML_SEQUENCE_END_EVENT, scalar = item.type == YAML_SCALAR_EVENT;
+            yaml_mark_t at = item.start_mark;
+            if (scalar)
+                include_one(w, &item);
+            else if (!end) {
+                problem(w->r, &at, "include: expected a list of files");
+                skip(w, &item);
+            }
+            yaml_event_delete(&item);
+            if (end)
+                return;
+        }
+        return;
+    } else
+        problem(w->r, key_at, "include: expected a file, or a list of files");
+    skip(w, value);
 }
 
 static void read_section(walk *w, const char *path)
@@ -326,7 +280,9 @@ static void read_section(walk *w, const char *path)
         if (plain && met_before(w->r, name)) {
             problem(w->r, &at, "%s: this key stands here twice", QUOTE(name));
             skip(w, &value);
-        } else if (plain)
+        } else if (plain && !strcmp(name, "include"))
+            include(w, &value, &at);
+        else if (plain)
             read_value(w, name, &value, &at);
         else
             skip(w, &value);
@@ -359,29 +315,37 @@ static void read_document(walk *w)
         problem(w->r, NULL, "empty: no configuration in it");
 }
 
-static bool conclude(reader *r)
+static void read_text(reader *r, const char *text, size_t bytes)
 {
+    walk w = { .r = r, .text = text, .bytes = bytes };
+    if (bytes > MOST_BYTES)
+        problem(r, NULL, "%zu bytes; a configuration has at most %d", bytes, MOST_BYTES);
+    else if (memchr(text, 0, bytes))
+        problem(r, NULL, "not a text file: it holds zero bytes");
+    else if (!yaml_parser_initialize(&w.parser))
+        problem(r, NULL, "out of memory");
+    else {
+        yaml_parser_set_input_string(&w.parser, (const unsigned char *)text, bytes);
+        read_document(&w);
+        yaml_parser_delete(&w.parser);
+    }
     mem_free(r->seen);
-    return error_close(r->e, ERROR_USAGE, "%s: %d problems", r->file, r->problems);
+}
+
+static bool read_all(const char *name, const char *path, const char *text, size_t bytes,
+                     const config_table *tables, int count, error *e)
+{
+    char shown[BASE_QUOTE];
+    reader r = { .file = error_quote(shown, name), .path = path, .tables = tables, .count = count, .e = e };
+    e->lines = 0;
+    read_text(&r, text, bytes);
+    return error_close(e, ERROR_USAGE, "%s: %d problems", shown, r.problems);
 }
 
 bool config_read_text(const char *name, const char *text, size_t bytes, const config_table *tables, int count,
                       error *e)
 {
-    char shown[BASE_QUOTE];
-    reader r = { .file = error_quote(shown, name), .tables = tables, .count = count, .e = e };
-    walk w = { .r = &r, .text = text, .bytes = bytes };
-    e->lines = 0;
-    if (bytes > MOST_BYTES)
-        return error_usage(e, "%s: %zu bytes; a configuration has at most %d", shown, bytes, MOST_BYTES);
-    if (memchr(text, 0, bytes))
-        return error_usage(e, "%s: not a text file: it holds zero bytes", shown);
-    if (!yaml_parser_initialize(&w.parser))
-        return error_set(e, "%s: out of memory", shown);
-    yaml_parser_set_input_string(&w.parser, (const unsigned char *)text, bytes);
-    read_document(&w);
-    yaml_parser_delete(&w.parser);
-    return conclude(&r);
+    return read_all(name, NULL, text, bytes, tables, count, e);
 }
 
 bool config_read(const char *path, const config_table *tables, int count, error *e)
@@ -392,56 +356,7 @@ bool config_read(const char *path, const config_table *tables, int count, error 
         e->kind = ERROR_USAGE;
         return false;
     }
-    bool ok = config_read_text(path, text, (size_t)bytes, tables, count, e);
+    bool ok = read_all(path, path, text, (size_t)bytes, tables, count, e);
     mem_free(text);
     return ok;
-}
-
-/* a,b,c or [a, b, c]: plain texts. */
-static bool override_list(const config_key *k, config_list *list, const char *text)
-{
-    char why[600];
-    size_t all = strlen(text);
-    bool brackets = all > 1 && text[0] == '[' && text[all - 1] == ']';
-    const char *end = text + all - brackets;
-    list->count = 0;
-    for (text += brackets; text < end;) {
-        char item[CONFIG_TEXT_SIZE];
-        const char *comma = memchr(text, ',', (size_t)(end - text)), *next = comma ? comma : end, *to = next;
-        while (brackets && text < to && *text == ' ')
-            text++;
-        while (brackets && to > text && to[-1] == ' ')
-            to--;
-        snprintf(item, sizeof item, "%.*s", (int)(to - text), text);
-        if ((size_t)(to - text) >= sizeof item || !config_take(k, list, item, true, why, sizeof why))
-            return false;
-        text = next + (comma != NULL);
-    }
-    return true;
-}
-
-/* `key=value`, the value as it would stand in the file. */
-bool config_override(const char *assignment, const config_table *tables, int count, error *e)
-{
-    char path[PATH], like[PATH], why[600];
-    const char *equals = strchr(assignment, '=');
-    void *target;
-    if (!equals || equals == assignment || (size_t)(equals - assignment) >= sizeof path)
-        return error_usage(e, "\"%s\": expected key=value, for example run.seed=7", QUOTE(assignment));
-    snprintf(path, sizeof path, "%.*s", (int)(equals - assignment), assignment);
-    const config_key *k = find(tables, count, path, &target);
-    if (!k) {
-        const char *suggestion = suggest(tables, count, path, like);
-        return error_usage(e, "%s: unknown key%s%s%s", QUOTE(path), suggestion ? ", did you mean " : "",
-                           suggestion ? suggestion : "", suggestion ? "?" : "");
-    }
-    if (!target)
-        return error_usage(e, "%s: at most %d such sections are possible", path, CONFIG_NAMED_MOST);
-    if (k->type == CONFIG_ELSEWHERE)
-        return error_usage(e, "%s: %s", path, k->help);
-    const char *text = equals + 1;
-    if (k->type != CONFIG_LIST)
-        return config_take(k, target, text, false, why, sizeof why) || error_usage(e, "%s: %s", path, why);
-    return override_list(k, target, text)
-        || error_usage(e, "%s: expected at most %d short texts, a,b,c or [a, b, c]", path, CONFIG_LIST_MOST);
 }

@@ -1,10 +1,15 @@
 /* config_print.c - a configuration as YAML that reads back the same (base.h). */
-#include "base/base.h"
+#include "base/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct printer { char *text; size_t used, room; bool failed; } printer;
+typedef struct printer {
+    char *text;
+    size_t used, room;
+    bool failed, help;
+    char before[CONFIG_NAME];                      /* the key printed last */
+} printer;
 
 static void put(printer *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(printer *p, const char *format, ...)
@@ -62,16 +67,16 @@ static void put_number(printer *p, double x)
 
 static void put_value(printer *p, const config_key *k, const void *v)
 {
-    const char *c = k->choices;
+    const char *c;
+    int n;
     switch (k->type) {
     case CONFIG_BOOL: put(p, "%s", *(const bool *)v ? "true" : "false"); break;
     case CONFIG_INT: put(p, "%ld", *(const long *)v); break;
     case CONFIG_REAL: put_number(p, *(const double *)v); break;
     case CONFIG_TEXT: put_text(p, v); break;
     case CONFIG_CHOICE:
-        for (int i = *(const int *)v; i > 0 && *c; i--)
-            c += strcspn(c, " ") + 1;
-        put(p, "%.*s", (int)strcspn(c, " "), c);
+        c = config_choice(k, v, &n);
+        put(p, "%.*s", n, c);
         break;
     case CONFIG_ELSEWHERE: break;                          /* never printed */
     case CONFIG_LIST:
@@ -86,47 +91,29 @@ static void put_value(printer *p, const config_key *k, const void *v)
 }
 
 /* One key on its line; a section's header is written where its path first differs from the one before. */
-static void put_key(printer *p, const config_key *key, const char *name, char before[CONFIG_NAME],
-                    const void *value, bool help)
+static bool put_key(void *context, const config_key *key, const char *name, void *value)
 {
+    printer *p = context;
     int depth = 0;
     const char *part = name;
     for (const char *dot; (dot = strchr(part, '.')); part = dot + 1, depth++) {
         size_t n = (size_t)(dot - name) + 1;
-        if (strncmp(name, before, n))
+        if (strncmp(name, p->before, n))
             put(p, "%*s%.*s:\n", 2 * depth, "", (int)(dot - part), part);
     }
     put(p, "%*s%s: ", 2 * depth, "", part);
     put_value(p, key, value);
-    if (help && key->help)
+    if (p->help && key->help)
         put(p, "   # %s%s%s", key->help, key->choices ? "; one of " : "", key->choices ? key->choices : "");
     put(p, "\n");
-    strcpy(before, name);
+    strcpy(p->before, name);
+    return !p->failed;
 }
 
-/* Keys in the order of the tables, sections of the file's own names in the order that they were met. */
 char *config_print(const config_table *tables, int count, bool help)
 {
-    printer p = { 0 };
-    char name[CONFIG_NAME], before[CONFIG_NAME] = "";
-    for (int i = 0; i < count; i++) {
-        const config_table *t = &tables[i];
-        size_t n = strlen(t->section);
-        const config_named *own = n > 2 && !strcmp(t->section + n - 2, ".*") ? t->to : NULL;
-        for (int section = 0; section < (own ? own->count : 1); section++)
-            for (int k = 0; k < t->count; k++) {
-                const config_key *key = &t->keys[k];
-                if (key->type == CONFIG_ELSEWHERE)
-                    continue;
-                const char *to = own ? (char *)own->items + (size_t)section * own->size : t->to;
-                config_name(t, key, name);
-                if (own)
-                    snprintf(name, CONFIG_NAME, "%.*s%s.%s", (int)n - 1, t->section, own->name[section],
-                             key->name);
-                put_key(&p, key, name, before, to + key->offset, help);
-            }
-    }
-    if (p.failed) {
+    printer p = { .help = help };
+    if (!config_each(tables, count, put_key, &p)) {
         mem_free(p.text);
         return NULL;
     }

@@ -129,3 +129,12 @@ bool config_take(const config_key *k, void *target, const char *text, bool quote
     }
     }
 }
+
+const char *config_choice(const config_key *k, const void *value, int *length)
+{
+    const char *c = k->choices;
+    for (int i = *(const int *)value; i > 0 && *c; i--)
+        c += strcspn(c, " ") + 1;
+    *length = (int)strcspn(c, " ");
+    return c;
+}

@@ -17,6 +17,19 @@ int sys_folder(const char *path);                  /* mkdir */
 
 /* Puts one scalar where it belongs; false: `why` says what was expected (config_value.c). */
 bool config_take(const config_key *k, void *target, const char *text, bool quoted, char *why, size_t size);
+const char *config_choice(const config_key *k, const void *value, int *length);    /* its word */
+
+/* Of names with dots (config_keys.c). config_find makes room for a section that the file names itself;
+ * *target NULL: the key is known, but its section is one too many. */
+const config_key *config_find(const config_table *tables, int count, const char *path, void **target);
+/* named: sections that the file names itself count too */
+bool config_is_section(const config_table *tables, int count, const char *path, bool named);
+/* The known key or section of the same depth that a mistyped one is most like, in `to`; NULL: none. */
+const char *config_suggest(const config_table *tables, int count, const char *path, char to[CONFIG_NAME]);
+/* All keys that can be set, in the order of the tables, sections of the file's own names in the order that
+ * they were met. false: a visit said so, and the rest was left out. */
+typedef bool config_visit(void *context, const config_key *k, const char *name, void *value);
+bool config_each(const config_table *tables, int count, config_visit *visit, void *context);
 
 /* Where our file driver reads and writes (h5_driver.c). */
 typedef struct h5_io {

@@ -59,11 +59,8 @@ static bool configure(int argc, char **argv, train_config *c, const cli_common *
 {
     config_table tables[TRAIN_TABLES];
     int n = train_config_tables(c, tables);
-    if (!config_read(argv[2], tables, n, e))
+    if (!config_open(argv[2], argv + 3, argc - 3, tables, n, e))
         return false;
-    for (int i = 3; i < argc; i++)
-        if (!config_override(argv[i], tables, n, e))
-            return false;
     if (common->seed >= 0)
         c->seed = common->seed;
     return true;

@@ -130,11 +130,8 @@ static int run(int argc, char **argv)
     eval_config c = eval_config_default();
     config_table table = eval_config_table(&c);
     error e;
-    if (!config_read(argv[1], &table, 1, &e))
+    if (!config_open(argv[1], argv + 2, argc - 2, &table, 1, &e))
         return cli_fail(&e);
-    for (int i = 2; i < argc; i++)
-        if (!config_override(argv[i], &table, 1, &e))
-            return cli_fail(&e);
     if (common.seed >= 0)
         c.seed = common.seed;
     char *figures = eval_run(&c, &e);

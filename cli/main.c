@@ -36,7 +36,7 @@ static void overview(void)
 static int version(void)
 {
     const char *core = cli_core_set_aside();
-    printf("blip2 %s, real = %s\n", TRAIN_VERSION, REAL == 64 ? "double" : "float");
+    printf("blip2 %s, real = %s\n", program_version(), REAL == 64 ? "double" : "float");
     printf("compiler  %s, flags %s\n", __VERSION__, BUILD_FLAGS);
     printf("blas      %s\n", ag_blas());
     if (core)

@@ -49,11 +49,8 @@ static bool from_config(step *s, const char *path, char *const *words, int count
 {
     config_table tables[TRAIN_TABLES];
     int n = train_config_tables(&s->c, tables);
-    if (!config_read(path, tables, n, e))
+    if (!config_open(path, words, count, tables, n, e))
         return false;
-    for (int i = 0; i < count; i++)
-        if (!config_override(words[i], tables, n, e))
-            return false;
     train_choose_parts(&s->c);
     blip2_config *m = &s->c.model;
     keep_inside(&m->cls, m->qformer.vocab);

@@ -107,11 +107,8 @@ static bool configure(int argc, char **argv, train_config *c, const cli_common *
 {
     config_table tables[TRAIN_TABLES];
     int n = train_config_tables(c, tables);
-    if (!config_read(argv[1], tables, n, e))
+    if (!config_open(argv[1], argv + 2, argc - 2, tables, n, e))
         return false;
-    for (int i = 2; i < argc; i++)
-        if (!config_override(argv[i], tables, n, e))
-            return false;
     if (common->seed >= 0)
         c->seed = common->seed;
     char *text = print ? config_print(tables, n, true) : NULL;

@@ -65,8 +65,8 @@ bool save_about(const run *r, error *e)
     char *path = mem_text("%s/run.json", r->c->output_dir);
     error_set(e, "%s/run.json: out of memory", QUOTE(r->c->output_dir));
     json_t *digest = config && path ? digest_of(config, e) : NULL, *lists = digest ? lists_of(r, e) : NULL;
-    json_t *o = lists ? json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:o}",
-        "program", "blip2 " TRAIN_VERSION, "build", __VERSION__ ", " BUILD_FLAGS, "real",
+    json_t *o = lists ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:o, s:o}",
+        "program", "blip2", "version", program_version(), "build", __VERSION__ ", " BUILD_FLAGS, "real",
         REAL == 64 ? "double" : "float", "blas", ag_blas(), "threads", ag_threads_now(), "ranks",
         ag_world(r->ranks), "first_step", (json_int_t)r->stepper.step, "seed", (json_int_t)r->c->seed,
         "config_xxh3", digest, "lists", lists) : NULL;

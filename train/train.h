@@ -57,7 +57,6 @@ typedef struct train_stepper {
 /* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
 
-#define TRAIN_VERSION "0.1"            /* of the program; run.json has it */
 
 /* ---- a run ------------------------------------------------------------------------------------------- */
 typedef enum { TRAIN_STAGE1, TRAIN_STAGE2, TRAIN_VIT, TRAIN_LM } train_task;
