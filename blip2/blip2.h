@@ -360,6 +360,8 @@ typedef struct blip2_stage1_in {
     const long *image_id;              /* (B) equal ids are positives of each other, or NULL */
     /* (B) given, or NULL: drawn from the softmax of similarities */
     const int *negative_image, *negative_text;
+    /* the power of that softmax is 1 less this: 0, the paper's: what ITC finds alike; 1: any other pair */
+    double soft_negatives;
     /* (B,Q,embed), (B,embed) constants that ITC compares with, or NULL: the batch's own features, without
        their gradient */
     tensor *image_candidates, *text_candidates;

@@ -15,8 +15,8 @@
 
 enum { DRAW_IMAGES = 1, DRAW_TEXTS };
 
-/* softmax over the candidates of each row of s (B,C), its positives taken out. */
-static real *draw_weights(tape *t, const candidates *c, const tensor *s)
+/* softmax over the candidates of each row of power x s (B,C), its positives taken out. */
+static real *draw_weights(tape *t, const candidates *c, const tensor *s, double power)
 {
     long B = s->dim[0], C = s->dim[1];
     real *weights = ag_alloc_real(t, B * C);
@@ -27,7 +27,7 @@ static real *draw_weights(tape *t, const candidates *c, const tensor *s)
         real *w = weights + b * C;
         double top = -INFINITY, sum = 0;
         for (long j = 0; j < C; j++) {
-            w[j] = is_positive(c, b, j) ? -10000 : w[j];
+            w[j] = is_positive(c, b, j) ? -10000 : (real)power * w[j];
             top = fmax(top, (double)w[j]);
         }
         for (long j = 0; j < C; j++)
@@ -149,8 +149,8 @@ tensor *stage1_itm(const blip2_model *m, tape *t, const candidates *c, const nn_
                    const blip2_stage1_in *in, blip2_text text, blip2_stage1_out *out)
 {
     long B = text.B, C = c->count;
-    out->weights_t2i = draw_weights(t, c, out->sim_t2i);
-    out->weights_i2t = draw_weights(t, c, out->sim_i2t);
+    out->weights_t2i = draw_weights(t, c, out->sim_t2i, 1 - in->soft_negatives);
+    out->weights_i2t = draw_weights(t, c, out->sim_i2t, 1 - in->soft_negatives);
     out->negative_image = in->negative_image;
     out->negative_text = in->negative_text;
     if (!out->negative_image)

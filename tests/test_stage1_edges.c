@@ -104,21 +104,36 @@ START_TEST(negatives_are_keyed_by_the_sample_not_its_place)
 }
 END_TEST
 
-START_TEST(images_are_drawn_by_the_text_and_texts_by_the_image)
+/* The weights that `power` of the softmax gives */
+static void drawn_by(double power)
 {
+    in.soft_negatives = 1 - power;
     run();
     for (int b = 0; b < B; b++)
         for (int j = 0; j < B; j++) {
             double sum[2] = { 0 };
             for (int k = 0; k < B; k++) {
-                sum[0] += k == b ? 0 : exp((double)out.sim_t2i->data[b * B + k]);
-                sum[1] += k == b ? 0 : exp((double)out.sim_i2t->data[b * B + k]);
+                sum[0] += k == b ? 0 : exp(power * (double)out.sim_t2i->data[b * B + k]);
+                sum[1] += k == b ? 0 : exp(power * (double)out.sim_i2t->data[b * B + k]);
             }
-            double images = j == b ? 0 : exp((double)out.sim_t2i->data[b * B + j]) / sum[0];
-            double texts = j == b ? 0 : exp((double)out.sim_i2t->data[b * B + j]) / sum[1];
+            double images = j == b ? 0 : exp(power * (double)out.sim_t2i->data[b * B + j]) / sum[0];
+            double texts = j == b ? 0 : exp(power * (double)out.sim_i2t->data[b * B + j]) / sum[1];
             ck_assert_double_eq_tol((double)out.weights_t2i[b * B + j], images, TINY_ROUNDING);
             ck_assert_double_eq_tol((double)out.weights_i2t[b * B + j], texts, TINY_ROUNDING);
         }
+}
+
+START_TEST(images_are_drawn_by_the_text_and_texts_by_the_image)
+{
+    drawn_by(1);
+}
+END_TEST
+
+START_TEST(negatives_may_be_drawn_less_hard_down_to_all_alike)
+{
+    drawn_by(0.3);
+    drawn_by(0);
+    ck_assert_double_eq_tol((double)out.weights_i2t[1], 1.0 / (B - 1), TINY_ROUNDING);
 }
 END_TEST
 
@@ -258,6 +273,7 @@ Suite *suite_stage1_edges(void)
     tcase_add_test(c, negatives_follow_the_softmax_and_are_never_positive);
     tcase_add_test(c, negatives_are_keyed_by_the_sample_not_its_place);
     tcase_add_test(c, images_are_drawn_by_the_text_and_texts_by_the_image);
+    tcase_add_test(c, negatives_may_be_drawn_less_hard_down_to_all_alike);
     tcase_add_test(c, wrong_inputs_are_told);
     tcase_add_test(c, a_batch_of_one_has_finite_losses_and_no_contrast);
     tcase_add_test(c, an_empty_caption_is_a_caption);

@@ -169,7 +169,8 @@ static tensor *task_stage1(run *r, tape *t, train_losses *l)
 {
     double from = clock_seconds();
     long B = r->c->batch;
-    blip2_stage1_in in = { .weights = &r->c->loss_weights, .ranks = r->ranks };
+    blip2_stage1_in in = { .weights = &r->c->loss_weights, .ranks = r->ranks,
+                           .soft_negatives = 1 - r->c->hard_negatives };
     if (run_exact(r)) {
         in.large = &r->large;
         in.part = r->part % r->c->accumulate;

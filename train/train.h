@@ -89,6 +89,7 @@ typedef struct train_config {
     double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
     double caption_share, context_weight, prefix_share;
     blip2_stage1_weights loss_weights;
+    double hard_negatives;
     double lr_layer_decay, temp_lr, drop_path;
     bool families, first_caption, memory_check, accum_exact, recompute, apply_layer_decay, freeze_vit,
         grad_checkpoint;
