@@ -89,6 +89,18 @@ START_TEST(a_shards_json_is_a_record)
 }
 END_TEST
 
+START_TEST(what_cannot_be_unpacked_says_why)
+{
+    error e;
+    FILE *f = archive("x.tar");
+    text_member(f, "in/a.txt", "one");
+    text_member(f, "in/a.txt", "two");
+    close_archive(f);
+    ck_assert(!archive_unpack(IN_FOLDER("x.tar"), IN_FOLDER("to"), &e));
+    ck_assert_msg(strstr(e.text, "in/a.txt: cannot be written; File exists") != NULL, "%s", e.text);
+}
+END_TEST
+
 /* ---- several sources, and parts for tests ---- */
 START_TEST(sources_may_share_their_pictures)
 {
@@ -382,9 +394,8 @@ START_TEST(sheets_show_training_and_letters_with_marks)
     long n, m, k;
     put_picture("a.png", 1);
     char *plain = sheet_of("cafe Lodz naive - 'x' and a line that is longer", &n);
-    char *marked = sheet_of("caf\xc3\xa9 \xc5\x81\xc3\xb3" "dz nai\xcc\x88ve \xe2\x80\x93 "
-                                                           "\xe2\x80\x98x\xe2\x80\x99"
-                            " and a line that is longer", &m);
+    char *marked = sheet_of("caf\xc3\xa9 \xc5\x81\xc3\xb3" "dz nai\xcc\x88ve \xe2\x80\x93"
+                            " \xe2\x80\x98x\xe2\x80\x99 and a line that is longer", &m);
     char *other = sheet_of("another", &k);
     ck_assert(n == m && !memcmp(plain, marked, (size_t)n));
     ck_assert(n != k || memcmp(plain, other, (size_t)n));
@@ -469,6 +480,7 @@ Suite *suite_import_forms(void)
     tcase_add_checked_fixture(c, folder_begin, folder_end);
     tcase_add_test(c, members_of_a_name_need_not_stand_together);
     tcase_add_test(c, a_shards_json_is_a_record);
+    tcase_add_test(c, what_cannot_be_unpacked_says_why);
     tcase_add_test(c, sources_may_share_their_pictures);
     tcase_add_test(c, tests_need_no_answers);
     tcase_add_test(c, genome_questions_are_read);
