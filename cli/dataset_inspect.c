@@ -194,7 +194,8 @@ static bool inspect_imported(const char *path, const import_result *r, const rec
         snprintf(name, sizeof name, lists > 1 ? "%.4000s (%s)" : "%.4000s", path, splits[s]);
         if (!l[s].count)
             continue;
-        ok = !dataset_stopped && inspect_records(name, r->images, &l[s], &each, wrong, e);
+        ok = (!dataset_stopped || error_set(e, "dataset: stopped"))
+             && inspect_records(name, r->images, &l[s], &each, wrong, e);
         each.missing = 0;                          /* counted once, and the sheet is of the first list */
         each.sheet = NULL;
     }

@@ -237,13 +237,15 @@ static bool put_member(struct shard *s, struct sample *now, enum member member, 
 }
 
 /* Where the ending of a name begins: WebDataset cuts at the first dot; a file that has no such ending by that
- * ("a.b.jpg") is cut at the last. NULL: it is none of ours. */
+ * ("a.b.jpg") is cut at the last. NULL: it is none of ours; hidden files are not ("._a.jpg" of macOS). */
 static const char *ending_of(const char *name, enum member *member)
 {
     const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name, *dot = strchr(base, '.');
-    *member = dot && dot > base ? member_of(dot + 1) : NOTHING;
-    if (*member == NOTHING && (dot = strrchr(base, '.')) && dot > base)
-        *member = member_of(dot + 1);
+    *member = NOTHING;
+    if (!dot || dot == base)
+        return NULL;
+    if ((*member = member_of(dot + 1)) == NOTHING)
+        *member = member_of((dot = strrchr(base, '.')) + 1);
     return *member != NOTHING && dot - name < PATH_MAX - 1 ? dot + 1 : NULL;
 }
 

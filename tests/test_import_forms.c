@@ -51,6 +51,7 @@ START_TEST(members_of_a_name_need_not_stand_together)
     picture_member(f, "in/b.png");
     text_member(f, "in/a.json", "{\"caption\":\"one dog\"}");
     text_member(f, "in/c.d.txt", "three birds");
+    put_member(f, "in/._a.txt", "\0\5", 2);        /* as macOS puts them into archives */
     text_member(f, "in/a.txt", "one dog");
     close_archive(f);
     prints(IMPORT(IN_FOLDER("x.tar"), ALL_TRAIN),
