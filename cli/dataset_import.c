@@ -90,7 +90,7 @@ static int run(int argc, char **argv)
           "where a picture known by number is: \"train2014/COCO_train2014_{12}.jpg\"; 12: digits" },
         { "skip-missing", NULL, CLI_FLAG, &o.skip_missing, 0, 0, "leave out pictures that are not there" },
         { "allow-outside", NULL, CLI_FLAG, &o.allow_outside, 0, 0,
-          "paths may leave the folder of the pictures" },
+          "paths and links may leave the folder of the pictures" },
         { "force", NULL, CLI_FLAG, &o.force, 0, 0, "replace an older imported folder" },
         { "pack", "FILE.h5", CLI_TEXT, &pack, 0, 0, "lists and pictures into one file as well, to train on" },
     };
