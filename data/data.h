@@ -101,15 +101,17 @@ typedef struct tokenizer tokenizer;
 /* ---- lists of pictures: a JSON object a line, or a JSON list of objects -----------------------------------
  * {"image": "train/000001.png", "image_id": 1, "family": 0, "captions": ["..."],
  *  "questions": [{"question": "...", "answer": "...", "type": "colour", "question_id": 7,
- *                 "answers": ["...", {"answer": "..."}, ...]}],
+ *                 "question_type": "what is", "answers": ["...", {"answer": "..."}, ...]}],
  *  "objects": [{"colour": "red", "shape": "cross"}]}
  * "answer" may be left out where "answers", those of several people (VQA v2 has 10), are there: it is then
- * the most frequent of them, of two the first. "image" and one of "captions", "caption" (one text, as
+ * the most frequent of them, of two the first. "type" is what VQA v2 calls answer_type; question_type, the
+ * question's first words, may be there beside it. "image" and one of "captions", "caption" (one text, as
  * LAVIS has it) and "questions" must be there. Paths are relative to the data set's folder and stay inside
  * it. "image_id" is a whole number or, in all records, a text: texts are numbered. Records of one id are
  * of one picture. Other keys are passed over. */
 typedef struct record_question {
-    char *question, *answer, *type;    /* type "": not given */
+    char *question, *answer;
+    char *type, *question_type;        /* "": not given */
     char *asked;                       /* the question as a model reads it: that, or cleaned */
     char **answers; long answer_count, id; /* of several people, 0: not given; question_id, -1: none */
 } record_question;
@@ -132,7 +134,7 @@ bool records_clean(record_list *l, error *e);      /* sets texts and asked by cl
 long records_missing(const char *root, const record_list *l, error *e);
 
 /* ---- what a list holds; every picture is decoded ------------------------------------------------------- */
-enum { INSPECT_NAMES = 20, INSPECT_BINS = 12, INSPECT_TYPES = 64 };
+enum { INSPECT_NAMES = 20, INSPECT_AGAIN = 5, INSPECT_BINS = 12, INSPECT_TYPES = 64 };
 typedef struct inspect_lengths {       /* bins[i]: how many are of i*bin to (i + 1)*bin - 1 */
     long n, least, most, sum, bin, bins[INSPECT_BINS];
 } inspect_lengths;
@@ -143,6 +145,7 @@ typedef struct inspect_type {          /* questions of a type; different answers
 typedef struct inspection {
     long records, pictures, captions, questions;
     long repeated_ids;                 /* records whose image_id an earlier record has */
+    char *again[INSPECT_AGAIN]; int again_count;   /* the first of these ids */
     long missing, broken, empty;       /* pictures; captions without a word */
     char *wrong[INSPECT_NAMES]; int wrong_count;   /* of the first missing and broken: "path: what" */
     long width[3], height[3];          /* least, median, most */
@@ -157,8 +160,9 @@ bool records_of_folder(const char *folder, record_list *l, error *e);
 
 /* ---- data sets of other forms, made into lists ---------------------------------------------------------
  * Sources: folders of pictures with NAME.txt; lists as CSV, TSV, JSON, JSONL; COCO captions and Karpathy's
- * splits; Visual Genome's regions; VQAv2, OK-VQA, GQA; easy-vqa; tar shards (docs/data.md). "train:SRC"
- * says of which split all of SRC is. What has no split is drawn by the hash of its id. */
+ * splits; Visual Genome's regions and questions; VQAv2, OK-VQA, GQA; easy-vqa; tar shards (docs/data.md).
+ * "train:SRC" says of which split all of SRC is; "test:SRC" may hold pictures without a text and questions
+ * without an answer, whose answer becomes "". What has no split is drawn by the hash of its id. */
 enum { IMPORT_SPLITS = 3 };                        /* train, val, test */
 typedef struct import_options {
     const char *images;                /* folder that paths in lists start from; NULL: the list's own */
@@ -177,6 +181,9 @@ typedef struct import_result {
     long pictures[IMPORT_SPLITS], captions[IMPORT_SPLITS], questions[IMPORT_SPLITS];
     long missing, without_text, empty; /* left out: pictures, pictures, captions without a word */
     long drawings;                     /* SVG files passed over */
+    long alone;                        /* texts and JSON of shards without a picture of their name */
+    char first_alone[256];             /* "SHARD: NAME" of the first of them */
+    long bare, unanswered;             /* of test:SRC: pictures without a text, questions without an answer */
     char images[4096];                 /* where the lists' paths start: the folder itself, or an outer one */
 } import_result;
 /* false stops; what NULL: nothing to show */

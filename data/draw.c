@@ -1,6 +1,6 @@
 /* draw.c - letters, areas and pictures put onto a picture (data.h): for sheets to look at. What lies outside
  * is left out. */
-#include "data/data.h"
+#include "data/internal.h"
 #include <string.h>
 
 enum { COLUMNS = 5, ROWS = 7, FIRST = ' ', LAST = '~' };
@@ -33,6 +33,30 @@ void picture_fill(picture *p, long x, long y, long width, long height, const uin
         dot(p, x + i%width, y + i/width, rgb);
 }
 
+/* The letter that is drawn for a character of n bytes (0: a broken one): of letters with marks their base,
+ * usual signs by the nearest of ASCII, '\0' (a '?') for the rest. -1: nothing, a mark behind its letter. */
+static int letter_of(const char *s, int n)
+{
+    static const struct { int c; char letter; } signs[] = {
+        { 0xD8, 'O' }, { 0xF8, 'o' }, { 0x110, 'D' }, { 0x111, 'd' }, { 0x141, 'L' }, { 0x142, 'l' },
+        { 0x131, 'i' }, { 0xDF, 's' }, { 0xC6, 'A' }, { 0xE6, 'a' }, { 0x152, 'O' }, { 0x153, 'o' },
+        { 0xA0, ' ' }, { 0xD7, 'x' }, { 0xAB, '"' }, { 0xBB, '"' }, { 0x2010, '-' }, { 0x2011, '-' },
+        { 0x2013, '-' }, { 0x2014, '-' }, { 0x2018, '\'' }, { 0x2019, '\'' }, { 0x201C, '"' },
+        { 0x201D, '"' }, { 0x201E, '"' }, { 0x2026, '.' },
+    };
+    int c, parts[UNICODE_PARTS];
+    if (n < 2)
+        return n ? *s : '\0';
+    unicode_next(s, n, &c);
+    for (size_t i = 0; i < sizeof signs/sizeof *signs; i++)
+        if (signs[i].c == c)
+            return signs[i].letter;
+    if (unicode_mark(c))
+        return -1;
+    unicode_decompose(c, parts);
+    return parts[0] < 0x80 ? parts[0] : '\0';
+}
+
 static void put_letter(picture *p, long x, long y, picture_pen pen, char letter)
 {
     uint64_t dots = letter >= FIRST && letter <= LAST ? letters[letter - FIRST] : letters['?' - FIRST];
@@ -47,9 +71,12 @@ static void put_letter(picture *p, long x, long y, picture_pen pen, char letter)
 
 void picture_text(picture *p, long x, long y, picture_pen pen, const char *text)
 {
-    for (int n; *text; text += n ? n : 1) {                        /* a character outside ASCII is one '?' */
+    for (int n, letter; *text; text += n ? n : 1) {
         n = text_printable(text);
-        put_letter(p, x, y, pen, n == 1 ? *text : '\0');
+        letter = letter_of(text, n);
+        if (letter < 0)
+            continue;
+        put_letter(p, x, y, pen, (char)letter);
         *(pen.upwards ? &y : &x) += PICTURE_LETTER*pen.scale*(pen.upwards ? -1 : 1);
     }
 }
@@ -57,8 +84,10 @@ void picture_text(picture *p, long x, long y, picture_pen pen, const char *text)
 long picture_text_width(const char *text, int scale)
 {
     long letters_met = 0;
-    for (int n; *text; text += n ? n : 1, letters_met++)
+    for (int n; *text; text += n ? n : 1) {
         n = text_printable(text);
+        letters_met += letter_of(text, n) >= 0;
+    }
     return letters_met*PICTURE_LETTER*scale;
 }
 

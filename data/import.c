@@ -35,11 +35,6 @@ static const char *without_split(const char *source, int *split)
     return source;
 }
 
-static bool any_picture(const import *m, long before)
-{
-    return m->count > before || m->e->lines || m->result->missing;
-}
-
 static void read_file(import *m, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -53,6 +48,9 @@ static void read_file(import *m, const char *path)
         import_table(m, path, ends_in(path, ".csv") ? ',' : '\t');
     else if (m->root && (ends_in(path, ".json") || ends_in(path, ".jsonl")))
         import_json(m, path);
+    else if (ends_in(path, ".parquet"))
+        import_problem(m, QUOTE(path), "form: Parquet is not read; img2dataset makes .tar shards of a table "
+                       "of addresses, pandas' to_csv a .csv of a table of files, and both are read here");
     else if (m->root)
         import_problem(m, QUOTE(path), "form: expected a folder, .csv, .tsv, .json, .jsonl, .tar or .zip");
     mem_free(own);
@@ -61,7 +59,7 @@ static void read_file(import *m, const char *path)
 static void read_source(import *m, const char *source)
 {
     struct stat about;
-    long before = m->count;
+    long touched = m->touched, lines = m->e->lines;
     const char *path = without_split(source, &m->split);
     m->root = m->real_root = NULL;
     if (stat(path, &about))
@@ -70,7 +68,7 @@ static void read_source(import *m, const char *source)
         read_file(m, path);
     else if (!import_easy(m, path))
         import_folder(m, path);
-    if (!any_picture(m, before) && !m->no_memory && !m->stopped && !m->questions && !m->answers)
+    if (m->touched == touched && m->e->lines == lines && !m->no_memory && !m->stopped)
         import_problem(m, QUOTE(path), "no pictures in it");
 }
 
@@ -78,7 +76,7 @@ static bool worth_nothing(const import *m)
 {
     long kept = 0;
     for (long i = 0; i < m->count; i++)
-        kept += m->items[i].caption_count + m->items[i].question_count > 0;
+        kept += m->items[i].bare || m->items[i].caption_count + m->items[i].question_count > 0;
     return !kept;
 }
 

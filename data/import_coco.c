@@ -1,9 +1,12 @@
 /* import_coco.c - files that are one JSON object, and Visual Genome's list.
  *   COCO captions   {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+ *                   without "annotations" (image_info_test2017.json): pictures of a source for tests
  *   Karpathy        {"images": [{"filepath", "filename", "split", "cocoid", "sentences": [{"raw"}]}]}
  *   VQAv2, OK-VQA   {"questions": [...]} and {"annotations": [{"question_id", ...}]}: kept for import_vqa.c
  *   GQA             {"07333408": {"imageId", "question", "answer", "types"}}
- *   Visual Genome   [{"id", "regions": [{"image_id", "phrase"}]}]                                       */
+ *   Visual Genome   [{"id", "regions": [{"image_id", "phrase"}]}]
+ *                   [{"id", "qas": [{"image_id", "question", "answer", "qa_id"}]}]
+ *   SBU             {"image_urls": [...], "captions": [...]}: addresses alone, an error              */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +55,18 @@ static void coco(import *m, const char *name, json_t *images, json_t *annotation
         coco_caption(m, where, names, one);
     }
     json_decref(names);
+}
+
+/* The list of COCO's test pictures, whose captions are not published. */
+static void coco_bare(import *m, const char *where, json_t *image)
+{
+    char path[PATH], number[IMPORT_NUMBER];
+    const char *id = import_number(json_object_get(image, "id"), number);
+    const char *file = json_string_value(json_object_get(image, "file_name"));
+    if (id && file)
+        import_picture(m, where, import_place(m, NULL, file, path, sizeof path), id, IMPORT_DRAWN);
+    else
+        import_problem(m, where, "id, file_name: expected a number and a text");
 }
 
 /* ---- Karpathy's splits --------------------------------------------------------------------------------- */
@@ -107,6 +122,29 @@ void import_regions(import *m, const char *where, json_t *image)
     }
 }
 
+void import_genome_questions(import *m, const char *where, json_t *image)
+{
+    char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER];
+    json_t *qas = json_object_get(image, "qas"), *one, *outer = json_object_get(image, "id");
+    size_t k;
+    json_array_foreach(qas, k, one) {
+        const char *name = import_number(outer ? outer : json_object_get(one, "image_id"), number);
+        import_asked q = { .question = json_string_value(json_object_get(one, "question")),
+                           .answer = json_string_value(json_object_get(one, "answer")),
+                           .id = import_number(json_object_get(one, "qa_id"), id) };
+        import_item *i = NULL;
+        if (!name || !q.question || !q.answer)
+            import_problem(m, where, "id, qas: expected a number, and objects with the texts \"question\" "
+                           "and \"answer\"");
+        else
+            i = import_picture(m, where, import_place(m, "", name, path, sizeof path), name, IMPORT_DRAWN);
+        if (i)
+            import_question(m, where, i, &q);
+    }
+    if (!json_is_array(qas))
+        import_problem(m, where, "qas: expected a list of objects");
+}
+
 /* ---- GQA ----------------------------------------------------------------------------------------------- */
 static void gqa(import *m, const char *where, const char *id, json_t *o)
 {
@@ -116,6 +154,8 @@ static void gqa(import *m, const char *where, const char *id, json_t *o)
                        .answer = json_string_value(json_object_get(o, "answer")),
                        .type = json_string_value(json_object_get(json_object_get(o, "types"),
                                                                  "structural")) };
+    if (import_for_tests(m) && !json_object_get(o, "answer"))
+        q.answer = "";
     if (!image || !q.question || !q.answer) {
         import_problem(m, where, "imageId, question, answer: expected texts");
         return;
@@ -154,9 +194,10 @@ static void each_gqa(import *m, const char *name, json_t *doc)
 static void keep(import *m, json_t **list, const char *name, json_t *doc)
 {
     *list = *list ? *list : json_array();
-    json_t *one = json_pack("{s:i, s:s, s:O, s:s}", "split", m->split, "name", name, "doc", doc, "root",
-                            m->root);
-    m->no_memory |= !one || json_array_append_new(*list, one);
+    json_t *one = json_pack("{s:i, s:s, s:O}", "split", m->split, "name", name, "doc", doc);
+    m->touched++;                                  /* a folder's name need not be UTF-8 */
+    m->no_memory |= !one || json_object_set_new(one, "root", json_string_nocheck(m->root))
+                    || json_array_append_new(*list, one);
 }
 
 bool import_whole(import *m, const char *name, json_t *doc)
@@ -171,8 +212,16 @@ bool import_whole(import *m, const char *name, json_t *doc)
         keep(m, &m->answers, name, doc);
     else if (json_is_array(images) && json_is_array(annotations))
         coco(m, name, images, annotations);
+    else if (json_object_get(json_array_get(images, 0), "file_name") && import_for_tests(m))
+        each_image(m, name, images, coco_bare);
+    else if (json_object_get(json_array_get(images, 0), "file_name"))
+        import_problem(m, name, "\"annotations\": COCO's pictures without their captions; expected the list "
+                       "that has them, or test:FILE for pictures to be described");
     else if (json_is_array(images))
         each_image(m, name, images, karpathy);
+    else if (json_is_array(json_object_get(doc, "image_urls")))
+        import_problem(m, name, "\"image_urls\": SBU's addresses; pictures are not fetched from addresses: "
+                       "img2dataset, for one, makes .tar shards of them, which are read here");
     else if (json_object_get(first, "imageId") || json_object_get(first, "question"))
         each_gqa(m, name, doc);
     else

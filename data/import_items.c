@@ -61,8 +61,7 @@ static bool more_slots(import_map *t)
     return true;
 }
 
-/* The value of a key, or `value` from now on; NULL: memory is out. */
-static long *entry(import *m, import_map *t, const char *key, long value)
+long *import_entry(import *m, import_map *t, const char *key, long value)
 {
     uint64_t hash = XXH3_64bits(key, strlen(key));
     if (2*(t->n + 1) > t->slots && !more_slots(t)) {
@@ -121,6 +120,16 @@ static bool below(const char *path, const char *root)
     return !strncmp(path, root, n) && (path[n] == '/' || (n && root[n - 1] == '/'));
 }
 
+bool import_inside(const import *m, const char *real_path)
+{
+    return m->o->allow_outside || !strcmp(real_path, m->real_root) || below(real_path, m->real_root);
+}
+
+bool import_for_tests(const import *m)
+{
+    return m->split == import_split("test");
+}
+
 static import_item *new_item(import *m)
 {
     void *items = m->items;
@@ -153,7 +162,7 @@ static const char *find_file(import *m, const char *where, const char *path, con
         error_line(m->e, "%s: %s: not a regular file", where, QUOTE(full));
         return NULL;
     }
-    if (m->o->allow_outside || below(real_path, m->real_root))
+    if (import_inside(m, real_path))
         return real_path;
     error_line(m->e, "%s: %s: a link leads outside the folder of the pictures; expected none, or "
                "--allow-outside", where, QUOTE(path));
@@ -169,7 +178,7 @@ static bool settle_id(import *m, const char *where, import_item *item, const cha
     if (item->id)
         return !strcmp(item->id, id) || error_line(m->e, "%s: %s: its image_id is %s here and was %s", where,
                                                    QUOTE(item->path), QUOTE(id), QUOTE(item->id));
-    if (!(known = entry(m, &m->ids, id, place)))
+    if (!(known = import_entry(m, &m->ids, id, place)))
         return false;
     if (*known != place)
         return error_line(m->e, "%s: image_id %s stands for two pictures, %s and %s", where, QUOTE(id),
@@ -178,23 +187,22 @@ static bool settle_id(import *m, const char *where, import_item *item, const cha
     return item->id != NULL;
 }
 
-static import_item *picture_of(import *m, const char *where, const char *path, const char *id, int split,
-                               long place)
+bool import_settle(import *m, const char *where, import_item *item, const char *id, int split)
 {
-    import_item *item = &m->items[place];
-    if (split != IMPORT_DRAWN && item->split != IMPORT_DRAWN && item->split != split) {
-        error_line(m->e, "%s: %s: in two splits", where, QUOTE(path));
-        return NULL;
-    }
+    if (m->split != IMPORT_DRAWN)
+        split = m->split;
+    if (split != IMPORT_DRAWN && item->split != IMPORT_DRAWN && item->split != split)
+        return error_line(m->e, "%s: %s: in two splits", where, QUOTE(item->path));
     if (split != IMPORT_DRAWN)
         item->split = split;
-    return settle_id(m, where, item, id) ? item : NULL;
+    item->bare |= import_for_tests(m);
+    return settle_id(m, where, item, id);
 }
 
 /* The place of a picture met first by the name `full`; by another name it may be there already. */
 static long *add_file(import *m, const char *path, const char *full, const char *found)
 {
-    long *known = entry(m, &m->paths, found, IMPORT_NONE);
+    long *known = import_entry(m, &m->paths, found, IMPORT_NONE);
     if (known && *known < 0) {
         import_item *item = new_item(m);
         if (!item)
@@ -203,7 +211,7 @@ static long *add_file(import *m, const char *path, const char *full, const char 
         item->key = import_copy(m, path, (long)strlen(path));
         *known = m->count - 1;
     }
-    long at = known ? *known : IMPORT_NONE, *place = entry(m, &m->paths, full, at);
+    long at = known ? *known : IMPORT_NONE, *place = import_entry(m, &m->paths, full, at);
     if (place)
         *place = at;
     return place;
@@ -213,8 +221,7 @@ import_item *import_picture(import *m, const char *where, const char *path, cons
 {
     char full[PATH_MAX], real_path[PATH_MAX];
     bool outer = *path == '/' && m->o->allow_outside;
-    if (m->split != IMPORT_DRAWN)
-        split = m->split;
+    m->touched++;
     if (!*path || snprintf(full, sizeof full, outer ? "%s%s" : "%s/%s", outer ? "" : m->root, path)
                   >= (int)sizeof full) {
         import_problem(m, where, "image: expected the path of a picture");
@@ -224,20 +231,23 @@ import_item *import_picture(import *m, const char *where, const char *path, cons
         error_line(m->e, "%s: %s: name: not UTF-8", where, QUOTE(path));
         return NULL;
     }
-    long *place = entry(m, &m->paths, full, IMPORT_NONE);
+    long *place = import_entry(m, &m->paths, full, IMPORT_NONE);
     if (place && *place == IMPORT_NONE) {
         *place = IMPORT_MISSING;
         const char *found = find_file(m, where, path, full, real_path);
         if (found && !(place = add_file(m, path, full, found)))
             return NULL;
     }
-    return !place || *place < 0 || m->no_memory ? NULL : picture_of(m, where, path, id, split, *place);
+    if (!place || *place < 0 || m->no_memory)
+        return NULL;
+    import_item *item = &m->items[*place];
+    return import_settle(m, where, item, id, split) ? item : NULL;
 }
 
 bool import_taken(import *m, const char *name)
 {
     long before = m->names.n;
-    return entry(m, &m->names, name, 0) && m->names.n == before;
+    return import_entry(m, &m->names, name, 0) && m->names.n == before;
 }
 
 bool import_goes_on(import *m)
@@ -250,17 +260,26 @@ bool import_goes_on(import *m)
 import_item *import_held(import *m, const char *where, const char *name, const char *id, int split)
 {
     import_item *item = new_item(m);
+    m->touched++;
     if (!item)
         return NULL;
     item->path = item->held = item->key = import_copy(m, name, (long)strlen(name));
-    item->split = m->split != IMPORT_DRAWN ? m->split : split;
-    return item->held && settle_id(m, where, item, id) ? item : NULL;
+    return item->held && import_settle(m, where, item, id, split) ? item : NULL;
 }
 
 /* ---- what is said and asked ---------------------------------------------------------------------------- */
 static bool is_white(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool is_known(const import_item *i, const char *text, size_t n)
+{
+    const import_text *one = i->captions;
+    for (long k = 0; k < i->known; k++, one = one->next)
+        if (strlen(one->text) == n && !memcmp(one->text, text, n))
+            return true;
+    return false;
 }
 
 void import_caption(import *m, const char *where, import_item *i, const char *text)
@@ -274,6 +293,8 @@ void import_caption(import *m, const char *where, import_item *i, const char *te
         m->result->empty++;
         return;
     }
+    if (is_known(i, text, (size_t)n))
+        return;
     import_text *one = import_take(m, sizeof *one);
     if (one)
         *one = (import_text){ NULL, import_copy(m, text, n) };
@@ -306,7 +327,8 @@ void import_question(import *m, const char *where, import_item *i, const import_
     if (!one || m->no_memory)
         return;
     *one = (import_asked){ NULL, copy_text(m, q->question), copy_text(m, q->answer), copy_text(m, q->type),
-                           copy_text(m, q->id), answers, q->answer_count };
+                           copy_text(m, q->question_type), copy_text(m, q->id), answers, q->answer_count };
+    m->result->unanswered += import_for_tests(m) && !*q->answer;
     *(i->questions ? i->next_question : &i->questions) = one;
     i->next_question = &one->next;
     i->question_count++;

@@ -1,6 +1,6 @@
 /* import_json.c - a file of JSON: which of the forms it is. A list of objects, or an object a line, are
- * records (import_record.c), regions of Visual Genome or questions of easy-vqa; one object with "images",
- * "annotations", "questions", or GQA's, is read whole (import_coco.c, import_vqa.c). */
+ * records (import_record.c), regions or questions of Visual Genome, or questions of easy-vqa; one object with
+ * "images", "annotations", "questions", or GQA's, is read whole (import_coco.c, import_vqa.c). */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +27,8 @@ static bool add_element(void *context, long line, const char *text, long n)
         import_easy_questions(m, where, o);
     else if (json_object_get(o, "regions"))
         import_regions(m, where, o);
+    else if (json_object_get(o, "qas"))
+        import_genome_questions(m, where, o);
     else
         import_record(m, where, o);
     json_decref(o);

@@ -1,7 +1,8 @@
 /* import_vqa.c - VQAv2 and OK-VQA: questions in one file, answers in another, joined by question_id.
  *   {"data_subtype": "train2014", "questions": [{"image_id", "question", "question_id"}]}
  *   {"annotations": [{"question_id", "image_id", "answers": [{"answer"}], "multiple_choice_answer",
- *                     "answer_type"}]}
+ *                     "answer_type", "question_type"}]}
+ * The questions of a source for tests may have no answers: those of VQAv2's test parts are not published.
  * And the usual names of pictures that are known by number alone. */
 #include "data/import.h"
 #include <stdio.h>
@@ -54,6 +55,7 @@ const char *import_place(import *m, const char *subtype, const char *number, cha
 }
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
+/* answer NULL: there is none, and need not be */
 static void add(import *m, const char *where, const char *subtype, json_t *question, const json_t *answer)
 {
     char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER];
@@ -61,13 +63,14 @@ static void add(import *m, const char *where, const char *subtype, json_t *quest
     import_asked q = { .question = json_string_value(json_object_get(question, "question")),
                        .answer = json_string_value(json_object_get(answer, "multiple_choice_answer")),
                        .type = json_string_value(json_object_get(answer, "answer_type")),
+                       .question_type = json_string_value(json_object_get(answer, "question_type")),
                        .id = import_number(json_object_get(question, "question_id"), id) };
-    const char **answers = import_answers(m, json_object_get(answer, "answers"), &q.answer_count);
-    bool whole = image && q.question
-                 && (q.answer || (q.answer = import_majority(m, answers, q.answer_count)));
+    const char **answers = import_answers(m, where, json_object_get(answer, "answers"), &q.answer_count);
     import_item *i = NULL;
     q.answers = answers;
-    if (whole)
+    if (!q.answer)
+        q.answer = answer ? import_majority(m, answers, q.answer_count) : "";
+    if (image && q.question && q.answer)
         i = import_picture(m, where, import_place(m, subtype, image, path, sizeof path), image, IMPORT_DRAWN);
     else if (!m->no_memory)
         import_problem(m, where, "image_id, question, answers: expected a number, a text and a list");
@@ -98,13 +101,21 @@ static json_t *index_answers(import *m)
     return index;
 }
 
+/* "test2015", where the pictures of "test-dev2015" are, too. */
+static void subtype_of(const json_t *doc, char *to, size_t room)
+{
+    const char *given = json_string_value(json_object_get(doc, "data_subtype"));
+    bool dev = given && !strncmp(given, "test-dev", 8);
+    snprintf(to, room, "%s%s", dev ? "test" : "", !given ? "" : dev ? given + 8 : given);
+}
+
 static void join_file(import *m, json_t *file, const json_t *index)
 {
-    const char *name = json_string_value(json_object_get(file, "name")), *subtype;
+    const char *name = json_string_value(json_object_get(file, "name"));
     json_t *doc = json_object_get(file, "doc"), *one;
-    char number[IMPORT_NUMBER], where[PLACE_TEXT];
+    char number[IMPORT_NUMBER], where[PLACE_TEXT], subtype[64];
     size_t k;
-    subtype = json_string_value(json_object_get(doc, "data_subtype"));
+    subtype_of(doc, subtype, sizeof subtype);
     m->split = (int)json_integer_value(json_object_get(file, "split"));
     if (!import_root(m, json_string_value(json_object_get(file, "root"))))
         return;
@@ -112,10 +123,11 @@ static void join_file(import *m, json_t *file, const json_t *index)
         const char *id = import_number(json_object_get(one, "question_id"), number);
         const json_t *answer = id ? json_object_get(index, id) : NULL;
         snprintf(where, sizeof where, "%s: questions[%zu]", name, k);
-        if (!answer)
-            import_problem(m, where, "question_id: no file of annotations has an answer to it");
+        if (!answer && !import_for_tests(m))
+            import_problem(m, where, "question_id: no file of annotations has an answer to it; only "
+                           "test:FILE may have none");
         else
-            add(m, where, subtype ? subtype : "", one, answer);
+            add(m, where, subtype, one, answer);
     }
 }
 

@@ -64,18 +64,19 @@ static bool make_parents(const struct folder *f, const char *name, error *e)
 
 /* A PNG file of *n bytes, laid on white where that makes a difference; NULL: it makes none, or the file is
  * broken, which is told when it is decoded for use. What alpha hides is often black or left over from the
- * cutting out. */
+ * cutting out. The picture is not turned: training reads it as it is stored. */
 static char *on_white(const char *bytes, long *n, const char *name)
 {
     picture stored, white;
+    int orientation;
     char *to = NULL;
     error e;
     if (*n < 8 || memcmp(bytes, "\x89PNG", 4)
         || !picture_decode_as(&stored, PICTURE_LAVIS, bytes, *n, name, &e))
         return NULL;
-    if (picture_decode_as(&white, PICTURE_HF, bytes, *n, name, &e)) {
+    if (data_png_decode(&white, bytes, *n, true, &orientation, name, &e)) {
         size_t size = 3 * (size_t)(stored.width * stored.height);
-        bool same = stored.width == white.width && !memcmp(stored.rgb, white.rgb, size);
+        bool same = !memcmp(stored.rgb, white.rgb, size);
         to = same ? NULL : picture_encode(&white, n, &e);
         picture_free(&white);
     }
@@ -110,20 +111,23 @@ static void put_text(buffer *b, const char *text)
     data_append(b, "\"", 1);
 }
 
+static void put_given(buffer *b, const char *key, const char *text)
+{
+    if (!text)
+        return;
+    data_print(b, ",\"%s\":", key);
+    put_text(b, text);
+}
+
 static void put_question(buffer *b, const import_asked *q)
 {
     data_print(b, "{\"question\":");
     put_text(b, q->question);
     data_print(b, ",\"answer\":");
     put_text(b, q->answer);
-    if (q->type) {
-        data_print(b, ",\"type\":");
-        put_text(b, q->type);
-    }
-    if (q->id) {
-        data_print(b, ",\"question_id\":");
-        put_text(b, q->id);
-    }
+    put_given(b, "type", q->type);
+    put_given(b, "question_type", q->question_type);
+    put_given(b, "question_id", q->id);
     for (long i = 0; i < q->answer_count; i++) {
         data_print(b, i ? "," : ",\"answers\":[");
         put_text(b, q->answers[i]);
@@ -219,7 +223,8 @@ static bool put_item(struct writer *w, const import_item *i, error *e)
 {
     import_result *r = w->m->result;
     char name[PATH_MAX + 16];
-    if (!i->caption_count && !i->question_count) {
+    bool bare = !i->caption_count && !i->question_count;
+    if (bare && !i->bare) {
         r->without_text++;
         if (i->held)
             remove_held(w->f, i->held);
@@ -236,6 +241,7 @@ static bool put_item(struct writer *w, const import_item *i, error *e)
     if (split == 0)
         put_document(&w->text, i);
     r->pictures[split]++;
+    r->bare += bare;
     r->captions[split] += i->caption_count;
     r->questions[split] += i->question_count;
     return (!w->list[split].failed && !w->text.failed) || data_no_memory(e, "import");

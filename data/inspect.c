@@ -26,19 +26,37 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* order (n): sorted by id. The first ids that repeat are named. false: memory is out. */
+static bool find_repeated(record *const *order, long n, inspection *to)
+{
+    bool ok = true, before = false;
+    for (long i = 1; i < n; i++) {
+        const record *r = order[i];
+        bool repeats = r->image_id == order[i - 1]->image_id;
+        if (repeats && !before && to->again_count < INSPECT_AGAIN) {
+            char *name = r->id ? mem_text("%s", r->id) : mem_text("%ld", r->image_id);
+            to->again[to->again_count] = name;
+            to->again_count += name != NULL;
+            ok = ok && name;
+        }
+        to->repeated_ids += repeats;
+        before = repeats;
+    }
+    return ok;
+}
+
 /* A record for each picture, sorted by path: how many; -1: memory is out. */
-static long distinct(const record_list *l, record ***to, long *repeated)
+static long distinct(const record_list *l, record ***to, inspection *found)
 {
     long n = 0;
-    *repeated = 0;
     record **order = *to = mem_new((size_t)l->count*sizeof *order + 1);
     if (!order)
         return -1;
     for (long i = 0; i < l->count; i++)
         order[i] = &l->items[i];
     qsort(order, (size_t)l->count, sizeof *order, by_id);
-    for (long i = 1; i < l->count; i++)
-        *repeated += order[i]->image_id == order[i - 1]->image_id;
+    if (!find_repeated(order, l->count, found))
+        return -1;
     qsort(order, (size_t)l->count, sizeof *order, by_path);
     for (long i = 0; i < l->count; i++)
         if (!n || strcmp(order[n - 1]->image, order[i]->image))
@@ -207,7 +225,7 @@ bool records_inspect(const char *root, const record_list *l, const tokenizer *t,
         to->captions += l->items[i].caption_count;
         to->questions += l->items[i].question_count;
     }
-    to->pictures = distinct(l, &order, &to->repeated_ids);
+    to->pictures = distinct(l, &order, to);
     bool ok = (to->pictures >= 0 && sort_questions(l, to) && look_at_pictures(root, order, to))
               || data_no_memory(e, "inspect");
     ok = ok && measure_captions(l, t, to, e);
@@ -221,6 +239,8 @@ void inspection_free(inspection *i)
 {
     while (i->wrong_count)
         mem_free(i->wrong[--i->wrong_count]);
+    while (i->again_count)
+        mem_free(i->again[--i->again_count]);
 }
 
 /* ---- a sheet to look at -------------------------------------------------------------------------------- */

@@ -225,7 +225,10 @@ bool pack_records(const char *path, record_list *l, error *e)
         return false;
     char *format = h5_text(f, "", "format", e), *text = NULL;
     bool ok = format && !strcmp(format, FORMAT) && h5_sealed(f);
-    if (!ok)
+    if (!format) {
+        error first = *e;
+        error_set(e, "%s; expected a data set of `dataset import --pack`", first.text);
+    } else if (!ok)
         error_set(e, "%s: expected a data set of `dataset import --pack`, found another file", QUOTE(file));
     snprintf(list, sizeof list, "list/%s", splits[split]);
     ok = ok && (text = read_all(f, list, H5_BYTES, &n, e)) && records_parse(QUOTE(path), text, n, l, e);

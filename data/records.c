@@ -199,6 +199,7 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
         const char *question = json_string_value(json_object_get(one, "question"));
         const char *answer = json_string_value(json_object_get(one, "answer"));
         const char *type = json_string_value(json_object_get(one, "type"));
+        const char *question_type = json_string_value(json_object_get(one, "question_type"));
         const json_t *answers = json_object_get(one, "answers"), *id = json_object_get(one, "question_id");
         if (!question || (!answer && !json_array_size(answers)))
             return "questions: expected objects with the texts \"question\" and \"answer\"";
@@ -210,6 +211,7 @@ static const char *read_questions(struct reader *r, const json_t *list, record *
         if (wrong)
             return wrong;
         q->type = take_text(r, type ? type : "");
+        q->question_type = take_text(r, question_type ? question_type : "");
     }
     return NULL;
 }

@@ -46,10 +46,12 @@ static json_t *captions_of(const char *folder, const char *name, error *e)
     char *text = there ? file_load(path, CAPTION_BYTES, &bytes, e) : NULL;
     if (!path)
         data_no_memory(e, folder);
-    else if (text || !there)
-        list = lines_of(text ? text : "");
-    if (text && !list)
+    else if (text && memchr(text, 0, (size_t)bytes))
+        error_set(e, "%s: a zero byte; expected UTF-8 text", QUOTE(path));
+    else if (text && !(list = lines_of(data_without_mark(text, &bytes))))
         error_set(e, "%s: captions: not UTF-8", QUOTE(path));
+    else if (!there)
+        list = json_array();
     mem_free(text);
     mem_free(path);
     return list;

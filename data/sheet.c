@@ -6,15 +6,18 @@
 
 enum { LETTERS = 38, MARGIN = 8, PICTURE_AIM = 96 };
 
-/* How many letters of s go on one line: up to a newline, or to the last blank that fits. */
+/* How many bytes of s go on one line: up to a newline, or to the last blank that fits. */
 static int line_of(const char *s)
 {
-    int n = (int)strcspn(s, "\n");
-    if (n <= LETTERS)
-        return n;
-    for (n = LETTERS; n > 0 && s[n] != ' '; n--)
-        ;
-    return n ? n : LETTERS;
+    int n = 0, blank = 0;
+    for (int letters = 0; s[n] && s[n] != '\n'; letters++) {
+        int bytes = text_printable(s + n);
+        blank = s[n] == ' ' ? n : blank;
+        if (letters == LETTERS)
+            return blank ? blank : n;
+        n += bytes ? bytes : 1;
+    }
+    return n;
 }
 
 static long entry_width(const struct sheet *s)
@@ -43,7 +46,7 @@ void data_sheet_add(struct sheet *s, long at, const picture *p, const char *text
 {
     long left = at%s->columns*entry_width(s) + MARGIN, top = at/s->columns*entry_height(s) + MARGIN;
     picture_paste(&s->page, left, top, p->width*s->scale, p->height*s->scale, p);
-    char line[LETTERS + 1];
+    char line[4*LETTERS + 1];
     left += s->side*s->scale + MARGIN;
     for (long y = top; *text && y + PICTURE_LINE - 1 <= top + s->side*s->scale; y += PICTURE_LINE) {
         int n = line_of(text);

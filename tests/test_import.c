@@ -1,6 +1,6 @@
 /* test_import.c - dataset import as a user runs it: every form of data set made small, and what is wrong
  * with it. */
-#include "tests/shell.h"
+#include "tests/import_case.h"
 #include "tests/png.h"
 #include "data/data.h"
 #include <stdio.h>
@@ -8,64 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static void put(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void put_picture(const char *name, int shade)
-{
-    picture p;
-    error e;
-    ck_assert(picture_new(&p, 8, 8, &e));
-    memset(p.rgb, shade, 3*8*8);
-    ck_assert(picture_write(&p, IN_FOLDER(name), &e));
-    picture_free(&p);
-}
-
-static void folder(const char *name)
-{
-    ck_assert_int_eq(mkdir(IN_FOLDER(name), 0777), 0);
-}
-
-static char *text_of(const char *name)
-{
-    long n;
-    error e;
-    char *text = file_load(IN_FOLDER(name), 1 << 20, &n, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
-/* A list that was written is exactly this. */
-static void holds(const char *name, const char *expected)
-{
-    char *text = text_of(name);
-    ck_assert_str_eq(text, expected);
-    mem_free(text);
-}
-
-static void prints(said s, const char *part)
-{
-    ck_assert_msg(s.code == 0, "exit code %d: %s", s.code, s.err);
-    ck_assert_msg(strstr(s.out, part) != NULL, "expected \"%s\" in: %s", part, s.out);
-    shell_free(s);
-}
-
-#define IMPORT(...) BLIP2("dataset", "import", __VA_ARGS__, "-o", IN_FOLDER("out"))
-#define ALL_TRAIN "--split", "1"
-
-/* Nothing is left behind by an import that fails: `before` entries are there, and no out. */
-#define REFUSES(code, says, ...) \
-    do { \
-        int before = folder_count(); \
-        FAILS(code, says, "dataset", "import", __VA_ARGS__, "-o", IN_FOLDER("out")); \
-        ck_assert_int_eq(folder_count(), before); \
-    } while (0)
 
 /* ---- forms ---- */
 START_TEST(a_folder_with_texts_becomes_lists)
@@ -251,26 +193,6 @@ START_TEST(easy_vqa_gets_captions_from_its_questions)
 END_TEST
 
 /* ---- shards ---- */
-static void put_member(FILE *f, const char *name, const void *bytes, long n)
-{
-    char block[512] = { 0 };
-    unsigned sum = 0;
-    snprintf(block, 100, "%s", name);
-    memcpy(block + 100, "0000644", 8);
-    snprintf(block + 124, 12, "%011lo", n);
-    snprintf(block + 136, 12, "%011o", 0);
-    memset(block + 148, ' ', 8);
-    block[156] = '0';
-    memcpy(block + 257, "ustar\00000", 8);
-    for (int i = 0; i < 512; i++)
-        sum += (unsigned char)block[i];
-    snprintf(block + 148, 8, "%06o", sum);
-    fwrite(block, 512, 1, f);
-    fwrite(bytes, (size_t)n, 1, f);
-    memset(block, 0, 512);
-    fwrite(block, (size_t)(-n & 511), 1, f);
-}
-
 static void put_shard(const char *name, const char *first, bool whole)
 {
     long n;

@@ -116,6 +116,26 @@ START_TEST(damage_anywhere_is_seen)
 }
 END_TEST
 
+/* Another file of HDF5: what was looked for and not found, and what a pack is. */
+START_TEST(a_file_that_is_no_pack_says_what_was_found)
+{
+    record_list l;
+    h5_out *f = h5_create(IN_FOLDER("other.h5"), &e);
+    ck_assert(f && h5_finish(f, &e));
+    ck_assert(!records_read(IN_FOLDER("other.h5"), &l, &e));
+    ck_assert_msg(strstr(e.text, "other.h5: attribute format: missing") && strstr(e.text,
+                                                                                  "dataset import --pack"),
+                  "%s", e.text);
+    f = h5_create(IN_FOLDER("third.h5"), &e);
+    ck_assert_ptr_nonnull(f);
+    h5_write_text(f, "format", "blip2-model");
+    ck_assert(h5_finish(f, &e));
+    ck_assert(!records_read(IN_FOLDER("third.h5"), &l, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "third.h5: expected a data set of `dataset import --pack`, found "
+                                         "another"));
+}
+END_TEST
+
 START_TEST(what_is_no_picture_of_a_pack_is_an_error)
 {
     static const char *const wrong[] = { "w.h5#a", "w.h5#a@1+2", "w.h5#a@1+99999999:0", "w.h5#a@-1+2:0",
@@ -141,6 +161,7 @@ Suite *suite_pack(void)
     tcase_add_test(c, a_packed_data_set_trains_to_the_same_bytes);
     tcase_add_test(c, each_list_has_its_own_pictures);
     tcase_add_test(c, damage_anywhere_is_seen);
+    tcase_add_test(c, a_file_that_is_no_pack_says_what_was_found);
     tcase_add_test(c, what_is_no_picture_of_a_pack_is_an_error);
     suite_add_tcase(s, c);
     return s;
