@@ -1,5 +1,6 @@
 /* report.c - `blip2 report RUN_DIR`: one HTML file with everything about a run. */
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "eval/eval.h"
 #include "train/train.h"
 #include <stdio.h>
@@ -42,9 +43,15 @@ static int run(int argc, char **argv)
         return code;
     if (argc < 2)
         return cli_usage("report", "the folder of a run is needed: report RUN_DIR [RESULTS_DIR...]");
+    if (out && !cli_may_write("report", out, ".html .htm", 1, &base))
+        return 2;
     char *settings = base ? settings_of(base, &e) : NULL;
     if (base && !settings)
         return cli_fail(&e);
+    char *model = mem_text("%s/model.h5", argv[1]);
+    if (model && !access(model, R_OK))
+        cli_warn_unsealed(model, common.quiet);
+    mem_free(model);
     char *path = out ? mem_text("%s", out) : mem_text("%s/report.html", argv[1]);
     bool ok = path ? eval_report(argv[1], (const char *const *)argv + 2, argc - 2, path,
                                     settings ? &(eval_report_base){ base, settings } : NULL, left_out,
