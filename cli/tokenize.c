@@ -160,8 +160,8 @@ static tokenizer *open_tokenizer(const char *path, const char *which, error *e)
 /* ---- training ------------------------------------------------------------------------------------------ */
 struct training { const char *kind, *folder; long size, min_count; };
 
-/* Files of another kind would be read in place of the new ones, or with them. */
-static bool another_tokenizer(const struct training *o, error *e)
+/* Files of another kind would be read in place of the new ones, or with them; a text must not be lost. */
+static bool bad_folder(const struct training *o, char **files, int count, error *e)
 {
     static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
                                          "tokenizer.json", "added_tokens.json" };
@@ -172,6 +172,9 @@ static bool another_tokenizer(const struct training *o, error *e)
         found = !own && path && !access(path, F_OK);
         if (found)
             error_usage(e, "%s: is of another tokenizer; expected a folder without one", QUOTE(path));
+        for (int k = 0; own && path && !found && k < count; k++)
+            if ((found = cli_same_file(path, files[k])))
+                error_usage(e, "%s: is what is read; expected another folder", QUOTE(path));
         mem_free(path);
     }
     return found;
@@ -205,7 +208,7 @@ static int train(const struct training *o, const cli_common *common, char **file
         return cli_usage("tokenize", "--train: expected bert or bpe, found \"%s\"", QUOTE(o->kind));
     if (!o->folder || count < 1)
         return cli_usage("tokenize", "files of text and --out DIR are needed");
-    if (another_tokenizer(o, &e))
+    if (bad_folder(o, files, count, &e))
         return cli_fail(&e);
     int tokens = learn(o, files, count, &e);
     if (!tokens)

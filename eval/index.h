@@ -1,14 +1,14 @@
 /* index.h - features kept in a file, and the search among them (paper, section 4.4: ITC finds candidates, ITM
  * ranks them again). The file: dataset features, (n,Q,embed) of pictures or (n,embed) of texts, and root
- * attributes names (a JSON list of paths or texts), kind (images, texts), model (its path) and weights_xxh3, a
- * digest of what made them: features of other weights are of another space. */
+ * attributes names (a JSON list of paths or texts), kind (images, texts), model (its path) and weights_xxh3,
+ * a digest of what made them: features of other weights are of another space. */
 #ifndef EVAL_INDEX_H
 #define EVAL_INDEX_H
 #include "eval/eval.h"
 #pragma GCC visibility push(default)
 
 typedef struct eval_index {
-    bool images, named;                /* named: it says by which weights it was made, which are the model's */
+    bool images, named;                /* named: it says which weights made it, and they are the model's */
     long n, Q, embed;
     char **names;
     real *features;

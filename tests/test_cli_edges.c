@@ -87,6 +87,10 @@ START_TEST(an_output_takes_no_place_of_another_kind_of_file)
     copy(PICTURE, IN_FOLDER("overview.png"), 1 << 26);
     FAILS(2, "overview.png in it is what is read", "attention", MODEL, IN_FOLDER("overview.png"), "-o",
           IN_FOLDER(""));
+    ck_assert(!mkdir(IN_FOLDER("words"), 0700));
+    copy(IN_FOLDER("world/text.txt"), IN_FOLDER("words/vocab.txt"), 1 << 26);
+    FAILS(2, "words/vocab.txt: is what is read", "tokenize", "--train", "bert", "-o", IN_FOLDER("words"),
+          IN_FOLDER("words/vocab.txt"));
     char *after = bytes_of(MODEL, &now);
     ck_assert(n == now && !memcmp(before, after, (size_t)n));
     mem_free(before);
