@@ -134,8 +134,8 @@ const cli_command cli_embed = {
     "features of many pictures or texts, for search", embed_run,
     "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, (n,width) of texts, and the\n"
     "names as a JSON list in the root attribute names. A picture that cannot be read is reported and left\n"
-    "out, and the exit code is 1. A model of stage 1 is needed; weights_xxh3 is a digest of its weights, and\n"
-    "search refuses an index of other weights. A model file is not replaced."
+    "out, and the exit code is 1. A model of stage 1 is needed; weights_xxh3 is a digest of its weights,\n"
+    "and search refuses an index of other weights. A model file is not replaced."
 };
 const cli_command cli_search = {
     "search", "MODEL.h5 --index F.h5 (\"TEXT\" | IMG)", "what is nearest to a text or a picture in an index",

@@ -23,10 +23,27 @@ static bool ends_so(const char *name, const char *endings)
     return false;
 }
 
+static bool is_hdf5(const char *path)
+{
+    error none;
+    h5 *f = h5_open(path, &none);
+    h5_close(f);
+    return f != NULL;
+}
+
+/* A name without any ending says nothing: it is taken where no file is, and for HDF5 where such a file is. */
+static bool says_nothing(const char *name, const char *endings)
+{
+    const char *slash = strrchr(name, '/');
+    struct stat about;
+    return !strchr(slash ? slash + 1 : name, '.')
+        && (stat(name, &about) || (ends_so("x.h5", endings) && is_hdf5(name)));
+}
+
 bool cli_may_write(const char *command, const char *out, const char *endings, int n,
                    const char *const *inputs)
 {
-    if (!ends_so(out, endings)) {
+    if (!ends_so(out, endings) && !says_nothing(out, endings)) {
         cli_usage(command, "-o: expected a name that ends in %s, found \"%s\"", endings, QUOTE(out));
         return false;
     }

@@ -70,8 +70,8 @@ static int run(int argc, char **argv)
 
 const cli_command cli_report = {
     "report", "RUN_DIR [RESULTS_DIR...]", "write one HTML file with everything about a run", run,
-    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results, in\n"
-    "it, in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its\n"
+    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results,\n"
+    "in it, in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its\n"
     "model.h5 shows what the queries look at; config.yaml, run.json and modules.txt how to have the same\n"
     "again. What is missing is left out aloud. The file holds its pictures and needs no script."
 };

@@ -97,6 +97,9 @@ START_TEST(an_output_takes_no_place_of_another_kind_of_file)
     mem_free(after);
     WORKS("preprocess", PICTURE, "--size", "16", "-o", IN_FOLDER("o.h5"));
     WORKS("preprocess", PICTURE, "--size", "16", "-o", IN_FOLDER("o.h5"));  /* its own may be replaced */
+    WORKS("preprocess", PICTURE, "--size", "16", "-o", IN_FOLDER("plain"));
+    WORKS("preprocess", PICTURE, "--size", "16", "-o", IN_FOLDER("plain"));
+    FAILS(2, "expected a name that ends in .svg, found \"", "explain", "masks", "-o", IN_FOLDER("plain"));
 }
 END_TEST
 
