@@ -106,6 +106,17 @@ static bool show(eval_session *s, const char *model, const char *image, const ch
     return ok;
 }
 
+/* Is the picture one that an earlier call drew into this folder? */
+static bool was_drawn(const char *image, const char *folder)
+{
+    const char *slash = strrchr(image, '/'), *name = slash ? slash + 1 : image;
+    bool drawn = !strcmp(name, "overview.png") || !strncmp(name, "layer_", 6) || !strncmp(name, "self_", 5);
+    char *path = drawn ? mem_text("%s/%s", folder, name) : NULL;
+    bool is = path && cli_same_file(path, image);
+    mem_free(path);
+    return is;
+}
+
 static int run(int argc, char **argv)
 {
     const char *text = NULL, *folder = NULL;
@@ -122,6 +133,9 @@ static int run(int argc, char **argv)
     if (argc != 3 || !folder)
         return cli_usage("attention", "a model, a picture and a folder are needed: "
                          "attention MODEL.h5 IMG -o DIR");
+    if (was_drawn(argv[2], folder))
+        return cli_usage("attention", "-o: %s in it is what is read; expected another folder",
+                         QUOTE(argv[2]));
     eval_session s;
     error e;
     use.quiet = common.quiet;

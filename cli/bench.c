@@ -256,9 +256,12 @@ static int run(int argc, char **argv)
         { "ops", bench_ops }, { "stage2", bench_stage2 }, { "vision", bench_vision },
         { "generate", bench_generate },
     };
-    for (size_t i = 0; argc > 1 && i < sizeof cases / sizeof *cases; i++)
-        if (!strcmp(argv[1], cases[i].name))
+    int at = cli_first_word(argc, argv);
+    for (size_t i = 0; at && i < sizeof cases / sizeof *cases; i++)
+        if (!strcmp(argv[at], cases[i].name)) {
+            cli_word_to_front(argv, at);
             return cases[i].run(argc, argv);
+        }
     if (!cli_parse(&argc, argv, options, 15, &common, &code))
         return code;
     if (argc != 2 || strcmp(argv[1], "stage1"))

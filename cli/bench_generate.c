@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum { MOST_REPEATS = 64 };
-typedef struct sizes { const char *llm, *dtype; long prompt, tokens, beams, layers, repeats; cli_use use;
-                       } sizes;
+typedef struct sizes { const char *llm, *dtype; long prompt, tokens, beams, layers, repeats, seed;
+                       cli_use use; } sizes;
 typedef struct figures { double first, token, token_min, bytes, bandwidth; long parameters; } figures;
 
 /* Of one decoding step: all of OPT but the table of positions; T5's decoder and head, the projections of
@@ -31,14 +31,14 @@ static double bytes_a_token(const nn_store *s)
     return sum;
 }
 
-static blip2_text prompt_of(tape *t, const blip2_model *m, long n)
+static blip2_text prompt_of(tape *t, const blip2_model *m, long n, uint64_t key)
 {
     const blip2_llm llm = blip2_llm_of(&m->config);
     int *ids = ag_alloc(t, n * (long)sizeof *ids);
     unsigned char *mask = ag_alloc(t, n);
     memset(mask, 1, (size_t)n);
     for (long i = 0; i < n; i++)
-        ids[i] = 4 + (int)(ag_uniform(5, (uint64_t)i) * (double)(llm.vocab - 4));
+        ids[i] = 4 + (int)(ag_uniform(key, (uint64_t)i) * (double)(llm.vocab - 4));
     return (blip2_text){ 1, n, ids, mask };
 }
 
@@ -49,7 +49,7 @@ static void write_all(void *context)
     writing *w = context;
     const sizes *s = w->s;
     blip2_times times;
-    blip2_text prompt = prompt_of(w->t, &w->m, s->prompt);
+    blip2_text prompt = prompt_of(w->t, &w->m, s->prompt, ag_mix((uint64_t)s->seed, 1));
     blip2_generate o = { .beams = (int)s->beams, .returns = 1, .max_new_tokens = (int)s->tokens,
                          .min_new_tokens = (int)s->tokens, .length_penalty = 1, .repetition_penalty = 1,
                          .times = &times };
@@ -100,7 +100,7 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, ag_pre
                     error *e)
 {
     writing w = { .s = s, .t = ag_tape_new() };
-    nn_store *store = nn_store_new(1);
+    nn_store *store = nn_store_new((uint64_t)s->seed);
     bool ok = (store && w.t) || error_set(e, "out of memory");
     if (ok) {
         blip2_model_init(&w.m, store, c);
@@ -128,7 +128,7 @@ int bench_generate(int argc, char **argv)
 {
     sizes s = { .llm = "opt-2.7b", .dtype = "bf16", .prompt = 40, .tokens = 16, .beams = 1, .repeats = 1,
                 .use.compute = "f32" };
-    cli_common common = { 0 };
+    cli_common common = { .seed = 1 };
     const cli_option options[] = {
         { "llm", "opt-2.7b|flan-t5-xl", CLI_TEXT, &s.llm, 0, 0, "the language model (default opt-2.7b)" },
         { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0,
@@ -147,6 +147,7 @@ int bench_generate(int argc, char **argv)
     blip2_config c = blip2_config_default();
     if (!cli_parse(&argc, argv, options, sizeof options / sizeof *options, &common, &code))
         return code;
+    s.seed = common.seed;
     c.vision.kind = BLIP2_VIT_NONE;
     c.qformer.queries = 0;
     c.stage1 = false;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { MOST_REPEATS = 64, TOKENS = 257 };
-typedef struct sizes { const char *llm, *dtype; long batch, text, layers, repeats; } sizes;
+typedef struct sizes { const char *llm, *dtype; long batch, text, layers, repeats, seed; } sizes;
 typedef struct bench { const sizes *s; blip2_model m; real *features; int *ids; unsigned char *mask;
                        tape *counter; } bench;
 
@@ -40,10 +40,11 @@ static bool fill(bench *b, error *e)
     b->mask = mem_new((size_t)words);
     if (!b->features || !b->ids || !b->mask)
         return error_set(e, "out of memory");
+    uint64_t key = ag_mix((uint64_t)s->seed, 1), key_text = ag_mix((uint64_t)s->seed, 2);
     for (long i = 0; i < numbers; i++)
-        b->features[i] = (real)ag_normal(2, (uint64_t)i);
+        b->features[i] = (real)ag_normal(key, (uint64_t)i);
     for (long i = 0; i < words; i++)
-        b->ids[i] = 4 + (int)(ag_uniform(3, (uint64_t)i) * (double)(blip2_llm_of(c).vocab - 4));
+        b->ids[i] = 4 + (int)(ag_uniform(key_text, (uint64_t)i) * (double)(blip2_llm_of(c).vocab - 4));
     memset(b->mask, 1, (size_t)words);
     return true;
 }
@@ -75,9 +76,9 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error 
     bench b = { .s = s };
     train_losses l = { 0 };
     double seconds[MOST_REPEATS];
-    nn_store *store = nn_store_new(1);
-    train_stepper stepper = { .store = store, .t = ag_tape_new(), .accumulate = 1, .seed = 1,
-                              .adamw = { 1e-4, 0.9, 0.98, 1e-8, 0.05 } };
+    nn_store *store = nn_store_new((uint64_t)s->seed);
+    train_stepper stepper = { .store = store, .t = ag_tape_new(), .accumulate = 1,
+                              .seed = (uint64_t)s->seed, .adamw = { 1e-4, 0.9, 0.98, 1e-8, 0.05 } };
     bool ok = (store && stepper.t) || error_set(e, "out of memory");
     ok = ok && build(&b, store, c, type, e);
     for (long k = -1; ok && k < s->repeats; k++) {         /* -1: the warm-up */
@@ -113,7 +114,7 @@ static bool measure(const sizes *s, const blip2_config *c, ag_dtype type, error 
 int bench_stage2(int argc, char **argv)
 {
     sizes s = { .llm = "opt-2.7b", .dtype = "bf16", .batch = 4, .text = 32, .repeats = 1 };
-    cli_common common = { 0 };
+    cli_common common = { .seed = 1 };
     const cli_option options[] = {
         { "llm", "opt-2.7b|flan-t5-xl", CLI_TEXT, &s.llm, 0, 0,
           "the frozen language model (default opt-2.7b)" },
@@ -130,6 +131,7 @@ int bench_stage2(int argc, char **argv)
     blip2_config c = blip2_config_default();
     if (!cli_parse(&argc, argv, options, sizeof options / sizeof *options, &common, &code))
         return code;
+    s.seed = common.seed;
     c.vision.kind = BLIP2_VIT_NONE;
     c.stage1 = c.qformer.text = c.qformer.head = false;
     if (argc != 2 || !bench_llm(s.llm, s.layers, &c) || !bench_dtype(s.dtype, &type))

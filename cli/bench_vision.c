@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { MOST_REPEATS = 64 };
-typedef struct sizes { const char *tower, *dtype; long batch, layers, repeats; cli_use use; } sizes;
+typedef struct sizes { const char *tower, *dtype; long batch, layers, repeats, seed; cli_use use; } sizes;
 typedef struct looking { const sizes *s; blip2_vit v; tape *t; double seconds[MOST_REPEATS]; } looking;
 
 static void look(void *context)
@@ -15,9 +15,10 @@ static void look(void *context)
     looking *l = context;
     long S = l->v.config.image_size, B = l->s->batch;
     tensor *pictures = ag_new(l->t, DIMS(B, 3, S, S));     /* (B,3,S,S) */
+    uint64_t key = ag_mix((uint64_t)l->s->seed, 1);
     real *pixels = ag_alloc_real(l->t, B * 3 * S * S);
     for (long i = 0; i < B * 3 * S * S; i++)
-        pixels[i] = (real)ag_normal(3, (uint64_t)i);
+        pixels[i] = (real)ag_normal(key, (uint64_t)i);
     pictures = ag_copy_in(l->t, DIMS(B, 3, S, S), pixels);
     for (long k = -1; k < l->s->repeats; k++) {            /* -1: the warm-up */
         ag_mark mark = ag_here(l->t);
@@ -54,7 +55,7 @@ static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, ag
                     error *e)
 {
     looking l = { .s = s, .t = ag_tape_new() };
-    nn_store *store = nn_store_new(1);
+    nn_store *store = nn_store_new((uint64_t)s->seed);
     bool ok = (store && l.t) || error_set(e, "out of memory");
     if (ok) {
         blip2_vit_init(&l.v, nn_sub(nn_root(store), "visual_encoder"), c);
@@ -82,7 +83,7 @@ static bool measure(const sizes *s, const blip2_vit_config *c, ag_dtype type, ag
 int bench_vision(int argc, char **argv)
 {
     sizes s = { .tower = "eva_g", .dtype = "f32", .batch = 1, .repeats = 3 };
-    cli_common common = { 0 };
+    cli_common common = { .seed = 1 };
     const cli_option options[] = {
         { "tower", "eva_g|clip_l", CLI_TEXT, &s.tower, 0, 0, "the vision tower (default eva_g)" },
         { "dtype", "f32|f16|bf16|int8", CLI_TEXT, &s.dtype, 0, 0,
@@ -99,6 +100,7 @@ int bench_vision(int argc, char **argv)
     blip2_vit_config c;
     if (!cli_parse(&argc, argv, options, sizeof options / sizeof *options, &common, &code))
         return code;
+    s.seed = common.seed;
     if (!s.use.compute)
         s.use.compute = strcmp(s.dtype, "bf16") ? "f32" : "bf16-fast";
     if (argc != 2 || !bench_tower(s.tower, s.layers, &c) || !bench_dtype(s.dtype, &type)

@@ -28,10 +28,22 @@ extern const cli_command *const cli_dataset_parts[];       /* "dataset import" *
  * value`, `--name=value`, `--` ends options. A wrong option is reported with the nearest known one. False:
  * exit code 2, or 0 after --help; *code says which.                                                        */
 bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli_common *common, int *code);
+/* A command of parts (`explain masks`) may have options of every command before the part's name: where the
+ * first word stands that is neither an option nor the value of one of those, 0: nowhere; and argv with it in
+ * front, at argv[1]. */
+int cli_first_word(int argc, char **argv);
+void cli_word_to_front(char **argv, int at);
 int cli_fail(const error *e);                      /* prints "blip2: error: ..." and returns the exit code */
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
+/* ---- output.c: before a file is written ---- */
 bool cli_same_file(const char *a, const char *b);   /* are both there, and one file under two names? */
+/* May `command` write `out`? Its name must end as what is written does (endings: ".h5 .hdf5") or, where no
+ * file of another kind is, have no ending; and it must be none of the n files that are read (NULL: none).
+ * False: it is said, exit code 2. */
+bool cli_may_write(const char *command, const char *out, const char *endings, int n,
+                   const char *const *inputs);
+bool cli_spares_models(const char *command, const char *out);      /* false: it is one, which is said; 2 */
 void cli_print_help(const char *command, const cli_option *options, int count);
 const cli_command *cli_find(const char *name);     /* "caption", "explain tape"; NULL: there is none */
 const char *cli_core_set_aside(void);              /* OPENBLAS_CORETYPE that was taken back, or NULL */

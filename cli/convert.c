@@ -37,6 +37,8 @@ static int run(int argc, char **argv)
         return code;
     if (argc < 2 || !out)
         return cli_usage("convert", "expected sources and a file to write: convert SRC... -o MODEL.h5");
+    if (!cli_may_write("convert", out, ".h5 .hdf5", argc - 1, (const char *const *)argv + 1))
+        return 2;
     while (type <= CONVERT_INT8 && strcmp(dtype, names[type]))
         type++;
     if (type > CONVERT_INT8)

@@ -42,8 +42,9 @@ static int embed_run(int argc, char **argv)
         return code;
     if (argc != 2 || !out || !images == !texts)
         return cli_usage("embed", "expected a model, --images LIST or --texts FILE, and -o F.h5");
-    if (cli_same_file(out, argv[1]) || cli_same_file(out, images ? images : texts))
-        return cli_usage("embed", "-o: %s is what is read; expected another name", out);
+    if (!cli_may_write("embed", out, ".h5 .hdf5", 2, (const char *[]){ argv[1], images ? images : texts })
+        || !cli_spares_models("embed", out))
+        return 2;
     bool ok = images ? cli_names_pictures(&list, images, &e) : cli_names_lines(&list, texts, &e);
     if (ok && !list.n)
         ok = error_set(&e, "%s: nothing in it", QUOTE(images ? images : texts));
@@ -107,7 +108,12 @@ static int search_run(int argc, char **argv)
     use.quiet = common.quiet;
     if (!cli_open_model(&s, argv[1], eval_can_retrieve, &use, &e))
         return cli_fail(&e);
-    bool ok = eval_index_open(&x, index, &s.model.config, &e);
+    bool ok = eval_index_open(&x, index, &s.model, &e);
+    if (ok)
+        cli_warn_unsealed(index, common.quiet);
+    if (ok && !x.named && !common.quiet)
+        cli_warn("%s: does not say by which weights it was made; `blip2 embed` makes one that does",
+                 QUOTE(index));
     eval_hit *hits = ok ? mem_new((size_t)(top < x.n ? top : x.n) * sizeof *hits) : NULL;
     long n = hits ? eval_search(&s, &x, argv[2], shown, top, rerank, hits, &e) : -1;
     if (ok && !hits)
@@ -128,7 +134,8 @@ const cli_command cli_embed = {
     "features of many pictures or texts, for search", embed_run,
     "F.h5 has the dataset features, normalised: (n,queries,width) of pictures, (n,width) of texts, and the\n"
     "names as a JSON list in the root attribute names. A picture that cannot be read is reported and left\n"
-    "out, and the exit code is 1. A model of stage 1 is needed."
+    "out, and the exit code is 1. A model of stage 1 is needed; weights_xxh3 is a digest of its weights,\n"
+    "and search refuses an index of other weights. A model file is not replaced."
 };
 const cli_command cli_search = {
     "search", "MODEL.h5 --index F.h5 (\"TEXT\" | IMG)", "what is nearest to a text or a picture in an index",

@@ -23,16 +23,19 @@ static int no_part(const char *word)
 static int run(int argc, char **argv)
 {
     char name[64];
-    snprintf(name, sizeof name, "explain %s", argc > 1 ? argv[1] : "");
-    const cli_command *part = cli_find(name);
+    int at = cli_first_word(argc, argv), code;
+    snprintf(name, sizeof name, "explain %s", at ? argv[at] : "");
+    const cli_command *part = at ? cli_find(name) : NULL;
     if (part) {
+        cli_word_to_front(argv, at);
         argv[1] = (char *)part->name;
         return part->run(argc - 1, argv + 1);
     }
+    if (at)
+        return no_part(argv[at]);
     cli_common common = { 0 };
-    int code;
     if (cli_parse(&argc, argv, NULL, 0, &common, &code))
-        return argc > 1 ? no_part(argv[1]) : cli_usage("explain", "expected what to explain");
+        return cli_usage("explain", "expected what to explain");
     for (int i = 0; code == 0 && cli_explain_parts[i]; i++)
         printf("%s  %-16s %s\n", i ? "" : "\nParts:\n", cli_explain_parts[i]->name,
                cli_explain_parts[i]->summary);

@@ -137,6 +137,8 @@ static int run(int argc, char **argv)
         return code;
     if (argc > 1)
         return cli_usage("explain masks", "takes no words, found \"%s\"", QUOTE(argv[1]));
+    if (out && !cli_may_write("explain masks", out, ".svg", 0, NULL))
+        return 2;
     tape *t = ag_tape_new();
     if (!t)
         return cli_fail((error_set(&e, "out of memory"), &e));

@@ -92,6 +92,23 @@ static void print(const ag_check *c, long seeds, bool json)
     fflush(stdout);
 }
 
+/* Is it what a word asks for? No word: all. */
+static bool is_wanted(const char *name, char *const *words, int n)
+{
+    bool wanted = n == 0;
+    for (int i = 0; i < n; i++)
+        wanted |= !strcmp(words[i], name) || !strcmp(words[i], "all");
+    return wanted;
+}
+
+static bool is_known(const ag_op *const *ops, int count, const char *word)
+{
+    bool known = !strcmp(word, "all");
+    for (int i = 0; i < count + blip2_example_count(); i++)
+        known |= !strcmp(word, name_of(ops, count, i));
+    return known;
+}
+
 static int unknown(const ag_op *const *ops, int count, const char *word)
 {
     const char *names[256], *like;
@@ -123,9 +140,11 @@ static int run(int argc, char **argv)
     if (REAL != 64)
         return cli_usage("gradcheck", "differences need double precision: run blip2-f64 gradcheck");
     const ag_op *const *ops = ag_ops(&count);
-    const char *which = argc > 1 ? argv[1] : "all";
+    for (int k = 1; k < argc; k++)
+        if (!is_known(ops, count, argv[k]))
+            return unknown(ops, count, argv[k]);
     for (int i = 0; i < count + blip2_example_count(); i++) {
-        if (strcmp(which, "all") && strcmp(which, name_of(ops, count, i)))
+        if (!is_wanted(name_of(ops, count, i), argv + 1, argc - 1))
             continue;
         ag_check worst = { .ok = true };
         for (long s = 0; s < seeds; s++) {
@@ -138,11 +157,11 @@ static int run(int argc, char **argv)
         print(&worst, seeds, common.json);
         failed += !worst.ok;
     }
-    return met ? failed > 0 : unknown(ops, count, which);
+    return failed > 0;
 }
 
 const cli_command cli_gradcheck = {
-    "gradcheck", "[OP|MODULE|LOSS|all]", "compare every gradient with differences", run,
+    "gradcheck", "[OP|MODULE|LOSS|all]...", "compare every gradient with differences", run,
     "Double precision only (blip2-f64). Four points, a step of 1e-3 times the RMS of the tensor, a random\n"
     "cotangent; the error is the largest |analytic - numeric| as a share of the largest |analytic|\n"
     "(docs/checks.md). --verbose shows every comparison: of an operation element by element (large tensors:\n"

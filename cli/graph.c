@@ -323,6 +323,8 @@ static int run(int argc, char **argv)
                          QUOTE(depth));
     if (depth && !strcmp(depth, "all"))
         level = EVERY_OP;
+    if (!cli_may_write("graph", out, ".dot .gv", 1, (const char *const *)argv + 1))
+        return 2;
     bool ok = step_open(&s, argv[1], argv + 2, argc - 2, batch, (uint64_t)common.seed, &e) && step_run(&s, &e)
               && write_graph(&s, level, out, &common, &e);
     step_close(&s);

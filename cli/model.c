@@ -31,6 +31,15 @@ bool cli_precision(const char *word, ag_precision *to)
     return false;
 }
 
+void cli_warn_unsealed(const char *path, bool quiet)
+{
+    error none;
+    h5 *f = quiet ? NULL : h5_open(path, &none);           /* NULL: told where it is read */
+    if (f && !h5_sealed(f))
+        cli_warn("%s: has no digests, damage would not be seen", QUOTE(path));
+    h5_close(f);
+}
+
 bool cli_open_model(eval_session *s, const char *path,
                     bool (*can)(const eval_session *, const char *, error *), const cli_use *use, error *e)
 {
@@ -42,7 +51,7 @@ bool cli_open_model(eval_session *s, const char *path,
     if (!eval_open_told(s, path, &watch, e))
         return false;
     ag_compute(s->t, products);
-    if (!s->sealed)
+    if (!s->sealed && !use->quiet)
         cli_warn("%s: has no digests, damage would not be seen", QUOTE(path));
     if (can(s, path, e))
         return true;

@@ -16,5 +16,6 @@ bool cli_precision(const char *word, ag_precision *to);            /* NULL: f32;
 bool cli_open_model(eval_session *s, const char *path,
                     bool (*can)(const eval_session *, const char *, error *), const cli_use *use, error *e);
 nn_watch cli_loading(bool quiet); /* on a terminal, how much of a large file is read */
+void cli_warn_unsealed(const char *path, bool quiet);      /* of an HDF5 file without digests */
 real *cli_features(eval_session *s, const char *path, error *e);   /* (N,E), mem_free it; NULL: failed */
 #endif

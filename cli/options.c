@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { COMMON = 5 };
 
@@ -82,16 +81,18 @@ static bool take(const cli_option *o, const char *text)
     return true;
 }
 
-static int unknown(const char *command, const char *word, const cli_option *options, int count)
+/* word: as it was typed, -json for one; name: what it may have been meant for. */
+static int unknown(const char *command, const char *word, const char *name, const cli_option *options,
+                   int count)
 {
     const char *names[64];
     int n = 0;
     for (int i = 0; i < count && n < 64; i++)
         names[n++] = options[i].name;
-    const char *like = nearest(word, names, n);
+    const char *like = nearest(name, names, n);
     if (like)
-        return cli_usage(command, "unknown option --%s, did you mean --%s?", QUOTE(word), like);
-    return cli_usage(command, "unknown option --%s", QUOTE(word));
+        return cli_usage(command, "unknown option %s, did you mean --%s?", QUOTE(word), like);
+    return cli_usage(command, "unknown option %s", QUOTE(word));
 }
 
 static int bad_value(const char *command, const cli_option *o, const char *text)
@@ -101,6 +102,28 @@ static int bad_value(const char *command, const cli_option *o, const char *text)
         return cli_usage(command, "--%s: expected %s, found \"%s\"", o->name, what, QUOTE(text));
     return cli_usage(command, "--%s: expected %s from %.10g to %.10g, found \"%s\"", o->name, what, o->least,
                      o->most, QUOTE(text));
+}
+
+int cli_first_word(int argc, char **argv)
+{
+    cli_common common = { 0 };
+    cli_option shared[COMMON];
+    common_options(&common, shared);
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (argv[i][0] != '-' || !argv[i][1])
+            return i;
+        const char *name = argv[i] + strspn(argv[i], "-");
+        const cli_option *o = find(name, strlen(name), shared, COMMON);
+        i += o && o->kind != CLI_FLAG;                     /* its value is no word */
+    }
+    return 0;
+}
+
+void cli_word_to_front(char **argv, int at)
+{
+    char *word = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+    argv[1] = word;
 }
 
 bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli_common *common, int *code)
@@ -133,7 +156,7 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
         size_t length = equals ? (size_t)(equals - name) : strlen(name);
         const cli_option *o = out || word[1] == '-' ? find(name, length, all, n) : NULL;
         if (!o) {
-            unknown(argv[0], name, all, n);
+            unknown(argv[0], word, name, all, n);
             return false;
         }
         if (o->kind == CLI_FLAG) {
@@ -219,7 +242,10 @@ void cli_json_text(const char *s)
     for (int n; *s; s += n ? n : 1) {
         unsigned char c = (unsigned char)*s;
         n = text_printable(s);
-        if (c == '"' || c == '\\')
+        if (c == 0xc2 && (s[1] & 0xe0) == 0x80) {          /* U+0080 to U+009F: control characters, too */
+            printf("\\u%04x", (unsigned char)s[1]);
+            n = 2;
+        } else if (c == '"' || c == '\\')
             printf("\\%c", c);
         else if (c == 0xc0 && (unsigned char)s[1] == 0x80) {
             printf("\\u0000");                             /* how a text of ours holds a 0 */
@@ -230,10 +256,4 @@ void cli_json_text(const char *s)
             printf(c < 0x80 ? "\\u%04x" : "\\ufffd", c);       /* a control character; no UTF-8 */
     }
     putchar('"');
-}
-
-bool cli_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }

@@ -142,6 +142,9 @@ static int run(int argc, char **argv)
         return cli_usage("preprocess", "--passes: expected auto or across, found \"%s\"", QUOTE(passes));
     if (argc < 2 || !out)
         return cli_usage("preprocess", "pictures and -o F.h5 are needed: preprocess IMG... -o F.h5");
+    if (!cli_may_write("preprocess", out, ".h5 .hdf5", argc - 1, (const char *const *)argv + 1)
+        || !cli_spares_models("preprocess", out))
+        return 2;
     picture_reference as = strcmp(reference, "hf") ? PICTURE_LAVIS : PICTURE_HF;
     bool ok = batch_new(&b, argc - 1, size, !strcmp(passes, "across"), &e) && read_all(&b, argv + 1, as, &e)
               && write_file(&b, argv + 1, reference, out, &e);
@@ -157,5 +160,6 @@ const cli_command cli_preprocess = {
     "as Pillow 13 has it, then per channel (byte/255 - mean)/deviation with CLIP's constants. The attribute\n"
     "`names` lists the files. PNG, JPEG and WebP are told by their first bytes. By LAVIS's rules alpha is\n"
     "dropped and the picture stays as it is stored; by Hugging Face's (hf) it is laid on white, and turned\n"
-    "as its Exif block says. Nothing is written unless every picture can be read."
+    "as its Exif block says. Nothing is written unless every picture can be read; a model\n"
+    "file is not replaced."
 };

@@ -1,5 +1,6 @@
 /* report.c - `blip2 report RUN_DIR`: one HTML file with everything about a run. */
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "eval/eval.h"
 #include "train/train.h"
 #include <stdio.h>
@@ -42,9 +43,15 @@ static int run(int argc, char **argv)
         return code;
     if (argc < 2)
         return cli_usage("report", "the folder of a run is needed: report RUN_DIR [RESULTS_DIR...]");
+    if (out && !cli_may_write("report", out, ".html .htm", 1, &base))
+        return 2;
     char *settings = base ? settings_of(base, &e) : NULL;
     if (base && !settings)
         return cli_fail(&e);
+    char *model = mem_text("%s/model.h5", argv[1]);
+    if (model && !access(model, R_OK))
+        cli_warn_unsealed(model, common.quiet);
+    mem_free(model);
     char *path = out ? mem_text("%s", out) : mem_text("%s/report.html", argv[1]);
     bool ok = path ? eval_report(argv[1], (const char *const *)argv + 2, argc - 2, path,
                                     settings ? &(eval_report_base){ base, settings } : NULL, left_out,
@@ -63,10 +70,8 @@ static int run(int argc, char **argv)
 
 const cli_command cli_report = {
     "report", "RUN_DIR [RESULTS_DIR...]", "write one HTML file with everything about a run", run,
-    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results, in "
-    "it,\n"
-    "in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its model.h5 "
-    "shows\n"
-    "what the queries look at. What is missing is left out aloud. The file holds its pictures and needs no "
-    "script."
+    "RUN_DIR is what train or evaluate wrote: its log.jsonl becomes curves; metrics.json and the results,\n"
+    "in it, in the folders below it and in RESULTS_DIR..., become figures, samples and what was found; its\n"
+    "model.h5 shows what the queries look at; config.yaml, run.json and modules.txt how to have the same\n"
+    "again. What is missing is left out aloud. The file holds its pictures and needs no script."
 };

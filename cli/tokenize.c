@@ -1,5 +1,6 @@
 /* tokenize.c - `blip2 tokenize`: lines to ids and back, and `--train`: a small vocabulary from text files. */
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "eval/eval.h"
 #include <errno.h>
 #include <jansson.h>
@@ -159,8 +160,8 @@ static tokenizer *open_tokenizer(const char *path, const char *which, error *e)
 /* ---- training ------------------------------------------------------------------------------------------ */
 struct training { const char *kind, *folder; long size, min_count; };
 
-/* Files of another kind would be read in place of the new ones, or with them. */
-static bool another_tokenizer(const struct training *o, error *e)
+/* Files of another kind would be read in place of the new ones, or with them; a text must not be lost. */
+static bool bad_folder(const struct training *o, char **files, int count, error *e)
 {
     static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
                                          "tokenizer.json", "added_tokens.json" };
@@ -171,6 +172,9 @@ static bool another_tokenizer(const struct training *o, error *e)
         found = !own && path && !access(path, F_OK);
         if (found)
             error_usage(e, "%s: is of another tokenizer; expected a folder without one", QUOTE(path));
+        for (int k = 0; own && path && !found && k < count; k++)
+            if ((found = cli_same_file(path, files[k])))
+                error_usage(e, "%s: is what is read; expected another folder", QUOTE(path));
         mem_free(path);
     }
     return found;
@@ -204,7 +208,7 @@ static int train(const struct training *o, const cli_common *common, char **file
         return cli_usage("tokenize", "--train: expected bert or bpe, found \"%s\"", QUOTE(o->kind));
     if (!o->folder || count < 1)
         return cli_usage("tokenize", "files of text and --out DIR are needed");
-    if (another_tokenizer(o, &e))
+    if (bad_folder(o, files, count, &e))
         return cli_fail(&e);
     int tokens = learn(o, files, count, &e);
     if (!tokens)
@@ -218,7 +222,7 @@ static int train(const struct training *o, const cli_common *common, char **file
     return 0;
 }
 
-static int convert(const char *path, const char *which, struct job *j)
+static int convert(const char *path, const char *which, struct job *j, bool quiet)
 {
     error e;
     if (which && strcmp(which, "bert") && strcmp(which, "llm"))
@@ -226,15 +230,31 @@ static int convert(const char *path, const char *which, struct job *j)
     tokenizer *t = open_tokenizer(path, which, &e);
     if (!t)
         return cli_fail(&e);
+    cli_warn_unsealed(path, quiet);
     j->t = t;
     int code = convert_lines(j);
     tokenizer_free(t);
     return code;
 }
 
+/* An option that would do nothing beside the others; NULL: there is none. */
+static const char *idle_option(const struct training *o, const struct job *j, const char *which)
+{
+    bool encodes = j->how.max || j->how.bare || j->how.literal;
+    if (!o->kind && (o->size || o->min_count || o->folder))
+        return "--size, --min-count and --out go with --train";
+    if (o->kind && (which || j->decode || j->keep || encodes))
+        return "--which, --decode, --keep-special, --max, --no-special and --literal do not go with --train";
+    if (j->keep && !j->decode)
+        return "--keep-special goes with --decode";
+    if (j->decode && encodes)
+        return "--max, --no-special and --literal do not go with --decode";
+    return NULL;
+}
+
 static int run(int argc, char **argv)
 {
-    struct training o = { .size = 8000, .min_count = 1 };
+    struct training o = { 0 };
     struct job j = { 0 };
     const char *which = NULL;
     cli_common common = { 0 };
@@ -247,19 +267,25 @@ static int run(int argc, char **argv)
         { "literal", NULL, CLI_FLAG, &j.how.literal, 0, 0,
           "special tokens in a text are ordinary characters" },
         { "train", "bert|bpe", CLI_TEXT, &o.kind, 0, 0, "which kind of vocabulary to make" },
-        { "size", "N", CLI_INT, &o.size, 100, 1000000, "with --train: tokens at most" },
-        { "min-count", "N", CLI_INT, &o.min_count, 1, 1e9, "with --train: rarer pairs are not joined" },
+        { "size", "N", CLI_INT, &o.size, 100, 1000000, "with --train: tokens at most (default 8000)" },
+        { "min-count", "N", CLI_INT, &o.min_count, 1, 1e9,
+          "with --train: rarer pairs are not joined (default 1)" },
         { "out", "DIR", CLI_TEXT, &o.folder, 0, 0, "the folder that gets the vocabulary; -o is the same" },
     };
     int code;
     if (!cli_parse(&argc, argv, options, 10, &common, &code))
         return code;
     j.json = common.json;
+    const char *idle = idle_option(&o, &j, which);
+    if (idle)
+        return cli_usage("tokenize", "%s", idle);
+    o.size = o.size ? o.size : 8000;
+    o.min_count = o.min_count ? o.min_count : 1;
     if (o.kind)
         return train(&o, &common, argv + 1, argc - 1);
     if (argc != 2)
         return cli_usage("tokenize", "a model or a folder is needed: tokenize MODEL.h5 <FILE");
-    return convert(argv[1], which, &j);
+    return convert(argv[1], which, &j, common.quiet);
 }
 
 const cli_command cli_tokenize = {

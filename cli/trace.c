@@ -207,8 +207,11 @@ static int run(int argc, char **argv)
         return code;
     if (argc != 3 || !r.out)
         return cli_usage("trace", "a model, a batch and -o TRACE.h5 are needed");
-    if (cli_same_file(r.out, argv[1]) || cli_same_file(r.out, argv[2]))
-        return cli_usage("trace", "-o: %s is what is read; expected another name", r.out);
+    if (r.tower && !r.grad)
+        return cli_usage("trace", "--tower goes with --grad");
+    if (!cli_may_write("trace", r.out, ".h5 .hdf5", 2, (const char *const *)argv + 1)
+        || !cli_spares_models("trace", r.out))
+        return 2;
     if (name && (named = task_named(name, &e)) < 0)
         return cli_fail(&e);
     r.model = argv[1];

@@ -125,6 +125,15 @@ bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers
                            .seed = (uint64_t)seed };
     if (w->sample && !read_sample(w->sample, o, e))
         return false;
+    if (answers && w->prompt && strlen(w->prompt) >= sizeof c->question_prompt)
+        return error_usage(e, "--prompt: expected at most %zu bytes, found %zu",
+                           sizeof c->question_prompt - 1, strlen(w->prompt));
+    if (o->min_new_tokens > o->max_new_tokens)
+        return error_usage(e, "--min-new-tokens: expected at most --max-new-tokens (%d), found %d",
+                           o->max_new_tokens, o->min_new_tokens);
+    if (!hf && o->min_length > o->max_new_tokens + 1)      /* the start counts; hf counts the prompt, too */
+        return error_usage(e, "--min-length: expected at most --max-new-tokens (%d) and the start, found %d",
+                           o->max_new_tokens, o->min_length);
     if (until && !hf)
         return error_usage(e, "--early-stopping: LAVIS has one rule; expected --reference hf beside it");
     if (o->sample && o->beams > 1)

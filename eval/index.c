@@ -1,11 +1,50 @@
 /* index.c - features of many pictures or texts in a file, and the nearest of them to a text or a picture. */
 #include "eval/index.h"
 #include "data/json.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { GROUP = 32 };
+
+/* ---- whose features they are ------------------------------------------------------------------------- */
+/* XXH3 of all parameters with their names. As floats: both builds see the same in one model file. */
+static void digest_of(const nn_store *s, char to[20])
+{
+    enum { PIECE = 4096 };
+    float piece[PIECE];
+    XXH3_state_t *x = XXH3_createState();
+    if (x)
+        XXH3_64bits_reset(x);
+    for (long i = 0; x && i < s->count; i++) {
+        const tensor *value = s->entries[i].value;
+        const ag_frozen *w = value->frozen;
+        XXH3_64bits_update(x, s->entries[i].name, strlen(s->entries[i].name) + 1);
+        if (w)
+            XXH3_64bits_update(x, w->data, (size_t)(w->N * w->K * (w->type == AG_INT8 ? 1 : 2)));
+        if (w && w->scale)
+            XXH3_64bits_update(x, w->scale, (size_t)w->N * sizeof *w->scale);
+        for (long at = 0; !w && at < value->size; at += PIECE) {
+            long n = value->size - at < PIECE ? value->size - at : PIECE;
+            for (long k = 0; k < n; k++)
+                piece[k] = (float)value->data[at + k];
+            XXH3_64bits_update(x, piece, (size_t)n * sizeof *piece);
+        }
+    }
+    snprintf(to, 20, "%016" PRIx64, x ? (uint64_t)XXH3_64bits_digest(x) : 0);
+    XXH3_freeState(x);
+}
+
+/* Numbers that are none would rank as they please. */
+static bool all_finite(const real *x, long n)
+{
+    bool finite = true;
+    for (long i = 0; i < n; i++)
+        finite &= isfinite(x[i]) != 0;
+    return finite;
+}
 
 /* ---- making ---------------------------------------------------------------------------------------- */
 typedef struct making {
@@ -85,9 +124,13 @@ static bool add_group(eval_session *s, const eval_index_job *job, long i, long n
 static bool encode_all(eval_session *s, const eval_index_job *job, eval_index *x, error *e)
 {
     for (long i = 0; i < job->n; i += GROUP) {
-        long some = job->n - i < GROUP ? job->n - i : GROUP;
+        long some = job->n - i < GROUP ? job->n - i : GROUP, had = x->n, row = x->Q * x->embed;
         if (!add_group(s, job, i, some, x, e))
             return false;
+        for (long k = had; k < x->n; k++)
+            if (!all_finite(x->features + k * row, row))
+                return error_set(e, "embed: the features of %s are not finite: the model is not whole",
+                                 QUOTE(x->names[k]));
         if (job->done)
             job->done(job->context, i + some);
     }
@@ -97,6 +140,7 @@ static bool encode_all(eval_session *s, const eval_index_job *job, eval_index *x
 long eval_index_make(eval_session *s, const eval_index_job *job, const char *out, error *e)
 {
     const blip2_config *c = &s->model.config;
+    char digest[20];
     eval_index x = { .images = job->images, .Q = job->images ? c->qformer.queries : 1, .embed = c->embed };
     x.features = mem_new((size_t)(job->n * x.Q * x.embed) * sizeof *x.features);
     x.names = mem_new((size_t)job->n * sizeof *x.names);
@@ -112,6 +156,8 @@ long eval_index_make(eval_session *s, const eval_index_job *job, const char *out
         h5_write_text(f, "format", "blip2 index");
         h5_write_text(f, "kind", x.images ? "images" : "texts");
         h5_write_text(f, "model", job->model);
+        digest_of(s->model.store, digest);
+        h5_write_text(f, "weights_xxh3", digest);
         h5_write_text(f, "names", list);
         ok = h5_finish(f, e);
     } else if (f)
@@ -141,9 +187,27 @@ static bool read_names(eval_index *x, h5 *f, error *e)
     return ok;
 }
 
-static bool read_index(eval_index *x, h5 *f, const blip2_config *c, error *e)
+/* An index of an earlier version does not say which weights made it. */
+static bool read_maker(eval_index *x, h5 *f, const blip2_model *m, error *e)
+{
+    char own[20];
+    error none;
+    char *maker = h5_text(f, "", "weights_xxh3", &none);
+    x->named = maker != NULL;
+    if (maker)
+        digest_of(m->store, own);
+    bool same = !maker || !strcmp(maker, own);
+    if (!same)
+        error_set(e, "%s: weights_xxh3: made by another model, or before it was trained on; expected %s, "
+                  "found %s; `blip2 embed` makes it anew", QUOTE(h5_path(f)), own, QUOTE(maker));
+    mem_free(maker);
+    return same;
+}
+
+static bool read_index(eval_index *x, h5 *f, const blip2_model *m, error *e)
 {
     const char *path = h5_path(f);
+    const blip2_config *c = &m->config;
     h5_shape shape;
     error none;
     char *format = h5_text(f, "", "format", &none), *kind = h5_text(f, "", "kind", &none);
@@ -166,14 +230,18 @@ static bool read_index(eval_index *x, h5 *f, const blip2_config *c, error *e)
     x->features = mem_new((size_t)shape.size * sizeof *x->features);
     if (!x->features)
         return error_set(e, "%s: out of memory for %ld features", QUOTE(path), x->n);
-    return h5_read(f, "features", H5_REALS, shape.ndim, shape.dim, x->features, e) && read_names(x, f, e);
+    return h5_read(f, "features", H5_REALS, shape.ndim, shape.dim, x->features, e)
+        && (all_finite(x->features, shape.size)
+            || error_set(e, "%s: features: not all are finite numbers; `blip2 embed` makes them anew",
+                         QUOTE(path)))
+        && read_maker(x, f, m, e) && read_names(x, f, e);
 }
 
-bool eval_index_open(eval_index *x, const char *path, const blip2_config *c, error *e)
+bool eval_index_open(eval_index *x, const char *path, const blip2_model *m, error *e)
 {
     *x = (eval_index){ 0 };
     h5 *f = h5_open(path, e);
-    bool ok = f && read_index(x, f, c, e);
+    bool ok = f && read_index(x, f, m, e);
     h5_close(f);
     if (!ok)
         eval_index_close(x);
@@ -267,7 +335,10 @@ long eval_search(eval_session *s, const eval_index *x, const char *query, bool s
         ok = error_usage(
             e, "search: --rerank matches a text with a picture; the query and the index are both %s",
             shown ? "pictures" : "texts");
-    ok = ok && encode(s, shown, &query, 1, own, e);
+    ok = ok && encode(s, shown, &query, 1, own, e)
+        && (all_finite(own, rows * x->embed)
+            || error_set(e, "search: the features of \"%s\" are not finite: the model is not whole",
+                         QUOTE(query)));
     #pragma omp parallel for if (ok && x->n > 256)
     for (long i = 0; i < (ok ? x->n : 0); i++)
         all[i] = (eval_hit){ i, nearness(own, rows, x->features + i * x->Q * x->embed, x->Q, x->embed), NAN };

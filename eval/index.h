@@ -1,12 +1,18 @@
 /* index.h - features kept in a file, and the search among them (paper, section 4.4: ITC finds candidates, ITM
  * ranks them again). The file: dataset features, (n,Q,embed) of pictures or (n,embed) of texts, and root
- * attributes names (a JSON list of paths or texts), kind (images, texts) and model. */
+ * attributes names (a JSON list of paths or texts), kind (images, texts), model (its path) and weights_xxh3,
+ * a digest of what made them: features of other weights are of another space. */
 #ifndef EVAL_INDEX_H
 #define EVAL_INDEX_H
 #include "eval/eval.h"
 #pragma GCC visibility push(default)
 
-typedef struct eval_index { bool images; long n, Q, embed; char **names; real *features; } eval_index;
+typedef struct eval_index {
+    bool images, named;                /* named: it says which weights made it, and they are the model's */
+    long n, Q, embed;
+    char **names;
+    real *features;
+} eval_index;
 typedef struct eval_index_job {
     bool images;
     const char *const *names;          /* (n) pictures' paths, or texts */
@@ -18,7 +24,7 @@ typedef struct eval_index_job {
 } eval_index_job;
 /* How many are in it; -1: failed. */
 long eval_index_make(eval_session *s, const eval_index_job *job, const char *out, error *e);
-bool eval_index_open(eval_index *x, const char *path, const blip2_config *c, error *e);
+bool eval_index_open(eval_index *x, const char *path, const blip2_model *m, error *e);
 void eval_index_close(eval_index *x);
 typedef struct eval_hit {
     long at;

@@ -50,6 +50,18 @@ static void add_results(report *r, const char *folder)
     f->retrieval = json_object_get(metrics, "retrieval") ? part(r, folder, "retrieval.json") : NULL;
 }
 
+/* A text of the run's folder, mem_free it; NULL: not there, or not readable, which is told. */
+static char *text_part(report *r, const char *name, const char *what, long *bytes)
+{
+    error e;
+    char *path = there(r->run, name) ? mem_text("%s/%s", r->run, name) : NULL;
+    char *text = path ? file_load(path, 1 << 20, bytes, &e) : NULL;
+    if (path && !text)
+        report_left_out(r, "%s: %s", what, e.text);
+    mem_free(path);
+    return text;
+}
+
 static int no_dots(const struct dirent *d)
 {
     return d->d_name[0] != '.';
@@ -59,13 +71,9 @@ static void gather(report *r, const char *const *more, int n)
 {
     struct dirent **list;
     int many = scandir(r->run, &list, no_dots, alphasort);
-    long bytes;
-    error e;
-    char *config = there(r->run, "config.yaml") ? mem_text("%s/config.yaml", r->run) : NULL;
-    r->config = config ? file_load(config, 1 << 20, &bytes, &e) : NULL;
-    if (config && !r->config)
-        report_left_out(r, "the configuration: %s", e.text);
-    mem_free(config);
+    r->config = text_part(r, "config.yaml", "the configuration", &r->config_bytes);
+    r->modules = text_part(r, "modules.txt", "where every weight came from", &(long){ 0 });
+    r->about = part(r, r->run, "run.json");
     r->has_log = there(r->run, "log.jsonl");
     r->has_model = there(r->run, "model.h5");
     add_results(r, r->run);
@@ -105,85 +113,9 @@ static void put_head(report *r)
     file_print(r->to, r->count ? "</p>\n</header>\n" : "A run of blip2 train.</p>\n</header>\n");
 }
 
-/* Is this folder the other, or below it? */
-static bool lies_in(const char *folder, const char *other)
-{
-    size_t n = strlen(other);
-    return !strncmp(folder, other, n) && (!folder[n] || folder[n] == '/' || (n && other[n - 1] == '/'));
-}
-
-static void put_commands(report *r)
-{
-    file_print(r->to, "<pre>");
-    if (r->config) {
-        file_print(r->to, "blip2 train ");
-        char *path = mem_text("%s/config.yaml", r->run);
-        report_word(r, path ? path : "config.yaml");
-        mem_free(path);
-        file_print(r->to, "\n");
-    }
-    for (int i = 0; i < r->count; i++) {
-        char *path = mem_text("%s/evaluate.yaml", r->results[i].folder);
-        file_print(r->to, "blip2 evaluate ");
-        report_word(r, path ? path : "evaluate.yaml");
-        mem_free(path);
-        file_print(r->to, "\n");
-    }
-    file_print(r->to, "blip2 report ");
-    report_word(r, r->run);
-    for (int i = 0; i < r->count; i++)
-        if (!lies_in(r->results[i].folder, r->run)) {
-            file_print(r->to, " ");
-            report_word(r, r->results[i].folder);
-        }
-    file_print(r->to, "\n</pre>\n");
-}
-
-static void put_setting(report *r, const char *key, const json_t *v)
-{
-    char *text = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
-    file_print(r->to, "<tr><td>");
-    report_text(r, key);
-    file_print(r->to, "</td><td>");
-    report_text(r, json_is_string(v) ? json_string_value(v) : text);
-    file_print(r->to, "</td></tr>\n");
-    free(text);
-}
-
-/* What was set where the figures were made. */
-static void put_settings(report *r)
-{
-    static const char *const tasks[] = { "captions", "vqa", "retrieval" };
-    for (int i = 0; i < r->count; i++)
-        for (int k = 0; k < 3; k++) {
-            const json_t *o = json_object_get(json_object_get(r->results[i].metrics, tasks[k]), "settings");
-            const char *key;
-            json_t *v;
-            if (!json_is_object(o))
-                continue;
-            file_print(r->to, "<details><summary>Settings of %s, ", tasks[k]);
-            report_text(r, r->results[i].folder);
-            file_print(r->to, "</summary>\n<div class=\"scroll\"><table>\n");
-            json_object_foreach((json_t *)o, key, v)
-                put_setting(r, key, v);
-            file_print(r->to, "</table></div></details>\n");
-        }
-}
-
 static void put_tail(report *r)
 {
-    report_section(r, "again", "The same again", "From the folder in which it was run first:");
-    put_commands(r);
-    put_settings(r);
-    if (r->config) {
-        report_difference(r);
-        file_print(r->to,
-                   "<details><summary>config.yaml: every setting of the training run</summary>\n<pre>");
-        report_text(r, r->config);
-        file_print(r->to, "</pre></details>\n");
-    } else
-        report_left_out(r, "the configuration: %s has no config.yaml", QUOTE(r->run));
-    report_section_end(r);
+    report_again(r);
     if (r->notes) {
         report_section(r, "left-out", "Not in this report", NULL);
         file_print(r->to, "<ul class=\"what\">\n");
@@ -224,6 +156,8 @@ static void close_report(report *r)
     for (int i = 0; i < r->notes; i++)
         mem_free(r->note[i]);
     mem_free(r->config);
+    mem_free(r->modules);
+    json_decref(r->about);
     mem_free(r);
 }
 

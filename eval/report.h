@@ -12,7 +12,9 @@ typedef struct report_results {        /* a folder that `evaluate` wrote */
 typedef struct report {
     file_out *to;
     const char *run;
-    char *config;                      /* config.yaml, NULL: not there */
+    char *config, *modules;            /* config.yaml and modules.txt, NULL: not there */
+    long config_bytes;
+    json_t *about;                     /* run.json; NULL: not there, an older run */
     /* a configuration to compare with, its name and config_print's text; or NULL */
     const char *base, *base_text;
     bool has_log, has_model;
@@ -44,5 +46,13 @@ void report_answers(report *r);
 void report_samples(report *r);                                            /* report_samples.c */
 void report_retrieval(report *r);
 void report_attention(report *r);                                          /* report_attend.c */
+void report_again(report *r);                                              /* report_again.c */
+long report_ranks(const report *r);    /* of the training run; 0: not known */
 void report_difference(report *r);                                         /* report_difference.c */
+/* The value of a key of a configuration as config_print writes it; false: it is not there. */
+enum { REPORT_SETTING = 64 };
+bool report_setting(const char *text, const char *key, char to[REPORT_SETTING]);
+/* What a model that knows nothing has of a loss, by the run's configuration: how many levels. */
+typedef struct report_level { double value; char why[40]; } report_level;
+int report_levels(const report *r, const char *loss, report_level to[2]);  /* report_levels.c */
 #endif

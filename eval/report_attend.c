@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PICTURES = 2, QUERIES = 32, SIDE = 96 };
+enum { PICTURES = 6, QUERIES = 32, SIDE = 96, MAPS = 96 }; /* MAPS: of all pictures, for the file's size */
 
 typedef struct attending {
     report *r;
@@ -103,16 +103,29 @@ static int pictures_of(const report *r, char *to[PICTURES])
         const json_t *list = f->captions ? f->captions : f->vqa;
         const json_t *images = json_object_get(f->retrieval, "images");
         const char *root = json_string_value(json_object_get(f->metrics, "images"));
-        size_t many = json_array_size(list ? list : images);
-        for (size_t k = 0; root && k < PICTURES && k < many; k++) {
-            size_t at = (2*k + 1) * many / (2*PICTURES);
+        size_t many = json_array_size(list ? list : images), drawn = many < PICTURES ? many : PICTURES;
+        for (size_t k = 0; root && k < drawn; k++) {
+            size_t at = (2*k + 1) * many / (2*drawn);
             const char *name = json_string_value(list ? json_object_get(json_array_get(list, at), "image")
                                                       : json_array_get(images, at));
-            if (name && (to[n] = mem_text("%s/%s", root, name)))
-                n++;
+            if (name && (to[n] = mem_text("%s/%s", root, name))) {
+                bool met = false;                          /* questions that are neighbours ask of one */
+                for (int j = 0; j < n; j++)
+                    met |= !strcmp(to[j], to[n]);
+                if (met)
+                    mem_free(to[n]);
+                n += !met;
+            }
         }
     }
     return n;
+}
+
+/* Fewer pictures where there are many queries, of which QUERIES are shown at most. */
+static long shown_of(long n, long queries)
+{
+    long maps = queries < 1 ? 1 : queries < QUERIES ? queries : QUERIES, most = MAPS / maps;
+    return n < most ? n : most;
 }
 
 void report_attention(report *r)
@@ -135,8 +148,9 @@ void report_attention(report *r)
                            "Cross-attention of the last layer that looks at the picture, means over heads: "
                            "bright is looked at, relative to the query's brightest patch. Class: the share "
                            "on the class token. <code>blip2 attention</code> shows all layers and heads.");
-            for (int i = 0; i < n; i++)
-                if (!look(r, &s, paths[i], &e))
+            long shown = shown_of(n, s.model.config.qformer.queries);
+            for (long k = 0; k < shown; k++)
+                if (!look(r, &s, paths[(2*k + 1) * n / (2*shown)], &e))
                     report_left_out(r, "what the queries look at: %s", e.text);
             report_section_end(r);
         }

@@ -157,6 +157,23 @@ static void put_line(report *r, const char *kind, const range *x, const range *y
     file_print(r->to, "\"/>\n");
 }
 
+/* What a model that knows nothing has. Too far above the curve, it would leave no room for it. */
+static bool is_near(double level, double low, double high)
+{
+    return level >= low - 0.25 * fabs(low) && level <= high + 0.25 * fabs(high);
+}
+
+static void put_known(report *r, const range *y, const report_level *levels, int n)
+{
+    for (int i = 0; i < n; i++) {
+        double v = levels[i].value, place = y->log ? log10(v) : v, at = down(y, v);
+        if (place >= y->low && place <= y->high)
+            file_print(r->to, "<path class=\"known\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" "
+                       "text-anchor=\"end\">%s</text>\n", LEFT, at, WIDTH - RIGHT, WIDTH - RIGHT, at - 3,
+                       levels[i].why);
+    }
+}
+
 typedef struct drawn { long n; double at[POINTS], raw[POINTS], smooth[POINTS]; } drawn;
 
 static double mean_of(const double *y, long from, long to)
@@ -214,6 +231,13 @@ static void put_chart(report *r, const run_log *l, const series *s, long window,
         }
     if (!isfinite(low) || !isfinite(high))
         return;
+    report_level levels[2];
+    int known = report_levels(r, s->name, levels);
+    for (int i = 0; i < known; i++)
+        if (is_near(levels[i].value, low, high)) {
+            low = fmin(low, levels[i].value);
+            high = fmax(high, levels[i].value);
+        }
     range x = round_range(l->step[0] > 1 ? l->step[0] : 0, l->step[l->n - 1], 4),
           y = round_range(low, high, 4);
     x.high = fmax(l->step[l->n - 1], x.low + 1);           /* the curve ends where the run does */
@@ -226,6 +250,7 @@ static void put_chart(report *r, const run_log *l, const series *s, long window,
     report_text(r, s->name);
     file_print(r->to, " against step\">\n");
     put_axes(r, &x, &y);
+    put_known(r, &y, levels, known);
     put_line(r, "raw", &x, &y, d->at, d->raw, d->n, few);
     put_line(r, "smooth", &x, &y, d->at, d->smooth, d->n, few);
     file_print(r->to, "</svg></figure>\n");
@@ -238,8 +263,9 @@ static void put_charts(report *r, const run_log *l)
     report_section(r, "training", "Training", NULL);
     file_print(r->to,
                "<p class=\"what\">%ld steps. Pale: %s. Dark: the mean of the last %ld step%s, which begins "
-               "and ends at the numbers above each chart. Across: steps.</p>\n<div class=\"charts\">\n", l->n,
-               kept > 1 ? "means of neighbouring steps" : "each step", window, window > 1 ? "s" : "");
+               "and ends at the numbers above each chart. Across: steps.%s</p>\n<div class=\"charts\">\n",
+               l->n, kept > 1 ? "means of neighbouring steps" : "each step", window, window > 1 ? "s" : "",
+               r->config ? " Dashed, where it is near: a model that knows nothing." : "");
     for (int place = 0; d && place < COSTS + 4; place++)
         for (int i = 0; i < l->count; i++)
             if (place_of(l->s[i].name) == place)

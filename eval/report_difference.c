@@ -64,6 +64,15 @@ static bool find(const char *text, const char *key, setting *s)
     return false;
 }
 
+bool report_setting(const char *text, const char *key, char to[REPORT_SETTING])
+{
+    setting s;
+    bool met = find(text, key, &s) && strlen(s.value) < REPORT_SETTING;
+    if (met)
+        strcpy(to, s.value);
+    return met;
+}
+
 static void put_row(report *r, const char *key, const char *base, const char *here)
 {
     file_print(r->to, "<tr><td>");

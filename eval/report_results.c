@@ -11,10 +11,12 @@ static double number(const json_t *o, const char *key)
     return json_is_number(v) && isfinite(json_number_value(v)) ? json_number_value(v) : NAN;
 }
 
-/* The bounds of a figure's interval; false: it has none. */
+/* The bounds of a figure's interval; false: it has none. `score vqa` has one interval, of `overall`. */
 static bool bounds(const json_t *o, const char *key, double to[2])
 {
-    const json_t *i = json_object_get(json_object_get(o, "interval_95"), key);
+    const json_t *i = json_object_get(o, "interval_95");
+    if (!json_is_array(i) || strcmp(key, "overall"))
+        i = json_object_get(i, key);
     for (size_t k = 0; k < 2; k++) {
         to[k] = json_number_value(json_array_get(i, k));
         if (!json_is_number(json_array_get(i, k)) || !isfinite(to[k]))
@@ -181,33 +183,53 @@ static double percent(double share)
     return share < 0 ? 0 : share > 1 ? 100 : 100 * share;
 }
 
+/* What a bar is of. Where several people answered, accuracy by the challenge's rule, else right letter by
+ * letter: a share from 0 to 1, NAN: not there; b: its interval, *known says whether it has one. */
+static double share_of(const json_t *vqa, bool official, const char *row, const char *type, double b[2],
+                       bool *known)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%s%s", row, official ? "_official" : "");
+    const json_t *o = json_object_get(vqa, name);
+    bool all = !strcmp(type, "all");
+    *known = official ? all && bounds(o, "overall", b) : bounds(o, type, b);
+    if (!official)
+        return number(o, type);
+    b[0] /= *known ? 100 : 1;
+    b[1] /= *known ? 100 : 1;
+    return (all ? number(o, "overall") : number(json_object_get(o, "perAnswerType"), type)) / 100;
+}
+
 /* Bars lie across the whole width: what is written beside them keeps its size on any screen. */
-static void put_type(report *r, const json_t *vqa, const char *type, int row)
+static void put_type(report *r, const json_t *vqa, bool official, const char *type, int row)
 {
     int top = row * STEP;
+    double b[2] = { 0 };
+    bool known;
     file_print(r->to, "<text x=\"0\" y=\"%d\">", top + 14);
     report_text(r, !strcmp(type, "all") ? "all questions" : type);
     file_print(r->to, "</text>");
-    double value = number(json_object_get(vqa, "model"), type), b[2];
-    file_print(r->to, "<text class=\"no\" x=\"100%%\" y=\"%d\" text-anchor=\"end\">%.1f %%</text>\n",
-               top + 14, percent(value));
+    double value = share_of(vqa, official, "model", type, b, &known);
+    if (!isnan(value))
+        file_print(r->to, "<text class=\"no\" x=\"100%%\" y=\"%d\" text-anchor=\"end\">%.1f %%</text>",
+                   top + 14, percent(value));
+    file_print(r->to, "\n");
     for (int k = 0; k < ROWS; k++) {
-        const json_t *o = json_object_get(vqa, rows[k]);
         int y = top + 20 + k * (BAR + 2);
-        value = number(o, type);
+        value = share_of(vqa, official, rows[k], type, b, &known);
         if (isnan(value))
             continue;
         file_print(r->to,
                    "<rect class=\"back\" x=\"0\" y=\"%d\" width=\"100%%\" height=\"%d\"/><rect class=\"b%d\" "
                    "x=\"0\" y=\"%d\" width=\"%.2f%%\" height=\"%d\"/>", y, BAR, k, y, percent(value), BAR);
-        if (bounds(o, type, b))
+        if (known)
             file_print(r->to, "<line class=\"whisker\" x1=\"%.2f%%\" x2=\"%.2f%%\" y1=\"%d\" y2=\"%d\"/>",
                        percent(b[0]), percent(b[1]), y + BAR / 2, y + BAR / 2);
         file_print(r->to, "\n");
     }
 }
 
-static void put_types(report *r, const report_results *f)
+static void put_types(report *r, const report_results *f, bool official)
 {
     const json_t *vqa = json_object_get(f->metrics, "vqa"), *model = json_object_get(vqa, "model");
     const char *key;
@@ -220,27 +242,34 @@ static void put_types(report *r, const report_results *f)
         file_print(r->to, "<li><i style=\"background:var(--grey)\"></i>blind: no picture</li>");
     if (json_object_get(vqa, "shuffled"))
         file_print(r->to, "<li><i style=\"background:var(--light)\"></i>shuffled: another picture</li>");
-    file_print(r->to, "<li>line: 95 %% interval</li></ul>\n<svg class=\"bars\" height=\"%d\" role=\"img\" "
-               "aria-label=\"accuracy by type of question\">\n", types * STEP);
+    file_print(r->to, "<li>line: 95 %% interval%s</li></ul>\n<svg class=\"bars\" height=\"%d\" role=\"img\" "
+               "aria-label=\"accuracy by type of question\">\n", official ? " of all questions" : "",
+               types * STEP);
     if (json_is_number(json_object_get(model, "all")))
-        put_type(r, vqa, "all", row++);
+        put_type(r, vqa, official, "all", row++);
     json_object_foreach((json_t *)model, key, v)
         if (json_is_number(v) && strcmp(key, "questions") && strcmp(key, "all") && row < types)
-            put_type(r, vqa, key, row++);
+            put_type(r, vqa, official, key, row++);
     file_print(r->to, "</svg>\n");
 }
+
+static const char by_people[] =
+    "VQA accuracy by the challenge's rule, for several people answered each question: an answer counts a "
+    "third for each who gave it, one at most. What the grey bars reach needs no seeing.";
+static const char by_letter[] =
+    "Right is an answer that equals the true one letter by letter. What the grey bars reach needs no seeing.";
 
 void report_answers(report *r)
 {
     for (int i = 0; i < r->count; i++) {
         char id[32];
-        if (!json_is_object(json_object_get(json_object_get(r->results[i].metrics, "vqa"), "model")))
+        const json_t *vqa = json_object_get(r->results[i].metrics, "vqa");
+        if (!json_is_object(json_object_get(vqa, "model")))
             continue;
+        bool official = !isnan(number(json_object_get(vqa, "model_official"), "overall"));
         snprintf(id, sizeof id, "vqa-%d", ++r->ids);
-        report_section(r, id, "Questions by type",
-                       "Right is an answer that equals the true one letter by letter. What the grey bars "
-                       "reach needs no seeing.");
-        put_types(r, &r->results[i]);
+        report_section(r, id, "Questions by type", official ? by_people : by_letter);
+        put_types(r, &r->results[i], official);
         report_section_end(r);
     }
 }

@@ -113,6 +113,45 @@ static bool is_right(const json_t *right, long j)
     return json_is_integer(right) && json_integer_value(right) == j;
 }
 
+/* A picture beside the texts that came first for it. */
+static void put_shown(report *r, const report_results *f, long i)
+{
+    const json_t *row = json_array_get(json_object_get(f->retrieval, "scores_i2t"), (size_t)i);
+    const json_t *texts = json_object_get(f->retrieval, "texts");
+    const json_t *right = json_array_get(json_object_get(f->retrieval, "img2txt"), (size_t)i);
+    long best[BEST], n = best_of(row, (long)json_array_size(texts), best);
+    const char *path = json_string_value(json_array_get(json_object_get(f->retrieval, "images"), (size_t)i));
+    file_print(r->to, "<div class=\"card\">");
+    report_picture_file(r, text_of(f->metrics, "images"), path ? path : "", SIDE);
+    file_print(r->to, "<div>");
+    for (long k = 0; k < n; k++) {
+        bool good = is_right(right, best[k]);
+        const char *text = json_string_value(json_array_get(texts, (size_t)best[k]));
+        file_print(r->to, "<p><span class=\"%s\">%s %.2f</span> ", good ? "good" : "bad",
+                   good ? "&#10003;" : "&#10007;", score_at(row, best[k]));
+        report_text(r, text ? text : "");
+        file_print(r->to, "</p>");
+    }
+    file_print(r->to, "</div></div>\n");
+}
+
+/* The other way round: texts found for a picture. */
+static void put_texts(report *r, const report_results *f)
+{
+    long n = (long)json_array_size(json_object_get(f->retrieval, "images")),
+         shown = n < QUERIES ? n : QUERIES;
+    if (!n || !json_array_size(json_object_get(f->retrieval, "scores_i2t")))
+        return;
+    begin(r, "texts", "Texts found for a picture", f, shown, n);
+    file_print(r->to, "<p class=\"what\">The %d best of %zu texts, best first, with their scores.</p>\n"
+                      "<div class=\"samples\">\n",
+               BEST, json_array_size(json_object_get(f->retrieval, "texts")));
+    for (long k = 0; k < shown; k++)
+        put_shown(r, f, (2*k + 1) * n / (2 * shown));
+    file_print(r->to, "</div>\n");
+    report_section_end(r);
+}
+
 static void put_query(report *r, const report_results *f, long j)
 {
     const json_t *row = json_array_get(json_object_get(f->retrieval, "scores_t2i"), (size_t)j);
@@ -152,5 +191,6 @@ void report_retrieval(report *r)
         for (long k = 0; k < shown; k++)
             put_query(r, f, (2*k + 1) * n / (2 * shown));
         report_section_end(r);
+        put_texts(r, f);
     }
 }

@@ -32,6 +32,7 @@ static const char style[] =
     "svg{display:block;width:100%;overflow:visible}figure svg{height:auto}\n"
     "svg text{fill:var(--soft);font-size:11px}\n"
     ".grid{stroke:var(--line);fill:none}.raw{stroke:var(--pale);fill:none}\n"
+    ".known{stroke:var(--grey);fill:none;stroke-dasharray:4 3}\n"
     ".smooth{stroke:var(--blue);fill:none;stroke-width:2;stroke-linejoin:round}\n"
     ".bars{max-width:760px}.bars text{fill:var(--ink);font-size:13px}.bars .no{fill:var(--soft)}\n"
     ".b0{fill:var(--blue)}.b1{fill:var(--grey)}.b2{fill:var(--light)}.back{fill:var(--line);opacity:.45}\n"

@@ -92,7 +92,7 @@ START_TEST(unknown_words_are_usage_and_the_nearest_known_one_is_named)
           PICTURE);
     FAILS(2, "unknown option --resum, did you mean --resume?", "train", "x.yaml", "--resum");
     FAILS(2, "unknown option --zzzzzz", "inspect", "--zzzzzz", MODEL);
-    FAILS(2, "unknown option --j", "inspect", "-j", MODEL);
+    FAILS(2, "unknown option -j", "inspect", "-j", MODEL);
 }
 END_TEST
 
@@ -127,7 +127,7 @@ START_TEST(words_that_are_missing_or_too_many_are_usage)
     FAILS(2, "expected import, fetch, inspect or make scenes", "dataset");
     FAILS(2, "expected import, fetch, inspect or make scenes", "dataset", "make", "scenes");
     FAILS(2, "--train: expected bert or bpe, found \"other\"", "tokenize", "--train", "other");
-    FAILS(2, "unknown option --out", "inspect", "-o", MODEL);
+    FAILS(2, "unknown option -o", "inspect", "-o", MODEL);
     FAILS(2, "files of text and --out DIR are needed", "tokenize", "--train", "bpe");
     FAILS(2, "expected: bench stage1", "bench");
     said s = shell_run((const char *const[]){ NULL });
@@ -516,7 +516,7 @@ START_TEST(checks_need_the_double_build)
         FAILS(2, "run blip2-f64 gradcheck", "gradcheck", "all");
     else
         FAILS(2, "unknown operation, module or loss \"layernorm\", did you mean layer_norm?", "gradcheck",
-              "layernorm");
+              "softmax", "layernorm");
 }
 END_TEST
 

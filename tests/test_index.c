@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static error e;
 enum { PICTURES = 9, TEXTS = 3 };
@@ -41,7 +42,7 @@ static eval_index made(eval_session *s, bool of_images)
     eval_index_job job = { .images = of_images, .names = of_images ? images : texts,
                            .n = of_images ? PICTURES : TEXTS, .model = "m" };
     ck_assert_msg(eval_index_make(s, &job, file, &e) == job.n, "%s", e.text);
-    ck_assert_msg(eval_index_open(&x, file, &s->model.config, &e), "%s", e.text);
+    ck_assert_msg(eval_index_open(&x, file, &s->model, &e), "%s", e.text);
     return x;
 }
 
@@ -123,12 +124,12 @@ START_TEST(what_is_no_index_of_this_model_is_refused)
 {
     eval_session s = opened();
     eval_index x = made(&s, true);
-    blip2_config other = s.model.config;
+    blip2_model other = s.model;
     eval_index_close(&x);
-    other.embed++;
+    other.config.embed++;
     ck_assert(!eval_index_open(&x, IN_FOLDER("index.h5"), &other, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "made by another model"));
-    ck_assert(!eval_index_open(&x, IN_FOLDER("stage1/model.h5"), &s.model.config, &e));
+    ck_assert(!eval_index_open(&x, IN_FOLDER("stage1/model.h5"), &s.model, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "no index of this program"));
     images[3] = "none.png";
     eval_index_job job = { .images = true, .names = images, .n = PICTURES, .model = "m" };
@@ -136,6 +137,52 @@ START_TEST(what_is_no_index_of_this_model_is_refused)
     ck_assert_ptr_nonnull(strstr(e.text, "none.png: cannot be opened"));
     ck_assert(eval_index_make(&s, &job, IN_FOLDER("no/never.h5"), &e) < 0);        /* at once */
     ck_assert_ptr_nonnull(strstr(e.text, "cannot be created"));
+    eval_close(&s);
+}
+END_TEST
+
+/* One weight of the text side. */
+static void spoil(eval_session *s, double value)
+{
+    s->model.text_proj.weight->data[0] = (real)value;
+}
+
+START_TEST(an_index_of_other_weights_is_refused)
+{
+    eval_session s = opened();
+    eval_index x = made(&s, false);
+    ck_assert(x.named);
+    eval_index_close(&x);
+    spoil(&s, 0.125);                                      /* as if it were trained on */
+    ck_assert(!eval_index_open(&x, IN_FOLDER("index.h5"), &s.model, &e));
+    ck_assert_msg(strstr(e.text, "index.h5: weights_xxh3: made by another model, or before") != NULL, "%s",
+                  e.text);
+    eval_close(&s);
+}
+END_TEST
+
+START_TEST(features_that_are_no_numbers_are_neither_kept_nor_searched)
+{
+    eval_session s = opened();
+    eval_hit hits[PICTURES];
+    eval_index x = made(&s, true);
+    spoil(&s, NAN);
+    ck_assert_int_eq(eval_search(&s, &x, texts[0], false, PICTURES, 0, hits, &e), -1);
+    ck_assert_msg(strstr(e.text, "the features of \"a red circle\" are not finite") != NULL, "%s", e.text);
+    eval_index_job job = { .images = false, .names = texts, .n = TEXTS, .model = "m" };
+    ck_assert_int_eq(eval_index_make(&s, &job, IN_FOLDER("bad.h5"), &e), -1);
+    ck_assert_msg(strstr(e.text, "are not finite: the model is not whole") != NULL, "%s", e.text);
+    ck_assert(access(IN_FOLDER("bad.h5"), F_OK) != 0);
+    eval_index_close(&x);
+    h5_out *f = h5_create(IN_FOLDER("bad.h5"), &e);        /* from another program */
+    real numbers[1][64] = { { NAN } };
+    h5_write(f, "features", H5_REALS, 2, (long[]){ 1, s.model.config.embed }, numbers);
+    h5_write_text(f, "format", "blip2 index");
+    h5_write_text(f, "kind", "texts");
+    h5_write_text(f, "names", "[\"a\"]");
+    ck_assert(s.model.config.embed <= 64 && h5_finish(f, &e));
+    ck_assert(!eval_index_open(&x, IN_FOLDER("bad.h5"), &s.model, &e));
+    ck_assert_msg(strstr(e.text, "bad.h5: features: not all are finite numbers") != NULL, "%s", e.text);
     eval_close(&s);
 }
 END_TEST
@@ -157,7 +204,7 @@ START_TEST(a_bad_picture_is_told_and_left_out)
                            .context = &bad };
     ck_assert_msg(eval_index_make(&s, &job, IN_FOLDER("rest.h5"), &e) == PICTURES - 1, "%s", e.text);
     ck_assert_int_eq(bad, 1);
-    ck_assert_msg(eval_index_open(&rest, IN_FOLDER("rest.h5"), &s.model.config, &e), "%s", e.text);
+    ck_assert_msg(eval_index_open(&rest, IN_FOLDER("rest.h5"), &s.model, &e), "%s", e.text);
     long row = all.Q * all.embed;
     for (long i = 0; i < PICTURES - 1; i++) {
         long from = i + (i >= 3);
@@ -183,6 +230,8 @@ Suite *suite_index(void)
     tcase_add_test(c, the_matching_head_ranks_the_first_again);
     tcase_add_test(c, a_picture_finds_texts_and_itself);
     tcase_add_test(c, what_is_no_index_of_this_model_is_refused);
+    tcase_add_test(c, an_index_of_other_weights_is_refused);
+    tcase_add_test(c, features_that_are_no_numbers_are_neither_kept_nor_searched);
     tcase_add_test(c, a_bad_picture_is_told_and_left_out);
     suite_add_tcase(s, c);
     return s;

@@ -170,11 +170,13 @@ START_TEST(a_whole_run_is_one_well_formed_file)
         read_html("r.html", &h);
         ck_assert_int_gt(h.tags, 150);
         static const char *const both[] = { "id=\"figures\"", "id=\"training\"", "id=\"captions-",
-                                            "id=\"attention\"",
-                                            "blip2 train ", "results/evaluate.yaml", "<summary>config.yaml" };
-        for (int k = 0; k < 7; k++)
+            "id=\"attention\"", "blip2 train ", "results/evaluate.yaml", "<summary>config.yaml",
+            "<h3>Made by</h3>", "as the run was started with it", "world/train.jsonl</td><td>64</td>",
+            "<h3>Where every weight came from</h3>\n<pre>module ", "class=\"known\"" };
+        for (size_t k = 0; k < sizeof both / sizeof *both; k++)
             ck_assert_msg(has("r.html", both[k]), "%s: %s", models[i], both[k]);
         ck_assert(has("r.html", "id=\"retrieval-") == (i == 1) && has("r.html", "id=\"vqa-") == (i == 0));
+        ck_assert(has("r.html", "id=\"texts-") == (i == 1) && !has("r.html", " --ranks "));
         ck_assert(!has("r.html", "<span class=\"none\">"));            /* every picture is there */
     }
 }
@@ -187,6 +189,10 @@ START_TEST(nothing_from_a_file_leaves_its_place)
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
     put("run/config.yaml", "</pre><script>alert(2)</script>\xff\x01 & \"quoted\"\n");
     put("run/log.jsonl", "{\"step\":1,\"" EVIL "\":1}\n{\"step\":2,\"" EVIL "\":3,\"loss\":2}\n");
+    put("run/modules.txt", "</pre><script>alert(3)</script>\xff\x01\n");
+    put("run/run.json",
+        "{\"version\":\"" EVIL "\",\"ranks\":1e300,\"config_xxh3\":[\"" EVIL "\"],\"lists\":[7,"
+        "{\"file\":\"" EVIL "\",\"samples\":\"" EVIL "\",\"xxh3\":\"" EVIL "\"}]}");
     put("run/metrics.json",
         "{\"model\":\"" EVIL "\",\"images\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
         "\":1,\"CIDEr\":1,\"settings\":{\"" EVIL "\":\"" EVIL "\"}},\"vqa\":{\"model\":{\"" EVIL "\":0.5,"
@@ -195,7 +201,8 @@ START_TEST(nothing_from_a_file_leaves_its_place)
     put("run/vqa.json",
         "[{\"image\":\"" EVIL "\",\"question\":\"" EVIL "\",\"answer\":\"" EVIL "\",\"truth\":\"a\"}]");
     put("run/retrieval.json",
-        "{\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
+        "{\"scores_i2t\":[[1]],\"img2txt\":[\"" EVIL "\"],"
+        "\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
         "\",\"b\"]}");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
@@ -237,6 +244,53 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
         ck_assert(make("run", "r.html"));
     }
     base = NULL;
+}
+END_TEST
+
+START_TEST(a_run_of_ranks_is_repeated_with_as_many)
+{
+    html h;
+    ck_assert(!mkdir(IN_FOLDER("run"), 0700));
+    put("run/config.yaml",
+        "run:\n  task: stage1   # x\n  batch_size_train: 4   # x\n  accum_grad_iters: 2\n"
+        "  accum_exact: true\n"
+        "model:\n  qformer:\n    vocab: 141   # x\n");
+    put("run/run.json", "{\"ranks\":2,\"threads\":1,\"first_step\":7,\"config_xxh3\":\"00\"}");
+    put("run/log.jsonl", "{\"step\":1,\"loss\":8,\"loss_itc\":2.8,\"loss_itm\":0.65,\"loss_lm\":5}\n"
+        "{\"step\":2,\"loss\":7,\"loss_itc\":2.6,\"loss_itm\":0.6,\"loss_lm\":4.9,\"val_loss_itc\":2}\n");
+    ck_assert_msg(make("run", "r.html"), "%s", e.text);
+    read_html("r.html", &h);
+    static const char *const says[] = { "/run/config.yaml --ranks 2\n", "ln 16 = 2.773", "ln 2 = 0.693",
+        "always no: 0.637", "ln 141 = 4.949", "changed since the run was started",
+        "<td>steps of an earlier start</td><td>7</td>" };
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++)
+        ck_assert_msg(has("r.html", says[i]), "%s", says[i]);
+    char *text = page("r.html"), *first = strstr(text, "ln 16");
+    ck_assert(!strstr(first + 1, "ln 16"));                /* not that of another batch, val_loss_itc */
+    mem_free(text);
+    ck_assert(!unlink(IN_FOLDER("run/run.json")));         /* an older run: its ranks are not known */
+    ck_assert(make("run", "r.html") && strstr(heard, "what made the run: ") && strstr(heard, "no run.json"));
+    ck_assert(!has("r.html", " --ranks ") && !has("r.html", "ln 16") && has("r.html", "ln 141 = 4.949"));
+}
+END_TEST
+
+START_TEST(where_people_answered_bars_are_of_the_official_accuracy)
+{
+    html h;
+    ck_assert(!mkdir(IN_FOLDER("run"), 0700));
+#define VQA "\"model\":{\"all\":0.25,\"colour\":0.125,\"questions\":8,\"interval_95\":{\"all\":[0.1,0.5]}}"
+    put("run/metrics.json", "{\"vqa\":{" VQA "}}");
+    ck_assert(make("run", "r.html") && has("r.html", "letter by letter") && has("r.html", ">12.5 %<"));
+    put("run/metrics.json",
+        "{\"vqa\":{" VQA ",\"model_official\":{\"overall\":62.5,\"interval_95\":[50,75],\"perAnswerType\":"
+        "{\"colour\":37.5}},\"blind_official\":{\"overall\":20}}}");
+    ck_assert(make("run", "r.html") && has("r.html", "by the challenge's rule, for several people"));
+    read_html("r.html", &h);
+    static const char *const says[] = { ">62.5 %<", ">37.5 %<", "95 %: 50.0 to 75.0",
+        "x1=\"50.00%\" x2=\"75.00%\"", "width=\"20.00%\"", "95 % interval of all questions" };
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++)
+        ck_assert_msg(has("r.html", says[i]), "%s", says[i]);
+    ck_assert(!has("r.html", ">12.5 %<") && !has("r.html", "letter by letter"));
 }
 END_TEST
 
@@ -316,6 +370,8 @@ Suite *suite_report(void)
     tcase_add_test(c, a_whole_run_is_one_well_formed_file);
     tcase_add_test(c, nothing_from_a_file_leaves_its_place);
     tcase_add_test(c, settings_that_differ_from_a_base_are_shown);
+    tcase_add_test(c, a_run_of_ranks_is_repeated_with_as_many);
+    tcase_add_test(c, where_people_answered_bars_are_of_the_official_accuracy);
     tcase_add_test(c, numbers_that_are_none_leave_gaps);
     tcase_add_test(c, what_is_missing_is_told);
     tcase_add_test(c, a_long_log_makes_no_long_file);
