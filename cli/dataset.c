@@ -156,36 +156,16 @@ static int inspect(int argc, char **argv)
 
 const cli_command *const cli_dataset_parts[] = { &cli_dataset_import, &cli_dataset_fetch, NULL };
 
-/* Options of any part that no value follows. */
-static bool is_flag(const char *word)
-{
-    static const char *const flags[] = { "-h", "--help", "--json", "--quiet", "--force", "--copy", "--white",
-                                         "--skip-missing", "--allow-outside" };
-    for (size_t i = 0; i < sizeof flags/sizeof *flags; i++)
-        if (!strcmp(word, flags[i]))
-            return true;
-    return strchr(word, '=') != NULL;
-}
-
-/* The place of the first word that is no option and no option's value; argc: there is none. */
-static int first_word(int argc, char **argv)
-{
-    int i = 1;
-    while (i < argc && argv[i][0] == '-')
-        i += is_flag(argv[i]) ? 1 : 2;
-    return i < argc ? i : argc;
-}
-
 static int run(int argc, char **argv)
 {
-    int at = first_word(argc, argv);
+    int at = cli_first_word(argc, argv);
     char name[64];
-    snprintf(name, sizeof name, "dataset %s", at < argc ? argv[at] : "");
+    snprintf(name, sizeof name, "dataset %s", at ? argv[at] : "");
     const cli_command *part = cli_find(name);
-    if (at < argc && !strcmp(argv[at], "inspect"))
+    if (at && !strcmp(argv[at], "inspect"))
         return inspect(argc, argv);
     if (part) {                                    /* options before its name are its own */
-        memmove(argv + 2, argv + 1, (size_t)(at - 1)*sizeof *argv);
+        cli_word_to_front(argv, at);
         argv[1] = (char *)part->name;
         return part->run(argc - 1, argv + 1);
     }

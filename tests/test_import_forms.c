@@ -446,7 +446,7 @@ START_TEST(options_may_stand_before_the_part)
     put_picture("in/a.png", 1);
     put("in/a.txt", "x");
     WORKS("dataset", "--quiet", "--seed", "3", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"));
-    WORKS("dataset", "-o", IN_FOLDER("two"), "--threads=1", "import", IN_FOLDER("in"));
+    WORKS("dataset", "--threads=1", "import", "-o", IN_FOLDER("two"), IN_FOLDER("in"));
     WORKS("dataset", "--threads", "1", "inspect", IN_FOLDER("in"));
     FAILS(2, "expected import, fetch, inspect or make scenes", "dataset", "--quiet");
 }
