@@ -158,9 +158,7 @@ static bool fits(const eval_data *d, error *e)
 /* All pictures through the tower, which is most of the time. */
 static bool read_pictures(eval_session *s, const eval_config *c, eval_data *d, error *e)
 {
-    bool ok = fits(d, e);
-    if (!ok)
-        return false;
+    bool ok = true;
     d->features = mem_new((size_t)(d->pictures * d->N * d->E) * sizeof *d->features);
     if (!d->features)
         return error_set(e, "out of memory for the features of %ld pictures", d->pictures);
@@ -255,7 +253,7 @@ static char *run(eval_session *s, const eval_config *c, eval_data *d, error *e)
     }
     d->N = eval_tokens(&s->model.config);
     d->E = s->model.config.vision.width;
-    bool ok = check(s, c, e) && file_make_folders(c->output_dir, e) && clear(c, e)
+    bool ok = check(s, c, e) && fits(d, e) && file_make_folders(c->output_dir, e) && clear(c, e)
               && read_pictures(s, c, d, e) && measure(s, c, d, metrics, e);
     if (ok && json_array_size(d->warnings))
         json_object_set(metrics, "warnings", d->warnings);
