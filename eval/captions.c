@@ -105,11 +105,16 @@ static bool write_some(eval_session *s, const eval_config *c, const eval_data *d
                        eval_text *texts, error *e)
 {
     const char *prompts[EVAL_BATCH];
-    for (long i = 0; i < n; i++)
+    long some[EVAL_BATCH];
+    for (long i = 0; i < n; i++) {
         prompts[i] = s->model.config.prompt;
-    bool ok = eval_write(s, d->features + first * d->N * d->E, n, prompts, NULL, &c->generate, texts, e);
+        some[i] = first + i;
+    }
+    real *features = eval_rows(s, c, d, some, n, e);
+    bool ok = features && eval_write(s, features, n, prompts, NULL, &c->generate, texts, e);
     if (ok)
         eval_plain(texts, n);
+    mem_free(features);
     return ok;
 }
 

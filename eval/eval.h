@@ -112,6 +112,7 @@ typedef struct eval_config {
     long answer_min_length;
     double length_penalty, repetition_penalty, itm_weight;
     double answer_penalty;             /* NAN: as LAVIS, 0 for OPT and -1 for T5 */
+    double memory_mb;                  /* for features of all pictures; 0: as there is */
     double max_bad_fraction;           /* of pictures that cannot be decoded and are left out */
     int tokenizer, rerank, clean;          /* clean: texts that the model reads, 0: not */
     int reference;                     /* blip2_reference: how pictures are read and texts written */

@@ -12,7 +12,7 @@ typedef struct eval_data {
     long *of;                                      /* of each record its picture, -1: not in use */
     long without_caption;                          /* pictures that have none */
     long N, E;                                     /* tokens and width of their features */
-    real *features;                                /* (pictures,N,E) */
+    real *features;                                /* (pictures,N,E), or NULL: there is no room for all */
     json_t *warnings;                              /* texts */
 } eval_data;
 
@@ -49,8 +49,9 @@ json_t *eval_interval(long n, const double *values, double factor, const eval_co
 /* Of a ratio of sums over n clusters; counts NULL: of the mean. */
 json_t *eval_interval_of(long n, const double *sums, const double *counts, double factor,
                          const eval_config *c);
-/* (n,N,E) of these pictures, mem_free it */
-real *eval_rows(const eval_data *d, const long *pictures, long n);
+/* (n,N,E) of these pictures, mem_free it; where they are not held, through the tower again. NULL: failed. */
+real *eval_rows(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                error *e);
 /* As training reads them: cut at max_txt_len. Good until the session reads something else. */
 bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e);
 bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, json_t *m, error *e);

@@ -146,10 +146,10 @@ static bool mean_loss(eval_session *s, const eval_config *c, const eval_data *d,
         x.first = first;
         for (long i = 0; i < x.n; i++)
             seen[i] = (first + i + shift) % n;
-        real *features = eval_rows(d, seen, x.n);
+        real *features = eval_rows(s, c, d, seen, x.n, e);
         ag_mark mark = ag_here(s->t);
         x.features = features;
-        bool ok = features ? ag_try(s->t, read_some, &x, e) : error_set(e, "out of memory");
+        bool ok = features && ag_try(s->t, read_some, &x, e);
         ag_rewind(s->t, mark);
         mem_free(features);
         if (!ok)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 json_t *eval_image_id(const record *r)
@@ -62,12 +63,49 @@ json_t *eval_interval(long n, const double *values, double factor, const eval_co
     return eval_interval_of(n, values, NULL, factor, c);
 }
 
-real *eval_rows(const eval_data *d, const long *pictures, long n)
+/* Through the tower, n pictures at most EVAL_BATCH. */
+static bool look(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                 real *to, error *e)
+{
+    const char *paths[EVAL_BATCH] = { NULL };
+    bool ok = true;
+    for (long i = 0; i < n; i++)
+        ok &= (paths[i] = eval_picture_path(c, d, pictures[i])) != NULL;
+    ok = ok ? eval_features(s, paths, n, to, e) : error_set(e, "out of memory");
+    for (long i = 0; i < n; i++)
+        mem_free((char *)paths[i]);
+    return ok;
+}
+
+/* The same where questions about one picture stand side by side: it is read once for them. */
+static bool look_again(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures,
+                       long n, real *to, error *e)
+{
+    long each = d->N * d->E, seen[EVAL_BATCH], at[EVAL_BATCH], some = 0;
+    for (long i = 0; i < n; i++) {
+        if (!some || pictures[i] != seen[some - 1])
+            seen[some++] = pictures[i];
+        at[i] = some - 1;
+    }
+    bool ok = look(s, c, d, seen, some, to, e);
+    for (long i = n - 1; ok && i >= 0; i--)
+        memmove(to + i * each, to + at[i] * each, (size_t)each * sizeof *to);
+    return ok;
+}
+
+real *eval_rows(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                error *e)
 {
     long each = d->N * d->E;
     real *to = mem_new((size_t)(n * each) * sizeof *to);
-    for (long i = 0; to && i < n; i++)
+    if (!to)
+        error_set(e, "out of memory for the features of %ld pictures", n);
+    for (long i = 0; to && d->features && i < n; i++)
         memcpy(to + i * each, d->features + pictures[i] * each, (size_t)each * sizeof *to);
+    if (to && !d->features && !look_again(s, c, d, pictures, n, to, e)) {
+        mem_free(to);
+        to = NULL;
+    }
     return to;
 }
 
@@ -143,16 +181,36 @@ static bool prepare(const eval_config *c, eval_data *d, error *e)
 }
 
 /* ---- the run ------------------------------------------------------------------------------------------- */
-/* The features of all pictures are held at once. */
-static bool fits(const eval_data *d, error *e)
+static bool is_asked(const eval_config *c, int task)
 {
+    error e;
+    for (int i = 0; i < c->tasks.count; i++)
+        if (eval_task(c->tasks.item[i], &e) == task)
+            return true;
+    return false;
+}
+
+/* Is there room for the features of all pictures at once? Retrieval cannot do without. */
+static bool plan(const eval_config *c, const eval_data *d, bool *held, error *e)
+{
+    enum { OTHERS = 5 };                                   /* a fifth is left for all else */
     const char *limit;
     const double GiB = 1 << 30, bytes = (double)d->pictures * (double)(d->N * d->E) * (double)sizeof(real);
-    double there = mem_available("", &limit);
-    return bytes <= there
-           || error_set(e, "the features of %ld pictures are %.2f GiB; expected at most the %.2f GiB %s; "
-                           "run.limit takes fewer, datasets.list a part of the list", d->pictures,
-                        bytes / GiB, there / GiB, limit);
+    double there = mem_available("", &limit) * (OTHERS - 1) / OTHERS;
+    if (c->memory_mb > 0 && c->memory_mb * (1 << 20) < there) {
+        there = c->memory_mb * (1 << 20);
+        limit = "of run.memory_mb";
+    }
+    *held = bytes <= there;
+    if (!*held && is_asked(c, EVAL_RETRIEVAL))
+        return error_set(e, "the features of %ld pictures, %.2f GiB, do not fit; expected at most %.2f GiB "
+                            "%s; run.limit takes fewer, datasets.list a part of the list", d->pictures,
+                         bytes / GiB, there / GiB, limit);
+    if (!*held)
+        eval_warn(c, d, "the features of %ld pictures, %.2f GiB, do not fit into %.2f GiB %s: each task and "
+                        "control sends the pictures through the tower again", d->pictures, bytes / GiB,
+                  there / GiB, limit);
+    return true;
 }
 
 /* All pictures through the tower, which is most of the time. */
@@ -164,14 +222,10 @@ static bool read_pictures(eval_session *s, const eval_config *c, eval_data *d, e
         return error_set(e, "out of memory for the features of %ld pictures", d->pictures);
     eval_progress(&c->watch, "pictures", 0, d->pictures);
     for (long first = 0; ok && first < d->pictures; first += c->batch) {
-        const char *paths[EVAL_BATCH];
-        long n = d->pictures - first < c->batch ? d->pictures - first : c->batch;
+        long some[EVAL_BATCH], n = d->pictures - first < c->batch ? d->pictures - first : c->batch;
         for (long i = 0; i < n; i++)
-            ok &= (paths[i] = eval_picture_path(c, d, first + i)) != NULL;
-        ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e)
-                : error_set(e, "out of memory");
-        for (long i = 0; i < n; i++)
-            mem_free((char *)paths[i]);
+            some[i] = first + i;
+        ok = look(s, c, d, some, n, d->features + first * d->N * d->E, e);
         eval_progress(&c->watch, "pictures", first + n, d->pictures);
     }
     return ok;
@@ -191,23 +245,33 @@ static bool check(const eval_session *s, const eval_config *c, error *e)
     return true;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* Results of an older run, which would stand beside figures that are not theirs. */
 static bool clear(const eval_config *c, error *e)
 {
     static const char *const files[] = {
         "metrics.json", "evaluate.yaml", "captions.json", "captions_references.json",
-        "captions_shuffled.json", "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt", "meteor.txt", "spice_input.json",
-        "spice.json", "spice.txt", "vqa.json", "vqa_blind.json", "vqa_shuffled.json", "vqa_questions.json",
-        "vqa_annotations.json", "retrieval.json" };
+        "captions_shuffled.json", "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt",
+        "meteor.txt", "spice_input.json", "spice.json", "spice.txt", "vqa.json", "vqa_blind.json",
+        "vqa_shuffled.json", "vqa_questions.json", "vqa_annotations.json", "retrieval.json" };
     bool ok = true;
+    char *list = mem_text("%s/%s", c->root, c->list);
     for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
         char *path = mem_text("%s/%s", c->output_dir, files[i]);
-        if (!path)
-            return error_set(e, "out of memory");
-        if (unlink(path) && errno != ENOENT)
+        if (!path || !list)
+            ok = error_set(e, "out of memory");
+        else if (same_file(path, list))
+            ok = error_set(e, "run.output_dir: results would replace %s, the list itself", QUOTE(path));
+        else if (unlink(path) && errno != ENOENT)
             ok = error_set(e, "%s: an older result cannot be removed: %s", QUOTE(path), strerror(errno));
         mem_free(path);
     }
+    mem_free(list);
     return ok;
 }
 
@@ -253,8 +317,8 @@ static char *run(eval_session *s, const eval_config *c, eval_data *d, error *e)
     }
     d->N = eval_tokens(&s->model.config);
     d->E = s->model.config.vision.width;
-    bool ok = check(s, c, e) && fits(d, e) && file_make_folders(c->output_dir, e) && clear(c, e)
-              && read_pictures(s, c, d, e) && measure(s, c, d, metrics, e);
+    bool held = false, ok = check(s, c, e) && plan(c, d, &held, e) && file_make_folders(c->output_dir, e);
+    ok = ok && clear(c, e) && (!held || read_pictures(s, c, d, e)) && measure(s, c, d, metrics, e);
     if (ok && json_array_size(d->warnings))
         json_object_set(metrics, "warnings", d->warnings);
     ok = ok && save_config(c, e) && eval_save(c, "metrics.json", metrics, e);

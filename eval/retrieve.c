@@ -366,12 +366,12 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     ranking x = { .s = s, .c = c, .d = d, .p = p,
                   .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
     bool all = p->rows[p->n - 1] == p->n - 1;              /* then they lie side by side already */
-    real *some = all ? NULL : eval_rows(d, p->rows, p->n);
+    real *some = all ? NULL : eval_rows(s, c, d, p->rows, p->n, e);
     x.features = all ? d->features : some;
     x.right = mem_new((size_t)p->n * sizeof *x.right);
     x.m = json_pack("{s:I, s:I, s:I}", "pictures", (json_int_t)p->n, "texts", (json_int_t)p->m, "k_test",
                     (json_int_t)x.k);
-    bool ok = (x.features && x.right) || error_set(e, "out of memory for the features of %ld pictures", p->n);
+    bool ok = x.features && (x.right || error_set(e, "out of memory for %ld pictures", p->n));
     ok = ok && eval_captions_read(s, p->words, p->m, &x.text, e);
     ag_mark mark = ag_here(s->t);
     ok = ok && ag_try(s->t, rank, &x, e);

@@ -34,6 +34,8 @@ static const config_key keys[] = {
       "captions of each picture that are candidates; 0: all" },
     { "run.max_bad_fraction", CONFIG_REAL, FIELD(max_bad_fraction), 0, 1, NULL,
       "pictures that cannot be decoded are left out up to this share, counted and named; more end the run" },
+    { "run.memory_mb", CONFIG_REAL, FIELD(memory_mb), 0, 1e9, NULL,
+      "MiB for the features of all pictures, 0: as there is; captions and vqa do without, and look again" },
     { "run.reference", CONFIG_CHOICE, FIELD(reference), 0, 0, "lavis hf",
       "by whose rules pictures are read and texts written, as --reference of caption" },
     { "run.prompt", CONFIG_TEXT, FIELD(prompt), 0, 0, NULL,

@@ -44,29 +44,23 @@ typedef enum { OWN, BLIND, SHUFFLED } seen;
 
 long eval_other(long n, long i) { return (i + n / 2) % n; }
 
-static long picture_for(const eval_data *d, seen which, long r)
-{
-    return which == OWN ? d->of[r] : eval_other(d->pictures, d->of[r]);
-}
-
 static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen which, const asked *list,
                 long n, eval_text *to, error *e)
 {
     const char *prompts[EVAL_BATCH], *questions[EVAL_BATCH];
-    long each = d->N * d->E;
-    real *rows = which != BLIND ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
-    bool ok = which == BLIND || rows;
+    long shown[EVAL_BATCH];
+    bool ok = true;
     for (long i = 0; i < n; i++) {
+        long own = d->of[list[i].record];
         prompts[i] = blip2_question(&s->model.config, list[i].q->asked);
         questions[i] = list[i].q->asked;
+        shown[i] = which == OWN ? own : eval_other(d->pictures, own);
         ok &= prompts[i] != NULL;
-        if (rows)
-            memcpy(rows + i * each, d->features + each * picture_for(d, which, list[i].record),
-                   (size_t)each * sizeof *rows);
     }
     if (!ok)
         error_set(e, "out of memory for %ld questions", n);
-    else {
+    real *rows = ok && which != BLIND ? eval_rows(s, c, d, shown, n, e) : NULL;
+    if (ok && (rows || which == BLIND)) {
         blip2_generate o = c->generate;
         o.max_length = (int)c->answer_length;
         o.max_new_tokens = c->reference == BLIP2_HF ? (int)c->answer_length : 0;
@@ -75,7 +69,8 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
         ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
         if (ok)
             eval_plain(to, n);
-    }
+    } else
+        ok = false;
     for (long i = 0; i < n; i++)
         mem_free((char *)prompts[i]);
     mem_free(rows);

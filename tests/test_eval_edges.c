@@ -202,6 +202,12 @@ START_TEST(a_run_that_fails_leaves_no_older_figures)
     ck_assert(!eval_run(&c, &e));
     ck_assert_msg(strstr(e.text, "an older result cannot be removed"), "%s", e.text);
     ck_assert(!there("again/metrics.json") && !there("again/evaluate.yaml"));
+    static const line lines[] = { { 0, 1, "\"caption\": \"a red circle\"" } };
+    write_list("world/captions.json", lines, 1);
+    c = config_of("stage1/model.h5", "captions.json", "world");
+    tasks_are(&c, "captions");
+    ck_assert(!eval_run(&c, &e) && there("world/captions.json"));
+    ck_assert_msg(strstr(e.text, "captions.json, the list itself"), "%s", e.text);
 }
 END_TEST
 
@@ -353,6 +359,36 @@ START_TEST(another_picture_is_never_the_own)
     ck_assert(json_object_get(m, "blind") && !json_object_get(m, "shuffled")
               && !there("pairs/vqa_shuffled.json"));
     json_decref(figures);
+}
+END_TEST
+
+START_TEST(without_room_for_all_features_the_answers_are_the_same)
+{
+    world_train_all(TRAIN_STAGE2);
+    json_t *wrote[2][3];
+    for (int k = 0; k < 2; k++) {
+        eval_config c = config_of("stage2/model.h5", "test.jsonl", "room");
+        c.memory_mb = k ? 0.001 : 0;
+        c.batch = 5;
+        json_t *figures = run(&c);
+        ck_assert_msg(!!strstr(warning(figures, 0), "do not fit into 0.00 GiB of run.memory_mb") == k, "%s",
+                      warning(figures, 0));
+        ck_assert(value(json_object_get(figures, "captions"), "perplexity_shuffled") > 0);
+        json_decref(figures);
+        wrote[k][0] = file("room/vqa.json");
+        wrote[k][1] = file("room/vqa_shuffled.json");
+        wrote[k][2] = file("room/captions.json");
+    }
+    for (int i = 0; i < 3; i++) {
+        ck_assert(json_equal(wrote[0][i], wrote[1][i]));
+        json_decref(wrote[0][i]);
+        json_decref(wrote[1][i]);
+    }
+    eval_config c = config_of("stage1/model.h5", "test.jsonl", "never");
+    c.memory_mb = 0.001;
+    tasks_are(&c, "retrieval");
+    ck_assert(!eval_run(&c, &e) && !there("never"));
+    ck_assert_msg(strstr(e.text, "the features of 16 pictures, 0.00 GiB, do not fit"), "%s", e.text);
 }
 END_TEST
 
@@ -640,6 +676,7 @@ Suite *suite_eval_edges(void)
     tcase_add_test(runs, every_part_says_how_far_it_is);
     tcase_add_test(runs, captions_of_all_records_of_a_picture_are_candidates);
     tcase_add_test(runs, another_picture_is_never_the_own);
+    tcase_add_test(runs, without_room_for_all_features_the_answers_are_the_same);
     tcase_add_test(runs, pictures_without_captions_are_no_candidates);
     tcase_add_test(runs, nothing_to_measure_is_no_0);
     tcase_add_test(runs, itc_alone_leaves_its_scores);
