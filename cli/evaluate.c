@@ -1,9 +1,59 @@
 /* evaluate.c - `blip2 evaluate CONFIG.yaml [key=value...]`: protocols over a split, as a table or as JSON. */
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "eval/eval.h"
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* ---- how far it is, on stderr: a line that is drawn over on a terminal, else one every ten seconds ----- */
+typedef struct showing {
+    bool quiet, terminal, drawn;
+    double started, shown;             /* seconds: the part that runs, what was written last */
+    const char *part;
+} showing;
+
+static void clear_line(showing *s)
+{
+    if (s->drawn)
+        fputs("\r\033[K", stderr);
+    s->drawn = false;
+}
+
+static void show(void *context, const char *what, long done, long of)
+{
+    enum { SECONDS = 10 };
+    showing *s = context;
+    double now = clock_seconds();
+    if (s->quiet)
+        return;
+    if (!s->part || strcmp(s->part, what)) {
+        s->part = what;
+        s->started = s->shown = now;
+    }
+    if (s->terminal ? done < of && now - s->shown < 0.1 : now - s->shown < SECONDS)
+        return;
+    s->shown = now;
+    clear_line(s);
+    double rate = done / fmax(now - s->started, 1e-3);
+    long left = done ? lround((double)(of - done) / rate) : 0;
+    fprintf(stderr, "%s %ld/%ld", what, done, of);
+    if (done)
+        fprintf(stderr, "  %.3g/s  eta %ld:%02ld:%02ld", rate, left / 3600, left / 60 % 60, left % 60);
+    if (!s->terminal)
+        fputc('\n', stderr);
+    s->drawn = s->terminal;
+}
+
+static void warn(void *context, const char *text)
+{
+    clear_line(context);
+    cli_warn("%s", text);
+}
+
+/* ---- figures as a table -------------------------------------------------------------------------------- */
 
 /* Are the numbers of both under the same names? */
 static bool same_columns(const json_t *a, const json_t *b)
@@ -21,7 +71,8 @@ static bool same_columns(const json_t *a, const json_t *b)
 
 static int width_of(const char *key)
 {
-    return strlen(key) > 9 ? (int)strlen(key) : 9;
+    int shown = (int)strlen(QUOTE(key));                   /* a type's name is from a file */
+    return shown > 9 ? shown : 9;
 }
 
 /* Below the figures of o: of each the entry i of its list in `lists`, where it has one. */
@@ -51,7 +102,7 @@ static void print_row(const char *name, const json_t *o, bool header)
         printf("  %-14s", "");
         json_object_foreach((json_t *)o, key, v)
             if (json_is_number(v))
-                printf(" %9s", key);
+                printf(" %9s", QUOTE(key));
         putchar('\n');
     }
     printf("  %-14s", name);
@@ -128,13 +179,17 @@ static int run(int argc, char **argv)
     if (argc < 2)
         return cli_usage("evaluate", "a configuration is needed: evaluate CONFIG.yaml [key=value...]");
     eval_config c = eval_config_default();
-    config_table table = eval_config_table(&c);
+    config_table tables[EVAL_TABLES];
+    eval_config_tables(&c, tables);
     error e;
-    if (!config_open(argv[1], argv + 2, argc - 2, &table, 1, &e))
+    if (!config_open(argv[1], argv + 2, argc - 2, tables, EVAL_TABLES, &e))
         return cli_fail(&e);
     if (common.seed >= 0)
         c.seed = common.seed;
+    showing s = { .quiet = common.quiet, .terminal = isatty(STDERR_FILENO) };
+    c.watch = (eval_watch){ &s, show, warn, cli_loading(common.quiet) };
     char *figures = eval_run(&c, &e);
+    clear_line(&s);
     if (!figures)
         return cli_fail(&e);
     if (common.json)
@@ -157,7 +212,7 @@ const cli_command cli_evaluate = {
     "retrieval  R@1, R@5, R@10 by ITC, and with the run.k_test best of each row ranked again by ITM; chance; "
     "the\n"
     "           accuracy of ITM.\n"
-    "Intervals are 95 % of 1,000 resamples by run.seed. The output folder gets metrics.json, where the "
+    "Intervals are 95 % of 10,000 resamples by run.seed. The output folder gets metrics.json, where the "
     "settings\n"
     "stand beside the figures, and results in COCO's and VQA's form, which `score` reads "
     "(docs/evaluation.md)."

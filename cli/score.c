@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static void print_value(const char *name, const json_t *v, int indent)
+/* Names may be from a file. */
+static void print_value(const char *given, const json_t *v, int indent)
 {
-    const char *key;
+    const char *key, *name = QUOTE(given);
     json_t *inner;
     if (json_is_object(v)) {
         printf("%*s%s\n", indent, "", name);
@@ -21,7 +22,7 @@ static void print_value(const char *name, const json_t *v, int indent)
     else if (json_is_integer(v))
         printf("%*s%-*s %10lld\n", indent, "", 24 - indent, name, (long long)json_integer_value(v));
     else if (json_is_string(v))
-        printf("%*s%-*s %10s\n", indent, "", 24 - indent, name, json_string_value(v));
+        printf("%*s%-*s %10s\n", indent, "", 24 - indent, name, QUOTE(json_string_value(v)));
 }
 
 static void print_figures(const char *text)
@@ -61,10 +62,19 @@ static char *figures_of(int argc, char **argv, const score_options *o, int *code
     return NULL;
 }
 
+/* An option and what it is of. */
+typedef struct taken { const char *option; bool given; const char *what[2]; } taken;
+
+static bool means(const taken *t, const char *what)
+{
+    bool known = !strcmp(what, "captions") || !strcmp(what, "vqa") || !strcmp(what, "retrieval");
+    return !known || !t->given || !strcmp(what, t->what[0]) || (t->what[1] && !strcmp(what, t->what[1]));
+}
+
 static int run(int argc, char **argv)
 {
-    const char *tokenizer = "ptb", *rule = "official";
-    bool each = false;
+    const char *tokenizer = NULL, *rule = NULL, *meteor = NULL, *spice = NULL;
+    bool each = false, partial = false;
     const cli_option options[] = {
         { "tokenizer", "ptb|whitespace", CLI_TEXT, &tokenizer, 0, 0,
           "captions: Penn Treebank words without punctuation, or lower case split at spaces (default: ptb)" },
@@ -73,21 +83,36 @@ static int run(int argc, char **argv)
           "letter by letter (default: official)" },
         { "each", NULL, CLI_FLAG, &each, 0, 0,
           "with --json: also the figures of every picture, question or row" },
+        { "partial", NULL, CLI_FLAG, &partial, 0, 0,
+          "captions, vqa: results may be of a part of the pictures or questions; missing says of how many" },
+        { "meteor-jar", "FILE", CLI_TEXT, &meteor, 0, 0, "captions: your own meteor-1.5.jar, run by java" },
+        { "spice-jar", "FILE", CLI_TEXT, &spice, 0, 0, "captions: your own spice-1.0.jar, run by java" },
     };
+    enum { OPTIONS = sizeof options / sizeof *options };
     cli_common common = { .seed = 42 };
     int code;
     error e;
-    if (!cli_parse(&argc, argv, options, 3, &common, &code))
+    if (!cli_parse(&argc, argv, options, OPTIONS, &common, &code))
         return code;
-    if (strcmp(tokenizer, "ptb") && strcmp(tokenizer, "whitespace"))
+    const taken of[] = { { "tokenizer", tokenizer != NULL, { "captions" } },
+                         { "meteor-jar", meteor != NULL, { "captions" } },
+                         { "spice-jar", spice != NULL, { "captions" } },
+                         { "rule", rule != NULL, { "vqa" } }, { "partial", partial, { "captions", "vqa" } } };
+    for (size_t i = 0; argc > 1 && i < sizeof of / sizeof *of; i++)
+        if (!means(&of[i], argv[1]))
+            return cli_usage("score", "--%s: it means nothing for %s", of[i].option, argv[1]);
+    if (each && !common.json)
+        return cli_usage("score", "--each: expected --json beside it");
+    if (tokenizer && strcmp(tokenizer, "ptb") && strcmp(tokenizer, "whitespace"))
         return cli_usage("score", "--tokenizer: expected ptb or whitespace, found \"%s\"", QUOTE(tokenizer));
     int number = 0;
-    while (score_vqa_rules[number] && strcmp(rule, score_vqa_rules[number]))
+    while (rule && score_vqa_rules[number] && strcmp(rule, score_vqa_rules[number]))
         number++;
     if (!score_vqa_rules[number])
         return cli_usage("score", "--rule: expected official, lavis or exact, found \"%s\"", QUOTE(rule));
-    score_options o = { .whitespace = *tokenizer == 'w', .per_item = each, .seed = (uint64_t)common.seed,
-                        .rule = (score_vqa_rule)number };
+    score_options o = { .whitespace = tokenizer && *tokenizer == 'w', .per_item = each, .partial = partial,
+                        .seed = (uint64_t)common.seed, .rule = (score_vqa_rule)number,
+                        .meteor_jar = meteor, .spice_jar = spice };
     code = 0;
     char *figures = figures_of(argc, argv, &o, &code, &e);
     if (!figures)
@@ -102,9 +127,11 @@ static int run(int argc, char **argv)
 
 const cli_command cli_score = {
     "score", "captions|vqa|retrieval FILE...", "the metrics alone, on result files", run,
-    "  score captions RESULTS.json REFERENCES.json            COCO form: BLEU-1..4, ROUGE-L, CIDEr-D\n"
+    "  score captions RESULTS.json REFERENCES.json            COCO form: BLEU-1..4, ROUGE-L, CIDEr-D,\n"
+    "                                                         METEOR and SPICE by your own jars\n"
     "  score vqa RESULTS.json QUESTIONS.json ANNOTATIONS.json VQA v2 form: accuracy by type, in percent\n"
     "  score retrieval FILE.json                              {scores_i2t, scores_t2i, img2txt, txt2img}: "
     "R@1/5/10\n"
-    "Intervals are 95 % of 1,000 resamples of pictures or questions, by --seed (default 42)."
+    "A result of every picture and question is expected, as the official loader does, unless --partial.\n"
+    "Intervals are 95 % of 10,000 resamples of pictures or questions, by --seed (default 42)."
 };

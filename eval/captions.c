@@ -67,36 +67,51 @@ bool eval_names_objects(const eval_words *v, const record *r, const char *text)
     return true;
 }
 
-static bool same_text(const record *r, const char *text)
+/* One of the captions that any record of the picture has? */
+static bool same_text(const eval_data *d, long at, const char *text)
 {
-    for (long k = 0; k < r->caption_count; k++)
-        if (!strcmp(r->captions[k], text))
-            return true;
+    for (long r = d->first[at]; r >= 0; r = d->next[r])
+        for (long k = 0; k < d->records.items[r].caption_count; k++)
+            if (!strcmp(d->records.items[r].captions[k], text))
+                return true;
     return false;
+}
+
+/* The first of a picture's records that says what is in it; else its first. */
+static const record *with_objects(const eval_data *d, long at)
+{
+    for (long r = d->first[at]; r >= 0; r = d->next[r])
+        if (d->records.items[r].object_count)
+            return &d->records.items[r];
+    return eval_first(d, at);
 }
 
 /* ---- the protocol ------------------------------------------------------------------------------------ */
 typedef struct counts { long objects, exact, number, judged; } counts;
 
-static void judge(counts *to, const eval_words *v, const record *r, const char *text)
+static void judge(counts *to, const eval_words *v, const eval_data *d, long at, const char *text)
 {
     int pairs[EVAL_PAIRS];
+    const record *r = with_objects(d, at);
     bool known = r->object_count > 0;
     to->judged += known;
     to->objects += known && eval_names_objects(v, r, text);
     to->number += known && eval_pairs(v, text, pairs) == r->object_count;
-    to->exact += same_text(r, text);
+    to->exact += same_text(d, at, text);
 }
 
-static bool write_some(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
+/* About n pictures from `first` on. */
+static bool write_some(eval_session *s, const eval_config *c, const eval_data *d, long first, long n,
                        eval_text *texts, error *e)
 {
     const char *prompts[EVAL_BATCH];
-    real *features = eval_rows(d, d->features, rows, n);
-    for (long i = 0; i < n; i++)
+    long some[EVAL_BATCH];
+    for (long i = 0; i < n; i++) {
         prompts[i] = s->model.config.prompt;
-    bool ok = features ? eval_write(s, features, n, prompts, NULL, &c->generate, texts, e)
-                       : error_set(e, "out of memory for the features of %ld pictures", n);
+        some[i] = first + i;
+    }
+    real *features = eval_rows(s, c, d, some, n, e);
+    bool ok = features && eval_write(s, features, n, prompts, NULL, &c->generate, texts, e);
     if (ok)
         eval_plain(texts, n);
     mem_free(features);
@@ -104,14 +119,14 @@ static bool write_some(eval_session *s, const eval_config *c, const eval_data *d
 }
 
 /* {images, annotations} in COCO's form, of every record in use. */
-static json_t *references_of(const eval_data *d, const long *rows, long n)
+static json_t *references_of(const eval_data *d)
 {
     json_t *images = json_array(), *annotations = json_array();
-    for (long i = 0; i < n; i++)
-        json_array_append_new(images, json_pack("{s:o, s:s}", "id", eval_image_id(&d->records.items[rows[i]]),
-                                                "file_name", d->records.items[rows[i]].image));
-    for (long i = 0; i < d->n; i++)
-        for (long k = 0; k < d->records.items[i].caption_count; k++)
+    for (long p = 0; p < d->pictures; p++)
+        json_array_append_new(images, json_pack("{s:o, s:s}", "id", eval_image_id(eval_first(d, p)),
+                                                "file_name", eval_first(d, p)->image));
+    for (long i = 0; i < d->records.count; i++)
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].caption_count; k++)
             json_array_append_new(annotations, json_pack("{s:I, s:o, s:s}", "id",
                 (json_int_t)json_array_size(annotations), "image_id", eval_image_id(&d->records.items[i]),
                 "caption", d->records.items[i].captions[k]));
@@ -175,30 +190,37 @@ static bool score_files(const eval_config *c, json_t *results, json_t *m, error 
     return ok;
 }
 
-static bool write_all(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
-                      counts *seen, json_t *results, error *e)
+static bool write_all(eval_session *s, const eval_config *c, const eval_data *d, counts *seen,
+                      json_t *results, error *e)
 {
+    const long n = d->pictures;
     eval_words v = eval_words_of(&d->records);
+    eval_progress(&c->watch, "captions", 0, n);
     for (long first = 0; first < n; first += c->batch) {
         long some = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
-        if (!write_some(s, c, d, rows + first, some, texts, e))
+        if (!write_some(s, c, d, first, some, texts, e))
             return false;
         for (long i = 0; i < some; i++) {
-            const record *r = &d->records.items[rows[first + i]];
-            judge(seen, &v, r, texts[i].text);
+            const record *r = eval_first(d, first + i), *said = eval_captioned(d, first + i);
+            judge(seen, &v, d, first + i, texts[i].text);
             json_array_append_new(results, json_pack("{s:o, s:s, s:s, s:s?}",
                 "image_id", eval_image_id(r), "image", r->image, "caption", texts[i].text,
-                "truth", r->caption_count ? r->captions[0] : NULL));
+                "truth", said ? said->captions[0] : NULL));
         }
         eval_text_free(texts, some);
+        eval_progress(&c->watch, "captions", first + some, n);
     }
     return true;
 }
 
-static json_t *figures_of(const counts *seen, long n)
+/* Shares of what there is to compare with: exact of the pictures that have captions. */
+static json_t *figures_of(const counts *seen, const eval_data *d)
 {
-    json_t *m = json_pack("{s:I, s:f}", "pictures", (json_int_t)n, "exact", (double)seen->exact / (double)n);
+    json_t *m = json_pack("{s:I}", "pictures", (json_int_t)d->pictures);
+    if (d->without_caption < d->pictures)
+        json_object_set_new(m, "exact", json_real((double)seen->exact
+                                                  / (double)(d->pictures - d->without_caption)));
     if (seen->judged) {
         json_object_set_new(m, "objects", json_real((double)seen->objects / (double)seen->judged));
         json_object_set_new(m, "number", json_real((double)seen->number / (double)seen->judged));
@@ -206,30 +228,48 @@ static json_t *figures_of(const counts *seen, long n)
     return m;
 }
 
-static bool all_have_captions(const eval_data *d, const long *rows, long n)
+/* A jar that fails costs its own figure alone. */
+static void score_by_jars(const eval_config *c, const eval_data *d, const json_t *results,
+                          const json_t *references, json_t *m)
 {
-    for (long i = 0; i < n; i++)
-        if (!d->records.items[rows[i]].caption_count)
-            return false;
-    return true;
+    for (int k = 0; k < 2; k++) {
+        const eval_jar jar = { k ? c->spice_jar : c->meteor_jar, c->output_dir, k,
+                               c->tokenizer == EVAL_WHITESPACE };
+        error e;
+        if (!*jar.path)
+            continue;
+        eval_progress(&c->watch, k ? "SPICE" : "METEOR", 0, 1);
+        if (!eval_jar_score(&jar, results, json_object_get(references, "annotations"), m, &e))
+            eval_warn(c, d, "%s is left out: %s", k ? "SPICE" : "METEOR", e.text);
+        eval_progress(&c->watch, k ? "SPICE" : "METEOR", 1, 1);
+    }
+}
+
+/* By COCO's scorers, where every picture has a caption. */
+static bool score(eval_session *s, const eval_config *c, const eval_data *d, json_t *results, json_t *m,
+                  error *e)
+{
+    if (d->without_caption) {
+        eval_warn(c, d, "captions: not scored: %ld of %ld pictures of %s have no caption to compare with",
+                  d->without_caption, d->pictures, QUOTE(c->list));
+        return true;
+    }
+    json_t *references = references_of(d);
+    bool ok = eval_save(c, "captions_references.json", references, e) && score_files(c, results, m, e)
+              && eval_likelihood(s, c, d, m, e);
+    if (ok)
+        score_by_jars(c, d, results, references, m);
+    json_decref(references);
+    return ok;
 }
 
 bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
     counts seen = { 0 };
-    long n;
-    long *rows = eval_pictures(d, &n);
     json_t *results = json_array();
-    bool ok = rows ? write_all(s, c, d, rows, n, &seen, results, e)
-                   : error_set(e, "out of memory for %ld pictures", d->n);
-    json_t *m = ok ? figures_of(&seen, n) : NULL;
-    ok = ok && eval_save(c, "captions.json", results, e);
-    if (ok && all_have_captions(d, rows, n)) {
-        json_t *references = references_of(d, rows, n);
-        ok = eval_save(c, "captions_references.json", references, e) && score_files(c, results, m, e)
-             && eval_likelihood(s, c, d, rows, n, m, e) && eval_jars(c, results, references, m, e);
-        json_decref(references);
-    }
+    bool ok = write_all(s, c, d, &seen, results, e);
+    json_t *m = ok ? figures_of(&seen, d) : NULL;
+    ok = ok && eval_save(c, "captions.json", results, e) && score(s, c, d, results, m, e);
     if (ok) {
         json_t *settings = eval_settings(s, c, c->max_len);
         json_object_set_new(settings, "tokenizer", json_string(eval_tokenizer_names[c->tokenizer]));
@@ -242,6 +282,5 @@ bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, js
     }
     json_decref(m);
     json_decref(results);
-    mem_free(rows);
     return ok;
 }

@@ -5,6 +5,14 @@
 #include "data/data.h"
 #pragma GCC visibility push(default)
 
+/* ---- who hears of a run; a function that is NULL is not called ----------------------------------------- */
+typedef struct eval_watch {
+    void *context;
+    void (*progress)(void *context, const char *what, long done, long of);     /* done 0: it begins */
+    void (*warn)(void *context, const char *text); /* what a person should know of the figures */
+    nn_watch reading;                  /* of the model file */
+} eval_watch;
+
 /* ---- a model file in use: pictures in, words out --------------------------------------------------- */
 typedef struct eval_session {
     blip2_model model;
@@ -27,7 +35,12 @@ long eval_tokens(const blip2_config *c);           /* N: patches and class token
 bool eval_features(eval_session *s, const char *const *paths, long n, real *to, error *e);     /* (n,N,E) */
 /* ids (length); by Hugging Face's rules with what stands before them: image tokens and prompt (OPT), the
  * start (T5) */
-typedef struct eval_text { char *text; int *ids; long length; double score; } eval_text;
+typedef struct eval_text {
+    char *text, *own;                  /* own: without the prompt before it; NULL: text has none */
+    int *ids;
+    long length;
+    double score;
+} eval_text;
 /* Continues each prompt (NULL: none) behind the picture's soft prompt; features NULL: without any picture.
  * questions: what the Q-Former reads too where the model is made so (question_in_qformer), NULL for a
  * caption. to (n x o->returns): eval_text_free.                                                            */
@@ -75,6 +88,9 @@ typedef struct eval_retrieval {
  * finite fails (ag_fail). */
 eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
                              blip2_text texts, long k);
+/* watch: hears how many pictures have been read with their texts */
+eval_retrieval eval_retrieve_told(const blip2_model *m, tape *t, const real *features, long n, long N,
+                                  blip2_text texts, long k, const eval_watch *watch);
 /* The share of rows that have a column of their own id among their k best. */
 double eval_recall(const real *scores, long rows, long columns, const long *row_id, const long *column_id,
                    long k);
@@ -94,15 +110,26 @@ typedef struct eval_config {
     long limit, retrieval_pictures, retrieval_captions, k_test, batch, beams, min_len, max_len, answer_length,
         seed;
     long answer_min_length;
-    double length_penalty, itm_weight;
+    double length_penalty, repetition_penalty, itm_weight;
     double answer_penalty;             /* NAN: as LAVIS, 0 for OPT and -1 for T5 */
+    double memory_mb;                  /* for features of all pictures; 0: as there is */
+    double max_bad_fraction;           /* of pictures that cannot be decoded and are left out */
     int tokenizer, rerank, clean;          /* clean: texts that the model reads, 0: not */
+    int reference;                     /* blip2_reference: how pictures are read and texts written */
+    char prompt[CONFIG_TEXT_SIZE], question_prompt[CONFIG_TEXT_SIZE];      /* empty: the model's */
     char meteor_jar[CONFIG_TEXT_SIZE], spice_jar[CONFIG_TEXT_SIZE];
     blip2_generate generate;           /* made from these by eval_run */
+    eval_watch watch;                  /* not of a file */
+    config_named elsewhere;            /* data sets by LAVIS's names, which have none here */
 } eval_config;
 eval_config eval_config_default(void);
 config_table eval_config_table(eval_config *c);    /* for config_read: sections model, datasets, run */
-char *eval_run(const eval_config *c, error *e);    /* figures as JSON, mem_free them; NULL: failed */
+enum { EVAL_TABLES = 2 };
+void eval_config_tables(eval_config *c, config_table to[EVAL_TABLES]); /* that, and LAVIS's datasets.NAME */
+/* Figures as JSON, mem_free them; NULL: failed. What is not there or cannot be (configuration, list,
+ * pictures, jars) is told together, before the model is read; results of older runs go before the new ones
+ * are made, and metrics.json and evaluate.yaml come last. */
+char *eval_run(const eval_config *c, error *e);
 
 /* ---- report: one HTML file about a run, with results of further folders; tell hears what is left out ----
  * base: a configuration to compare the run's with: its name, and what config_print makes of it; or NULL. */

@@ -25,6 +25,29 @@ typedef struct caption {
     size_t count;
 } caption;
 
+/* ---- are they there? ----------------------------------------------------------------------------------- */
+static bool on_path(const char *program)
+{
+    const char *path = getenv("PATH");
+    for (size_t n; path && *path; path += n + (path[n] != 0)) {
+        n = strcspn(path, ":");
+        char *file = mem_text("%.*s/%s", (int)n, path, program);
+        bool found = file && !access(file, X_OK);
+        mem_free(file);
+        if (found)
+            return true;
+    }
+    return false;
+}
+
+bool eval_jar_there(const char *path, error *e)
+{
+    if (access(path, R_OK))
+        return error_set(e, "%s: cannot be read: %s; expected a jar for java to run", QUOTE(path),
+                         strerror(errno));
+    return on_path("java") || error_set(e, "%s: java, which runs it, is not on PATH", QUOTE(path));
+}
+
 /* Runs java with its input and output in files (in NULL: none); its messages go to ours. */
 static bool java(char *const arguments[], const char *in, const char *out, error *e)
 {
@@ -158,15 +181,15 @@ static json_t *spice_input(const caption *all, size_t n)
     return list;
 }
 
-static bool spice(const eval_config *c, const caption *all, size_t many, json_t *m, error *e)
+static bool spice(const char *jar, const char *folder, const caption *all, size_t many, json_t *m, error *e)
 {
     json_t *list = spice_input(all, many), *one;
-    char *in = mem_text("%s/spice_input.json", c->output_dir),
-         *out = mem_text("%s/spice.json", c->output_dir), *said = mem_text("%s/spice.txt", c->output_dir);
+    char *in = mem_text("%s/spice_input.json", folder), *out = mem_text("%s/spice.json", folder),
+         *said = mem_text("%s/spice.txt", folder);
     bool ok = (in && out && said) || error_set(e, "out of memory");
-    char *const arguments[] = { "java", "-Xmx8G", "-jar", (char *)c->spice_jar, in, "-out", out, "-silent",
+    char *const arguments[] = { "java", "-Xmx8G", "-jar", (char *)jar, in, "-out", out, "-silent",
                                 NULL };
-    ok = ok && eval_save(c, "spice_input.json", list, e) && java(arguments, NULL, said, e);
+    ok = ok && eval_save_in(folder, "spice_input.json", list, e) && java(arguments, NULL, said, e);
     json_t *scores = ok ? data_json_file(out, e) : NULL;
     double sum = 0;
     size_t i, n = 0;
@@ -177,7 +200,7 @@ static bool spice(const eval_config *c, const caption *all, size_t many, json_t 
         n++;
     }
     if (scores && n != many)
-        ok = error_set(e, "%s: expected %zu scores in %s, found %zu", QUOTE(c->spice_jar),
+        ok = error_set(e, "%s: expected %zu scores in %s, found %zu", QUOTE(jar),
                        many, QUOTE(out), n);
     if (scores && ok)
         json_object_set_new(m, "SPICE", json_real(sum / (double)n));
@@ -189,7 +212,7 @@ static bool spice(const eval_config *c, const caption *all, size_t many, json_t 
     return ok && scores;
 }
 
-/* ---- both ---------------------------------------------------------------------------------------------- */
+/* ---- either -------------------------------------------------------------------------------------------- */
 static void captions_free(caption *all, size_t n)
 {
     for (size_t i = 0; all && i < n; i++) {
@@ -241,22 +264,19 @@ static bool caption_read(caption *to, const ptb *p, const json_t *of, const json
     return ok;
 }
 
-bool eval_jars(const eval_config *c, const json_t *results, const json_t *references, json_t *m, error *e)
+bool eval_jar_score(const eval_jar *jar, const json_t *results, const json_t *annotations, json_t *m,
+                    error *e)
 {
     size_t n = json_array_size(results);
-    if (!*c->meteor_jar && !*c->spice_jar)
-        return true;
     caption *all = mem_new(n * sizeof *all);
-    ptb *p = all && c->tokenizer == EVAL_PTB ? ptb_new(e) : NULL;
-    const json_t *annotations = json_object_get(references, "annotations");
+    ptb *p = all && !jar->whitespace ? ptb_new(e) : NULL;
     json_t *index = by_picture(annotations);
-    bool ok = all && (p || c->tokenizer != EVAL_PTB);
+    bool ok = all && (p || jar->whitespace);
     for (size_t i = 0; ok && i < n; i++)
         ok = caption_read(&all[i], p, json_array_get(results, i), annotations, index);
     if (!ok)
         error_set(e, "out of memory for %zu captions", n);
-    ok = ok && (!*c->meteor_jar || meteor(c->meteor_jar, c->output_dir, all, n, m, e))
-         && (!*c->spice_jar || spice(c, all, n, m, e));
+    ok = ok && (jar->spice ? spice : meteor)(jar->path, jar->folder, all, n, m, e);
     captions_free(all, n);
     json_decref(index);
     ptb_free(p);

@@ -13,8 +13,7 @@ typedef struct reading {
     eval_session *s;
     const eval_data *d;
     const real *features;              /* (n,N,E) */
-    const long *rows;                  /* (n) */
-    long n;
+    long first, n;                     /* pictures of the split */
     double loss, tokens;               /* summed over tokens; how many */
 } reading;
 
@@ -52,7 +51,7 @@ static blip2_text rows_of(const reading *x, bool prompt, bool said, real **weigh
             at = put_text(x, c->prompt, row, at, T - 1);
         long from = at;
         if (said) {
-            const char *caption = x->d->records.items[x->rows[b]].texts[0];
+            const char *caption = eval_captioned(x->d, x->first + b)->texts[0];
             char *text = ag_alloc(t, (long)strlen(caption) + 2);
             sprintf(text, "%s%s", gap ? " " : "", caption);
             at = put_text(x, text, row, at, T - 1);
@@ -101,7 +100,7 @@ static void read_stage1(reading *x, tensor *features)
     const char **texts = ag_alloc(t, x->n * (long)sizeof *texts);
     int *next = ag_alloc(t, x->n * (long)sizeof *next);    /* ITM is made too: its pairs do not matter here */
     for (long b = 0; b < x->n; b++) {
-        texts[b] = x->d->records.items[x->rows[b]].texts[0];
+        texts[b] = eval_captioned(x->d, x->first + b)->texts[0];
         next[b] = (int)((b + 1) % x->n);
     }
     blip2_stage1_in in = { .features = features, .negative_image = next, .negative_text = next };
@@ -134,42 +133,45 @@ static void read_some(void *context)
 }
 
 /* The mean loss of a token. shift: each picture is that many places further on. */
-static bool mean_loss(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
-                      long shift, double *loss, double *tokens, error *e)
+static bool mean_loss(eval_session *s, const eval_config *c, const eval_data *d, long shift, double *loss,
+                      double *tokens, error *e)
 {
     reading x = { .s = s, .d = d };
+    const long n = d->pictures;
+    const char *what = shift ? "perplexity, shuffled" : "perplexity";
+    eval_progress(&c->watch, what, 0, n);
     for (long first = 0; first < n; first += x.n) {
         long seen[EVAL_BATCH];
         x.n = n - first < c->batch ? n - first : c->batch;
-        x.rows = rows + first;
+        x.first = first;
         for (long i = 0; i < x.n; i++)
-            seen[i] = rows[(first + i + shift) % n];
-        real *features = eval_rows(d, d->features, seen, x.n);
+            seen[i] = (first + i + shift) % n;
+        real *features = eval_rows(s, c, d, seen, x.n, e);
         ag_mark mark = ag_here(s->t);
         x.features = features;
-        bool ok = features ? ag_try(s->t, read_some, &x, e) : error_set(e, "out of memory");
+        bool ok = features && ag_try(s->t, read_some, &x, e);
         ag_rewind(s->t, mark);
         mem_free(features);
         if (!ok)
             return false;
+        eval_progress(&c->watch, what, first + x.n, n);
     }
     *tokens = x.tokens;
     *loss = x.loss / x.tokens;
     return isfinite(*loss) || error_set(e, "perplexity: the loss of the true captions is not finite");
 }
 
-bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, const long *rows, long n,
-                     json_t *m, error *e)
+bool eval_likelihood(eval_session *s, const eval_config *c, const eval_data *d, json_t *m, error *e)
 {
     double tokens, loss;
-    if (!mean_loss(s, c, d, rows, n, 0, &loss, &tokens, e))
+    if (!mean_loss(s, c, d, 0, &loss, &tokens, e))
         return false;
     json_object_set_new(m, "perplexity", json_real(exp(loss)));
     json_object_set_new(m, "lm_loss", json_real(loss));
     json_object_set_new(m, "tokens", json_integer((json_int_t)tokens));
-    if (!c->controls || n < 2)
+    if (!c->controls || d->pictures < 2)
         return true;
-    if (!mean_loss(s, c, d, rows, n, n / 2, &loss, &tokens, e))
+    if (!mean_loss(s, c, d, d->pictures / 2, &loss, &tokens, e))
         return false;
     json_object_set_new(m, "perplexity_shuffled", json_real(exp(loss)));
     return true;

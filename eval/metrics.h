@@ -57,10 +57,13 @@ double score_recall(long rows, const long *rank, long k);      /* percent of ran
 
 /* ---- how sure -------------------------------------------------------------------------------------- */
 typedef struct score_interval { double low, high; } score_interval;
-enum { SCORE_TIMES = 4096 };                       /* resamples at most */
+enum { SCORE_TIMES = 10000 };                      /* resamples: what the commands draw, and the most */
 /* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by
  * seed. */
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed);
+/* The same of sums / counts over n clusters, which are drawn whole; counts NULL: 1 each. */
+score_interval score_bootstrap_ratio(long n, const double *sums, const double *counts, double share,
+                                     long times, uint64_t seed);
 /* The same of a corpus's BLEU-1..4: counts of n pictures are drawn and summed. False: memory is out. */
 bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long times, uint64_t seed,
                           score_interval to[SCORE_BLEU]);
@@ -69,8 +72,10 @@ bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long t
 typedef struct score_options {
     bool whitespace;                   /* captions: tokens by lower(); split(), not Penn Treebank */
     bool per_item;                     /* also the figures of each picture, question, row */
+    bool partial;                      /* results need not be of all pictures or questions */
     score_vqa_rule rule;
-    uint64_t seed;                     /* of the intervals: 95 %, 1,000 resamples of pictures or questions */
+    const char *meteor_jar, *spice_jar;            /* the user's own programs, run by java; NULL: none */
+    uint64_t seed;                     /* of the intervals: 95 % of SCORE_TIMES resamples */
 } score_options;
 /* [{image_id, caption}] against {images, annotations: [{image_id, caption}]} */
 char *score_caption_files(const char *results, const char *references, const score_options *o, error *e);

@@ -21,12 +21,16 @@ void eval_pairing_free(eval_pairing *p)
     mem_free(p->of_text);
     mem_free(p->text);
     mem_free(p->words);
+    mem_free(p->rows);
 }
 
-static long candidates_of(const eval_config *c, const record *r)
+/* Captions of all records of a picture, as many as are wanted. */
+static long candidates_of(const eval_config *c, const eval_data *d, long at)
 {
-    long most = c->retrieval_captions ? c->retrieval_captions : r->caption_count;
-    return r->caption_count < 1 ? 1 : most < r->caption_count ? most : r->caption_count;
+    long all = 0;
+    for (long r = d->first[at]; r >= 0; r = d->next[r])
+        all += d->records.items[r].caption_count;
+    return c->retrieval_captions && c->retrieval_captions < all ? c->retrieval_captions : all;
 }
 
 /* Equal numbers for texts that read the same. */
@@ -84,23 +88,43 @@ static bool pair_up(eval_pairing *p)
     return ok;
 }
 
-bool eval_pair(const eval_config *c, const eval_data *d, const long *rows, long n, eval_pairing *p)
+/* Which pictures: those with a caption, as many as are wanted. */
+static bool choose(const eval_config *c, const eval_data *d, eval_pairing *p)
 {
-    *p = (eval_pairing){ .n = n, .rows = rows };
-    for (long i = 0; i < n; i++)
-        p->m += candidates_of(c, &d->records.items[rows[i]]);
-    p->text = mem_new((size_t)p->m * sizeof *p->text);
-    p->words = mem_new((size_t)p->m * sizeof *p->words);
-    p->of_picture = mem_new((size_t)n * sizeof *p->of_picture);
-    p->of_text = mem_new((size_t)p->m * sizeof *p->of_text);
-    if (!p->text || !p->words || !p->of_picture || !p->of_text)
-        return false;
-    for (long i = 0, j = 0; i < n; i++) {
-        const record *r = &d->records.items[rows[i]];
-        for (long k = 0; k < candidates_of(c, r); k++, j++) {
-            p->words[j] = r->caption_count ? r->texts[k] : "";
-            p->text[j] = (eval_candidate){ p->words[j], i, j, j };
+    p->rows = mem_new((size_t)(d->pictures + 1) * sizeof *p->rows);
+    for (long i = 0; p->rows && i < d->pictures; i++) {
+        long texts = candidates_of(c, d, i);
+        if (texts && (!c->retrieval_pictures || p->n < c->retrieval_pictures)) {
+            p->rows[p->n++] = i;
+            p->m += texts;
         }
     }
+    return p->rows != NULL;
+}
+
+static void put_texts(const eval_config *c, const eval_data *d, eval_pairing *p)
+{
+    for (long i = 0, j = 0; i < p->n; i++) {
+        long end = j + candidates_of(c, d, p->rows[i]);
+        for (long r = d->first[p->rows[i]]; r >= 0; r = d->next[r])
+            for (long k = 0; k < d->records.items[r].caption_count && j < end; k++, j++) {
+                p->words[j] = d->records.items[r].texts[k];
+                p->text[j] = (eval_candidate){ p->words[j], i, j, j };
+            }
+    }
+}
+
+bool eval_pair(const eval_config *c, const eval_data *d, eval_pairing *p)
+{
+    *p = (eval_pairing){ 0 };
+    if (!choose(c, d, p))
+        return false;
+    p->text = mem_new((size_t)(p->m + 1) * sizeof *p->text);
+    p->words = mem_new((size_t)(p->m + 1) * sizeof *p->words);
+    p->of_picture = mem_new((size_t)(p->n + 1) * sizeof *p->of_picture);
+    p->of_text = mem_new((size_t)(p->m + 1) * sizeof *p->of_text);
+    if (!p->text || !p->words || !p->of_picture || !p->of_text)
+        return false;
+    put_texts(c, d, p);
     return number_texts(p) && pair_up(p);
 }

@@ -2,69 +2,13 @@
  * output folder.                                                                                           */
 #include "eval/internal.h"
 #include "eval/metrics.h"
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-
-#define FIELD(f) offsetof(eval_config, f)
-static const config_key keys[] = {
-    { "model.file", CONFIG_TEXT, FIELD(model), 0, 0, NULL, "the model file" },
-    { "datasets.root", CONFIG_TEXT, FIELD(root), 0, 0, NULL, "folder of the data set" },
-    { "datasets.images", CONFIG_TEXT, FIELD(images), 0, 0, NULL,
-      "folder that pictures' paths start from; empty: root" },
-    { "datasets.list", CONFIG_TEXT, FIELD(list), 0, 0, NULL, "its list of pictures, one JSON object a line" },
-    { "datasets.text_processor.eval.name", CONFIG_CHOICE, FIELD(clean), 0, 0,
-      "none blip_caption blip_question",
-      "captions that are candidates and questions as they stand, or cleaned as in training" },
-    { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
-    { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL,
-      "vqa: also blind and with shuffled pictures" },
-    { "run.limit", CONFIG_INT, FIELD(limit), 0, 1e9, NULL, "only so many pictures; 0: all" },
-    { "run.retrieval_pictures", CONFIG_INT, FIELD(retrieval_pictures), 0, 1e6, NULL,
-      "candidates of retrieval; 0: all" },
-    { "run.k_test", CONFIG_INT, FIELD(k_test), 0, 1e6, NULL, "how many of the best ITM ranks again" },
-    { "run.batch_size_eval", CONFIG_INT, FIELD(batch), 1, EVAL_BATCH, NULL,
-      "pictures or questions at a time" },
-    { "run.rerank", CONFIG_CHOICE, FIELD(rerank), 0, 0, "sum itm product itc",
-      "the best k are ordered by cosine + logit of ITM (LAVIS), the logit, ITC's softmax times ITM's odds, "
-      "or not again" },
-    { "run.itm_weight", CONFIG_REAL, FIELD(itm_weight), 0, 1000, NULL,
-      "the power of ITM's odds in rerank: product; retrieval.itm_weight of another split tells the best" },
-    { "run.retrieval_captions", CONFIG_INT, FIELD(retrieval_captions), 0, 1e6, NULL,
-      "captions of each picture that are candidates; 0: all" },
-    { "run.num_beams", CONFIG_INT, FIELD(beams), 1, 64, NULL, "1: greedy" },
-    { "run.min_len", CONFIG_INT, FIELD(min_len), 0, 4096, NULL, "shortest caption in tokens" },
-    { "run.length_penalty", CONFIG_REAL, FIELD(length_penalty), -10, 10, NULL,
-      "scores of beams are divided by length to this power" },
-    { "run.max_len", CONFIG_INT, FIELD(max_len), 1, 4096, NULL, "longest caption in tokens" },
-    { "run.answer_len", CONFIG_INT, FIELD(answer_length), 1, 4096, NULL, "longest answer in tokens" },
-    { "run.answer_min_len", CONFIG_INT, FIELD(answer_min_length), 0, 4096, NULL,
-      "shortest answer in tokens" },
-    { "run.answer_length_penalty", CONFIG_REAL, FIELD(answer_penalty), -10, 10, NULL,
-      "length_penalty of answers; not given: 0 for OPT and -1 for T5, as LAVIS" },
-    { "run.tokenizer", CONFIG_CHOICE, FIELD(tokenizer), 0, 0, "ptb whitespace",
-      "words of captions that are scored" },
-    { "run.seed", CONFIG_INT, FIELD(seed), 0, 1e15, NULL, "of the resamples behind the intervals" },
-    { "run.meteor_jar", CONFIG_TEXT, FIELD(meteor_jar), 0, 0, NULL,
-      "your own meteor-1.5.jar, run by java; empty: no METEOR" },
-    { "run.spice_jar", CONFIG_TEXT, FIELD(spice_jar), 0, 0, NULL, "your own spice-1.0.jar; empty: no SPICE" },
-    { "run.output_dir", CONFIG_TEXT, FIELD(output_dir), 0, 0, NULL, "where metrics.json and the results go" },
-};
-
-eval_config eval_config_default(void)
-{
-    return (eval_config){ .list = "test.jsonl", .tasks = { 2, { "captions", "vqa" } }, .controls = true,
-                          .k_test = 16, .batch = 32, .beams = 1, .min_len = 1, .max_len = 40,
-                          .answer_length = 10, .answer_min_length = 1, .answer_penalty = NAN,
-                          .retrieval_captions = 1, .length_penalty = 1, .itm_weight = 1, .seed = 42,
-                          .output_dir = "out/eval" };
-}
-
-config_table eval_config_table(eval_config *c)
-{
-    return (config_table){ "", keys, (int)(sizeof keys / sizeof *keys), c };
-}
+#include <sys/stat.h>
+#include <unistd.h>
 
 json_t *eval_image_id(const record *r)
 {
@@ -73,7 +17,12 @@ json_t *eval_image_id(const record *r)
 
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e)
 {
-    char *path = mem_text("%s/%s", c->output_dir, file);
+    return eval_save_in(c->output_dir, file, what, e);
+}
+
+bool eval_save_in(const char *folder, const char *file, const json_t *what, error *e)
+{
+    char *path = mem_text("%s/%s", folder, file);
     char *text = json_dumps(what, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     file_out *f = path && text ? file_create(path, e) : NULL;
     bool ok = f != NULL || (!(path && text) && error_set(e, "out of memory for %s", file));
@@ -89,60 +38,74 @@ bool eval_save(const eval_config *c, const char *file, const json_t *what, error
 
 const char *const eval_tokenizer_names[] = { "ptb", "whitespace", NULL };
 const char *const eval_rerank_names[] = { "sum", "itm", "product", "itc", NULL };
-enum { TIMES = 1000 };
 static const double SHARE = 0.95;
 
 json_t *eval_settings(const eval_session *s, const eval_config *c, long length)
 {
     const blip2_config *m = &s->model.config;
-    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:s, s:I, s:i, s:I}", "num_beams", (json_int_t)c->beams,
+    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:s, s:I, s:i, s:I, s:s}", "num_beams", (json_int_t)c->beams,
                      "max_len", (json_int_t)length, "min_len", (json_int_t)c->min_len,
-                     "length_penalty", c->length_penalty, "repetition_penalty", 1.0, "llm",
+                     "length_penalty", c->length_penalty, "repetition_penalty", c->repetition_penalty, "llm",
                      m->llm == BLIP2_LLM_NONE ? "none" : blip2_llm_of(m).name, "image_size",
-                     (json_int_t)m->vision.image_size, "resamples", TIMES, "seed", (json_int_t)c->seed);
+                     (json_int_t)m->vision.image_size, "resamples", SCORE_TIMES, "seed", (json_int_t)c->seed,
+                     "reference", c->reference == BLIP2_HF ? "hf" : "lavis");
+}
+
+json_t *eval_interval_of(long n, const double *sums, const double *counts, double factor,
+                         const eval_config *c)
+{
+    score_interval i = score_bootstrap_ratio(n, sums, counts, SHARE, SCORE_TIMES, (uint64_t)c->seed);
+    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
 }
 
 json_t *eval_interval(long n, const double *values, double factor, const eval_config *c)
 {
-    score_interval i = score_bootstrap(n, values, SHARE, TIMES, (uint64_t)c->seed);
-    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
+    return eval_interval_of(n, values, NULL, factor, c);
 }
 
-static int by_picture(const void *a, const void *b)
+/* Through the tower, n pictures at most EVAL_BATCH. */
+static bool look(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                 real *to, error *e)
 {
-    const record *x = *(const record *const *)a, *y = *(const record *const *)b;
-    return x->image_id != y->image_id ? (x->image_id > y->image_id) - (x->image_id < y->image_id)
-                                      : (x > y) - (x < y);
+    const char *paths[EVAL_BATCH] = { NULL };
+    bool ok = true;
+    for (long i = 0; i < n; i++)
+        ok &= (paths[i] = eval_picture_path(c, d, pictures[i])) != NULL;
+    ok = ok ? eval_features(s, paths, n, to, e) : error_set(e, "out of memory");
+    for (long i = 0; i < n; i++)
+        mem_free((char *)paths[i]);
+    return ok;
 }
 
-long *eval_pictures(const eval_data *d, long *n)
+/* The same where questions about one picture stand side by side: it is read once for them. */
+static bool look_again(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures,
+                       long n, real *to, error *e)
 {
-    const record **order = mem_new((size_t)d->n * sizeof *order);
-    long *rows = mem_new((size_t)d->n * sizeof *rows);
-    *n = 0;
-    for (long i = 0; order && i < d->n; i++)
-        order[i] = &d->records.items[i];
-    if (order && rows) {
-        qsort(order, (size_t)d->n, sizeof *order, by_picture);
-        for (long i = 0; i < d->n; i++) /* rows[r]: 1 where r is the first of its picture */
-            rows[order[i] - d->records.items] = !i || order[i]->image_id != order[i - 1]->image_id;
-        for (long i = 0; i < d->n; i++)
-            if (rows[i])
-                rows[(*n)++] = i;
-    } else {
-        mem_free(rows);
-        rows = NULL;
+    long each = d->N * d->E, seen[EVAL_BATCH], at[EVAL_BATCH], some = 0;
+    for (long i = 0; i < n; i++) {
+        if (!some || pictures[i] != seen[some - 1])
+            seen[some++] = pictures[i];
+        at[i] = some - 1;
     }
-    mem_free(order);
-    return rows;
+    bool ok = look(s, c, d, seen, some, to, e);
+    for (long i = n - 1; ok && i >= 0; i--)
+        memmove(to + i * each, to + at[i] * each, (size_t)each * sizeof *to);
+    return ok;
 }
 
-real *eval_rows(const eval_data *d, const real *features, const long *rows, long n)
+real *eval_rows(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                error *e)
 {
     long each = d->N * d->E;
     real *to = mem_new((size_t)(n * each) * sizeof *to);
-    for (long i = 0; to && i < n; i++)
-        memcpy(to + i * each, features + rows[i] * each, (size_t)each * sizeof *to);
+    if (!to)
+        error_set(e, "out of memory for the features of %ld pictures", n);
+    for (long i = 0; to && d->features && i < n; i++)
+        memcpy(to + i * each, d->features + pictures[i] * each, (size_t)each * sizeof *to);
+    if (to && !d->features && !look_again(s, c, d, pictures, n, to, e)) {
+        mem_free(to);
+        to = NULL;
+    }
     return to;
 }
 
@@ -156,24 +119,97 @@ bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2
     return true;
 }
 
-static const char *images_of(const eval_config *c) { return *c->images ? c->images : c->root; }
-
-static bool read_list(const eval_session *s, const eval_config *c, eval_data *d, error *e)
+/* ---- who hears of it ----------------------------------------------------------------------------------- */
+void eval_progress(const eval_watch *w, const char *what, long done, long of)
 {
-    if (!records_beside(c->list, "datasets.list", e))
+    if (w && w->progress)
+        w->progress(w->context, what, done, of);
+}
+
+void eval_warn(const eval_config *c, const eval_data *d, const char *format, ...)
+{
+    char text[ERROR_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    json_array_append_new(d->warnings, json_string(text));
+    if (c->watch.warn)
+        c->watch.warn(c->watch.context, text);
+}
+
+/* ---- before the model is read -------------------------------------------------------------------------- */
+/* Can the task tell anything of this list? Captions are written whatever the list has. */
+static bool has_data(const eval_data *d, int task)
+{
+    if (task == EVAL_RETRIEVAL)
+        return d->without_caption < d->pictures;
+    for (long i = 0; task == EVAL_VQA && i < d->records.count; i++)
+        if (d->of[i] >= 0 && d->records.items[i].question_count)
+            return true;
+    return task == EVAL_CAPTIONS;
+}
+
+/* What the run is to do but cannot: all of it together. */
+static bool prepare(const eval_config *c, eval_data *d, error *e)
+{
+    eval_problems p = { .count = 0 };
+    error one;
+    eval_config_check(c, &p);
+    if (*c->model) {
+        long bytes;
+        int f = file_open(c->model, &bytes, &one);
+        if (f < 0)
+            eval_problem(&p, &one);
+        else
+            close(f);
+    }
+    if (*c->root && !eval_split_read(c, d, &one))
+        eval_problem(&p, &one);
+    if (!eval_problems_end(&p, e) || !eval_split_look(c, d, e))
         return false;
-    if (!*c->root)
-        return error_usage(e, "datasets.root: expected the folder of %s, found nothing", QUOTE(c->list));
-    char *path = mem_text("%s/%s", c->root, c->list);
-    bool ok = path ? records_read(path, &d->records, e) : error_set(e, "out of memory");
-    mem_free(path);
-    if (!ok || (c->clean && !records_clean(&d->records, e)) || records_missing(images_of(c), &d->records, e))
-        return false;
-    if (!d->records.count)
-        return error_set(e, "%s/%s: no pictures in it", QUOTE(c->root), QUOTE(c->list));
-    d->n = c->limit && c->limit < d->records.count ? c->limit : d->records.count;
-    d->N = eval_tokens(&s->model.config);
-    d->E = s->model.config.vision.width;
+    bool some = false;
+    for (int i = 0; i < c->tasks.count; i++) {
+        int task = eval_task(c->tasks.item[i], e);
+        if (task == EVAL_VQA && !eval_vqa_check(c, d, e))
+            return false;
+        some |= has_data(d, task);
+    }
+    return some || error_set(e, "%s/%s: nothing to measure in it: %s", QUOTE(c->root), QUOTE(c->list),
+                             d->without_caption < d->pictures ? "no picture has a question"
+                                                              : "no picture has a caption or a question");
+}
+
+/* ---- the run ------------------------------------------------------------------------------------------- */
+static bool is_asked(const eval_config *c, int task)
+{
+    error e;
+    for (int i = 0; i < c->tasks.count; i++)
+        if (eval_task(c->tasks.item[i], &e) == task)
+            return true;
+    return false;
+}
+
+/* Is there room for the features of all pictures at once? Retrieval cannot do without. */
+static bool plan(const eval_config *c, const eval_data *d, bool *held, error *e)
+{
+    enum { OTHERS = 5 };                                   /* a fifth is left for all else */
+    const char *limit;
+    const double GiB = 1 << 30, bytes = (double)d->pictures * (double)(d->N * d->E) * (double)sizeof(real);
+    double there = mem_available("", &limit) * (OTHERS - 1) / OTHERS;
+    if (c->memory_mb > 0 && c->memory_mb * (1 << 20) < there) {
+        there = c->memory_mb * (1 << 20);
+        limit = "of run.memory_mb";
+    }
+    *held = bytes <= there;
+    if (!*held && is_asked(c, EVAL_RETRIEVAL))
+        return error_set(e, "the features of %ld pictures, %.2f GiB, do not fit; expected at most %.2f GiB "
+                            "%s; run.limit takes fewer, datasets.list a part of the list", d->pictures,
+                         bytes / GiB, there / GiB, limit);
+    if (!*held)
+        eval_warn(c, d, "the features of %ld pictures, %.2f GiB, do not fit into %.2f GiB %s: each task and "
+                        "control sends the pictures through the tower again", d->pictures, bytes / GiB,
+                  there / GiB, limit);
     return true;
 }
 
@@ -181,48 +217,62 @@ static bool read_list(const eval_session *s, const eval_config *c, eval_data *d,
 static bool read_pictures(eval_session *s, const eval_config *c, eval_data *d, error *e)
 {
     bool ok = true;
-    d->features = mem_new((size_t)(d->n * d->N * d->E) * sizeof *d->features);
+    d->features = mem_new((size_t)(d->pictures * d->N * d->E) * sizeof *d->features);
     if (!d->features)
-        return error_set(e, "out of memory for the features of %ld pictures", d->n);
-    for (long first = 0; ok && first < d->n; first += c->batch) {
-        const char *paths[EVAL_BATCH];
-        long n = d->n - first < c->batch ? d->n - first : c->batch;
+        return error_set(e, "out of memory for the features of %ld pictures", d->pictures);
+    eval_progress(&c->watch, "pictures", 0, d->pictures);
+    for (long first = 0; ok && first < d->pictures; first += c->batch) {
+        long some[EVAL_BATCH], n = d->pictures - first < c->batch ? d->pictures - first : c->batch;
         for (long i = 0; i < n; i++)
-            ok &= (paths[i] = mem_text("%s/%s", images_of(c), d->records.items[first + i].image)) != NULL;
-        ok = ok ? eval_features(s, paths, n, d->features + first * d->N * d->E, e)
-                : error_set(e, "out of memory");
-        for (long i = 0; i < n; i++)
-            mem_free((char *)paths[i]);
+            some[i] = first + i;
+        ok = look(s, c, d, some, n, d->features + first * d->N * d->E, e);
+        eval_progress(&c->watch, "pictures", first + n, d->pictures);
     }
     return ok;
 }
 
 typedef bool (*protocol)(eval_session *, const eval_config *, const eval_data *, json_t *, error *);
-static const char *const names[] = { "captions", "vqa", "retrieval" };
 static const protocol protocols[] = { eval_captions, eval_vqa, eval_retrieval_run };
 static bool (*const can[])(const eval_session *, const char *, error *) = { eval_can_caption, eval_can_answer,
                                                                            eval_can_retrieve };
-enum { PROTOCOLS = 3 };
-
-/* Its number, -1: there is none of that name. */
-static int find(const char *task, error *e)
-{
-    for (int i = 0; i < PROTOCOLS; i++)
-        if (!strcmp(task, names[i]))
-            return i;
-    const char *like = nearest(task, names, PROTOCOLS);
-    error_usage(e, "run.tasks: unknown task \"%s\"%s%s%s", QUOTE(task), like ? ", did you mean " : "",
-                like ? like : "", like ? "?" : "; expected captions, vqa or retrieval");
-    return -1;
-}
 
 /* Can this model do what is asked for? */
 static bool check(const eval_session *s, const eval_config *c, error *e)
 {
     for (int i = 0; i < c->tasks.count; i++)
-        if (!can[find(c->tasks.item[i], e)](s, c->model, e))
+        if (!can[eval_task(c->tasks.item[i], e)](s, c->model, e))
             return false;
     return true;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Results of an older run, which would stand beside figures that are not theirs. */
+static bool clear(const eval_config *c, error *e)
+{
+    static const char *const files[] = {
+        "metrics.json", "evaluate.yaml", "captions.json", "captions_references.json",
+        "captions_shuffled.json", "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt",
+        "meteor.txt", "spice_input.json", "spice.json", "spice.txt", "vqa.json", "vqa_blind.json",
+        "vqa_shuffled.json", "vqa_questions.json", "vqa_annotations.json", "retrieval.json" };
+    bool ok = true;
+    char *list = mem_text("%s/%s", c->root, c->list);
+    for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
+        char *path = mem_text("%s/%s", c->output_dir, files[i]);
+        if (!path || !list)
+            ok = error_set(e, "out of memory");
+        else if (same_file(path, list))
+            ok = error_set(e, "run.output_dir: results would replace %s, the list itself", QUOTE(path));
+        else if (unlink(path) && errno != ENOENT)
+            ok = error_set(e, "%s: an older result cannot be removed: %s", QUOTE(path), strerror(errno));
+        mem_free(path);
+    }
+    mem_free(list);
+    return ok;
 }
 
 /* evaluate.yaml: what the figures can be had with again. */
@@ -242,48 +292,80 @@ static bool save_config(const eval_config *given, error *e)
     return ok && f;
 }
 
-static char *run(eval_session *s, const eval_config *c, eval_data *d, json_t *metrics, error *e)
+static bool measure(eval_session *s, const eval_config *c, eval_data *d, json_t *metrics, error *e)
 {
-    bool ok = read_list(s, c, d, e) && file_make_folders(c->output_dir, e) && save_config(c, e)
-              && read_pictures(s, c, d, e);
-    for (int i = 0; ok && i < c->tasks.count; i++)
-        ok = protocols[find(c->tasks.item[i], e)](s, c, d, metrics, e);
-    if (!ok || !eval_save(c, "metrics.json", metrics, e))
+    static const char *const lacks[] = { "", "question", "caption" };
+    bool ok = true;
+    for (int i = 0; ok && i < c->tasks.count; i++) {
+        int task = eval_task(c->tasks.item[i], e);
+        if (has_data(d, task))
+            ok = protocols[task](s, c, d, metrics, e);
+        else
+            eval_warn(c, d, "%s: left out: no picture of %s has a %s", c->tasks.item[i], QUOTE(c->list),
+                      lacks[task]);
+    }
+    return ok;
+}
+
+static char *run(eval_session *s, const eval_config *c, eval_data *d, error *e)
+{
+    json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c->model, "images",
+                                *c->images ? c->images : c->root, "list", c->list);
+    if (!metrics) {
+        error_set(e, "%s, %s, %s: expected names in UTF-8", QUOTE(c->model), QUOTE(c->root), QUOTE(c->list));
         return NULL;
-    char *dump = json_dumps(metrics, JSON_REAL_PRECISION(12)), *text = dump ? mem_text("%s", dump) : NULL;
-    free(dump);
-    if (!text)
+    }
+    d->N = eval_tokens(&s->model.config);
+    d->E = s->model.config.vision.width;
+    bool held = false, ok = check(s, c, e) && plan(c, d, &held, e) && file_make_folders(c->output_dir, e);
+    ok = ok && clear(c, e) && (!held || read_pictures(s, c, d, e)) && measure(s, c, d, metrics, e);
+    if (ok && json_array_size(d->warnings))
+        json_object_set(metrics, "warnings", d->warnings);
+    ok = ok && save_config(c, e) && eval_save(c, "metrics.json", metrics, e);
+    char *dump = ok ? json_dumps(metrics, JSON_REAL_PRECISION(12)) : NULL,
+         *text = dump ? mem_text("%s", dump) : NULL;
+    if (ok && !text)
         error_set(e, "out of memory for the figures");
+    free(dump);
+    json_decref(metrics);
     return text;
+}
+
+/* The configuration as this model takes it. */
+static void settle(eval_session *s, eval_config *c)
+{
+    blip2_config *m = &s->model.config;
+    s->reference = (blip2_reference)c->reference;
+    if (isnan(c->answer_penalty))
+        c->answer_penalty = m->llm == BLIP2_LLM_T5 && c->reference == BLIP2_LAVIS ? -1
+                          : c->reference == BLIP2_HF ? 1 : 0;
+    if (*c->prompt)
+        snprintf(m->prompt, sizeof m->prompt, "%s", c->prompt);
+    if (*c->question_prompt)
+        snprintf(m->question_prompt, sizeof m->question_prompt, "%s", c->question_prompt);
+    c->generate = (blip2_generate){ .beams = (int)c->beams, .max_length = (int)c->max_len,
+                                    .min_length = (int)c->min_len, .returns = 1,
+                                    .length_penalty = c->length_penalty,
+                                    .repetition_penalty = c->repetition_penalty, .reference = s->reference };
+    if (c->reference == BLIP2_HF)                          /* it counts new tokens */
+        c->generate.max_new_tokens = (int)c->max_len;
 }
 
 char *eval_run(const eval_config *given, error *e)
 {
     eval_config c = *given;
     eval_session s;
-    eval_data d = { 0 };
-    c.generate = (blip2_generate){ .beams = (int)c.beams, .max_length = (int)c.max_len,
-                                   .min_length = (int)c.min_len,
-                                   .returns = 1, .length_penalty = c.length_penalty,
-                                   .repetition_penalty = 1 };
-    for (int i = 0; i < c.tasks.count; i++)
-        if (find(c.tasks.item[i], e) < 0)
-            return NULL;
-    if (!eval_open(&s, c.model, e))
-        return NULL;
-    if (isnan(c.answer_penalty))
-        c.answer_penalty = s.model.config.llm == BLIP2_LLM_T5 ? -1 : 0;
-    json_t *metrics = json_pack("{s:s, s:s, s:s}", "model", c.model, "images", *c.images ? c.images : c.root,
-                                "list", c.list);
+    eval_data d = { .warnings = json_array() };
     char *text = NULL;
-    if (!metrics)
-        error_set(e, "%s, %s, %s: expected names in UTF-8", QUOTE(c.model), QUOTE(c.root),
-                  QUOTE(c.list));
-    else if (check(&s, &c, e))
-        text = run(&s, &c, &d, metrics, e);
-    json_decref(metrics);
-    record_list_free(&d.records);
-    mem_free(d.features);
-    eval_close(&s);
+    if (!d.warnings)
+        error_set(e, "out of memory");
+    else if (prepare(&c, &d, e) && eval_open_told(&s, c.model, &c.watch.reading, e)) {
+        if (!s.sealed)
+            eval_warn(&c, &d, "%s: has no digests, damage would not be seen", QUOTE(c.model));
+        settle(&s, &c);
+        text = run(&s, &c, &d, e);
+        eval_close(&s);
+    }
+    eval_split_free(&d);
     return text;
 }

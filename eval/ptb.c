@@ -181,13 +181,18 @@ static size_t plain_word(const char *text, size_t n, size_t at)
     return end;
 }
 
-/* The end of the longest match and its rule; `at` itself: none. */
+/* The end of the longest match and its rule; `at` itself: none. A rule sees WINDOW bytes, more than an
+ * address of the web has: those for addresses look as far as no space stands, from each place anew. */
 static size_t longest(const ptb *p, const char *text, size_t n, size_t at, const rule **which)
 {
+    enum { WINDOW = 2048 };
     size_t end = plain_word(text, n, at);
     *which = NULL;
     if (end)
         return end;
+    if (n - at > WINDOW)
+        for (n = at + WINDOW; ((unsigned char)text[n] & 0xC0) == 0x80; )
+            n--;
     end = at;
     for (int i = 0; i < RULES; i++) {
         int status = pcre2_dfa_match(p->code[i], (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, p->found, NULL,

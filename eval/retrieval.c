@@ -57,6 +57,12 @@ static void read_picture(const blip2_model *m, tape *t, const real *features, lo
 eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features, long n, long N,
                              blip2_text texts, long k)
 {
+    return eval_retrieve_told(m, t, features, n, N, texts, k, NULL);
+}
+
+eval_retrieval eval_retrieve_told(const blip2_model *m, tape *t, const real *features, long n, long N,
+                                  blip2_text texts, long k, const eval_watch *watch)
+{
     bool recording = ag_record_on(t, false), training = ag_training(t, false);
     const blip2_qformer_config *q = &m->config.qformer;
     long pairs = n * texts.B;
@@ -77,8 +83,11 @@ eval_retrieval eval_retrieve(const blip2_model *m, tape *t, const real *features
         mark_best(r.itc + i * texts.B, asked + i * texts.B, texts.B, 1, k, BY_IMAGE, best);
     for (long j = 0; j < texts.B && k; j++)
         mark_best(r.itc + j, asked + j, n, texts.B, k, BY_TEXT, best);
-    for (long i = 0; i < n && k; i++)
+    for (long i = 0; i < n && k; i++) {
         read_picture(m, t, features + i * N * q->memory_width, N, texts, i, asked + i * texts.B, &r);
+        if (watch && watch->progress)
+            watch->progress(watch->context, "re-ranking", i + 1, n);
+    }
     ag_rewind(t, here);
     ag_record_on(t, recording);
     ag_training(t, training);

@@ -49,20 +49,39 @@ static const char *cut_name(int k)
     return names[k];
 }
 
-/* LAVIS's figures from the places of the best right column: rank[w] of rows[w] rows; found: room for a row
- * each. */
-static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], double *found, const eval_config *c)
+typedef struct rooms { double *row, *sum, *count; } rooms;     /* scratch: a row each; a picture each */
+
+/* The interval of what is true of rows (room->row): of texts over pictures, each with all of its texts, which
+ * are no independent draws. */
+static json_t *interval_of(const eval_pairing *p, int way, const rooms *room, const eval_config *c)
 {
+    if (!way)
+        return eval_interval(p->n, room->row, 100, c);
+    for (long i = 0; i < p->n; i++)
+        room->sum[i] = room->count[i] = 0;
+    for (long j = 0; j < p->m; j++) {
+        room->sum[p->text[j].picture] += room->row[j];
+        room->count[p->text[j].picture]++;
+    }
+    return eval_interval_of(p->n, room->sum, room->count, 100, c);
+}
+
+/* LAVIS's figures from the places of the best right column: rank[w] of each row. */
+static json_t *figures_of(const eval_pairing *p, long *const rank[WAYS], const rooms *room,
+                          const eval_config *c)
+{
+    const long rows[WAYS] = { p->n, p->m };
+
     json_t *to = json_object(), *intervals = json_object();
     double all = 0;
     for (int w = 0; w < WAYS; w++) {
         double sum = 0;
         for (int k = 0; k < CUTS; k++) {
             for (long r = 0; r < rows[w]; r++)
-                found[r] = rank[w][r] < cuts[k];
+                room->row[r] = rank[w][r] < cuts[k];
             double recall = score_recall(rows[w], rank[w], cuts[k]);
             put_figure(to, ways[w], cut_name(k), json_real(recall));
-            put_figure(intervals, ways[w], cut_name(k), eval_interval(rows[w], found, 100, c));
+            put_figure(intervals, ways[w], cut_name(k), interval_of(p, w, room, c));
             sum += recall;
         }
         put_figure(to, ways[w], "r_mean", json_real(sum / CUTS));
@@ -73,23 +92,22 @@ static json_t *figures_of(const long rows[WAYS], long *const rank[WAYS], double 
     return to;
 }
 
-/* How much more is found than by ITC alone, row by row: [difference, low, high]. An interval without 0
- * tells the two apart. */
-static json_t *gain_of(long n, const double *more, const eval_config *c)
+/* How much more is found than by ITC alone, from each of n rows: [difference, low, high]. An interval
+ * without 0 tells the two apart. Takes the interval. */
+static json_t *gain_of(long n, const double *more, json_t *gain)
 {
     double sum = 0;
     for (long r = 0; r < n; r++)
         sum += more[r];
-    json_t *gain = eval_interval(n, more, 100, c);
     if (json_is_array(gain))
         json_array_insert_new(gain, 0, json_real(100 * sum / (double)n));
     return gain;
 }
 
-/* more: room for a row each; both: for a picture each. Where all pictures have equally many texts r_mean has
- * its interval, too: over pictures, each with its texts. */
-static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *const itc[WAYS], double *more,
-                        double *both, const eval_config *c)
+/* both: room for a picture each. Where all pictures have equally many texts r_mean has its interval, too:
+ * over pictures, each with its texts. */
+static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *const itc[WAYS],
+                        const rooms *room, double *both, const eval_config *c)
 {
     json_t *to = json_object();
     long rows[WAYS] = { p->n, p->m }, texts = p->m / p->n;
@@ -101,13 +119,13 @@ static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *con
     for (int w = 0; w < WAYS; w++)
         for (int k = 0; k < CUTS; k++) {
             for (long r = 0; r < rows[w]; r++) {
-                more[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
-                both[w ? p->text[r].picture : r] += more[r] / (double)(w ? texts : 1) / CUTS / WAYS;
+                room->row[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
+                both[w ? p->text[r].picture : r] += room->row[r] / (double)(w ? texts : 1) / CUTS / WAYS;
             }
-            put_figure(to, ways[w], cut_name(k), gain_of(rows[w], more, c));
+            put_figure(to, ways[w], cut_name(k), gain_of(rows[w], room->row, interval_of(p, w, room, c)));
         }
     if (even)
-        json_object_set_new(to, "r_mean", gain_of(p->n, both, c));
+        json_object_set_new(to, "r_mean", gain_of(p->n, both, eval_interval(p->n, both, 100, c)));
     return to;
 }
 
@@ -209,7 +227,7 @@ static void keep_scores(ranking *x, double *const scores[WAYS])
         return;
     }
     for (long i = 0; i < p->n; i++)
-        json_array_append_new(images, json_string(x->d->records.items[p->rows[i]].image));
+        json_array_append_new(images, json_string(eval_first(x->d, p->rows[i])->image));
     for (long j = 0; j < p->m; j++)
         json_array_append_new(texts, json_string(p->words[j]));
     x->file = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "scores_i2t", matrix(scores[0], p->n, p->m),
@@ -236,7 +254,8 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
     double power = x->c->itm_weight * (double)*x->s->model.temp->data;
-    double *each = ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof *each);
+    rooms room = { ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof(double)),
+                   ag_alloc(t, p->n * (long)sizeof(double)), ag_alloc(t, p->n * (long)sizeof(double)) };
     double *both = ag_alloc(t, p->n * (long)sizeof *both);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
@@ -247,11 +266,11 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
         }
     score_ranks(p->n, p->m, scores[0], (const long *const *)p->of_picture, rank[0]);
     score_ranks(p->m, p->n, scores[1], (const long *const *)p->of_text, rank[1]);
-    json_t *figures = figures_of(rows, rank, each, x->c);
+    json_t *figures = figures_of(p, rank, &room, x->c);
     if (by != EVAL_ITC)
-        json_object_set_new(figures, "over_itc", gains_of(p, rank, x->itc, each, both, x->c));
+        json_object_set_new(figures, "over_itc", gains_of(p, rank, x->itc, &room, both, x->c));
     json_object_set_new(x->m, eval_rerank_names[by], figures);
-    if ((int)by == x->c->rerank)
+    if (by == (x->k ? (eval_rerank)x->c->rerank : EVAL_ITC))
         keep_scores(x, scores);
     ag_rewind(t, here);
 }
@@ -289,6 +308,7 @@ static void match(ranking *x)
         long other = stranger(p, i);
         int rows[2] = { (int)p->of_picture[i][0], (int)other };
         real logits[4];
+        eval_progress(&x->c->watch, "matching", i + 1, p->n);
         if (other < 0)
             continue;
         eval_itm(m, x->s->t, x->features + i * x->d->N * x->d->E, x->d->N, x->text, rows, 2, logits);
@@ -310,7 +330,8 @@ static void rank(void *context)
     ranking *x = context;
     tape *t = x->s->t;
     bool recording = ag_record_on(t, false), training = ag_training(t, false);
-    eval_retrieval r = eval_retrieve(&x->s->model, t, x->features, x->p->n, x->d->N, x->text, x->k);
+    eval_retrieval r = eval_retrieve_told(&x->s->model, t, x->features, x->p->n, x->d->N, x->text, x->k,
+                                          &x->c->watch);
     rank_by(x, EVAL_ITC, &r);
     if (x->k) {
         rank_by(x, EVAL_ITM, &r);
@@ -331,7 +352,7 @@ static json_t *settings_of(const eval_session *s, const eval_config *c, const ra
     for (size_t i = 0; i < sizeof of_writing / sizeof *of_writing; i++)
         json_object_del(o, of_writing[i]);
     json_object_set_new(o, "k_test", json_integer(x->k));
-    json_object_set_new(o, "rerank", json_string(eval_rerank_names[c->rerank]));
+    json_object_set_new(o, "rerank", json_string(eval_rerank_names[x->k ? c->rerank : EVAL_ITC]));
     json_object_set_new(o, "itm_weight", json_real(c->itm_weight));
     json_object_set_new(o, "captions_per_picture", json_integer(c->retrieval_captions));
     json_object_set_new(o, "scores", x->file ? json_string("retrieval.json") : json_null());
@@ -344,13 +365,13 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     long most = p->n < p->m ? p->n : p->m;
     ranking x = { .s = s, .c = c, .d = d, .p = p,
                   .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
-    bool all = p->n == d->n;                               /* then its rows are those of d, in order */
-    real *some = all ? NULL : eval_rows(d, d->features, p->rows, p->n);
+    bool all = p->rows[p->n - 1] == p->n - 1;              /* then they lie side by side already */
+    real *some = all ? NULL : eval_rows(s, c, d, p->rows, p->n, e);
     x.features = all ? d->features : some;
     x.right = mem_new((size_t)p->n * sizeof *x.right);
     x.m = json_pack("{s:I, s:I, s:I}", "pictures", (json_int_t)p->n, "texts", (json_int_t)p->m, "k_test",
                     (json_int_t)x.k);
-    bool ok = (x.features && x.right) || error_set(e, "out of memory for the features of %ld pictures", p->n);
+    bool ok = x.features && (x.right || error_set(e, "out of memory for %ld pictures", p->n));
     ok = ok && eval_captions_read(s, p->words, p->m, &x.text, e);
     ag_mark mark = ag_here(s->t);
     ok = ok && ag_try(s->t, rank, &x, e);
@@ -368,14 +389,12 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
 
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
-    long n;
-    long *rows = eval_pictures(d, &n);
-    eval_pairing p = { 0 };
-    if (rows && c->retrieval_pictures && c->retrieval_pictures < n)
-        n = c->retrieval_pictures;
-    bool ok = (rows && eval_pair(c, d, rows, n, &p)) || error_set(e, "out of memory for %ld captions", n);
+    eval_pairing p;
+    bool ok = eval_pair(c, d, &p) || error_set(e, "out of memory for %ld captions", p.m);
+    if (ok && d->without_caption)
+        eval_warn(c, d, "retrieval: %ld of %ld pictures of %s have no caption and are left out",
+                  d->without_caption, d->pictures, QUOTE(c->list));
     ok = ok && run(s, c, d, &p, metrics, e);
     eval_pairing_free(&p);
-    mem_free(rows);
     return ok;
 }

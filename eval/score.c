@@ -1,12 +1,17 @@
 /* score.c - result files of the field scored against its annotation files: what is read and checked here, the
  * figures are made in score_captions.c, score_vqa.c and score_ranks.c.                                     */
+#include "eval/internal.h"
 #include "eval/metrics.h"
 #include "data/json.h"
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { TIMES = 1000 };
+enum { TIMES = SCORE_TIMES, CAPTION_BYTES = 1 << 16 };     /* of a caption at most */
 static const double SHARE = 0.95;
 
 static char *dumped(json_t *all, const char *path, error *e)
@@ -107,6 +112,24 @@ static const json_t *known(const char *path, const json_t *results, size_t i, co
     return found;
 }
 
+/* Is there a result of each that stands in `where`? Results are of different ones. */
+static bool complete(const char *path, const json_t *results, const json_t *index, const char *what,
+                     const char *where, const score_options *o, error *e)
+{
+    size_t all = json_object_size(index), found = json_array_size(results);
+    return found >= all || o->partial
+           || error_set(e, "%s: %zu of the %zu %s of %s have no result; expected one of each, or --partial",
+                        QUOTE(path), all - found, all, what, QUOTE(where));
+}
+
+/* Says of the figures that they are of a part. */
+static void put_missing(json_t *figures, const json_t *results, const json_t *index)
+{
+    size_t all = json_object_size(index), found = json_array_size(results);
+    if (found < all)
+        json_object_set_new(figures, "missing", json_integer((json_int_t)(all - found)));
+}
+
 /* ---- captions -------------------------------------------------------------------------------------- */
 static void free_items(score_item *items, long n)
 {
@@ -119,6 +142,18 @@ static void free_items(score_item *items, long n)
     mem_free(items);
 }
 
+/* What comparing two captions costs grows with the product of their lengths. */
+static const char *caption_of(const char *path, const json_t *list, size_t i, error *e)
+{
+    const char *text = text_of(path, list, i, "caption", e);
+    if (text && strlen(text) > CAPTION_BYTES) {
+        error_set(e, "%s: entry %zu: caption: expected at most %d bytes, found %zu", QUOTE(path), i,
+                  CAPTION_BYTES, strlen(text));
+        return NULL;
+    }
+    return text;
+}
+
 static bool fill_item(score_item *item, const ptb *p, const char *result, const char *path,
                       const json_t *list, const json_t *places, error *e)
 {
@@ -128,7 +163,7 @@ static bool fill_item(score_item *item, const ptb *p, const char *result, const 
     item->result = score_tokens(p, result);
     bool ok = references && item->result;
     for (int k = 0; ok && k < item->count; k++) {
-        const char *text = text_of(path, list, place(places, (size_t)k), "caption", e);
+        const char *text = caption_of(path, list, place(places, (size_t)k), e);
         if (!text)
             return false;
         ok = (references[k] = score_tokens(p, text)) != NULL;
@@ -171,6 +206,31 @@ static json_t *caption_figures(const score_captions *s, const json_t *results, c
     return all;
 }
 
+/* The user's programs work in a folder of their own, which is gone afterwards. */
+static bool score_by_jars(const json_t *results, const json_t *annotations, const score_options *o,
+                          json_t *figures, error *e)
+{
+    static const char *const files[] = { "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt",
+                                         "meteor.txt", "spice_input.json", "spice.json", "spice.txt" };
+    const char *root = getenv("TMPDIR"), *jars[] = { o->meteor_jar, o->spice_jar };
+    char folder[PATH_MAX], path[PATH_MAX + 32];
+    bool ok = true;
+    if (!jars[0] && !jars[1])
+        return true;
+    snprintf(folder, sizeof folder, "%s/blip2-score-XXXXXX", root && *root ? root : "/tmp");
+    if (!mkdtemp(folder))
+        return error_set(e, "%s: cannot be made: %s", QUOTE(folder), strerror(errno));
+    for (int k = 0; ok && k < 2; k++)
+        ok = !jars[k] || eval_jar_score(&(eval_jar){ jars[k], folder, k, o->whitespace }, results,
+                                        annotations, figures, e);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+    return ok;
+}
+
 static json_t *score_all_captions(const char *path, const json_t *results, const char *reference_path,
                                   const json_t *annotations, const score_options *o, error *e)
 {
@@ -182,16 +242,22 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
         error_set(e, "out of memory for %ld captions", n);
     ptb *p = items && !o->whitespace ? ptb_new(e) : NULL;
     score_captions s;
-    bool ok = items && (p || o->whitespace);
+    bool ok = items && (p || o->whitespace)
+              && complete(path, results, index, "pictures", reference_path, o, e);
     for (long i = 0; ok && i < n; i++) {
         const json_t *places = known(path, results, (size_t)i, "image_id", index, reference_path, e);
-        const char *text = places ? text_of(path, results, (size_t)i, "caption", e) : NULL;
+        const char *text = places ? caption_of(path, results, (size_t)i, e) : NULL;
         ok = text && fill_item(&items[i], p, text, reference_path, annotations, places, e);
     }
     if (ok && score_captions_run(n, items, &s, e)) {
         figures = caption_figures(&s, results, o, e);
         score_captions_free(&s);
     }
+    if (figures && !score_by_jars(results, annotations, o, figures, e)) {
+        json_decref(figures);
+        figures = NULL;
+    }
+    put_missing(figures, results, index);
     ptb_free(p);
     free_items(items, n);
     json_decref(once);
@@ -201,6 +267,9 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
 
 char *score_caption_files(const char *path, const char *reference_path, const score_options *o, error *e)
 {
+    if ((o->meteor_jar && !eval_jar_there(o->meteor_jar, e)) || (o->spice_jar
+                                                                 && !eval_jar_there(o->spice_jar, e)))
+        return NULL;
     json_t *results = data_json_file(path, e), *figures = NULL;
     json_t *references = results ? data_json_file(reference_path, e) : NULL;
     const json_t *annotations = json_object_get(references, "annotations");
@@ -227,13 +296,13 @@ static bool same_rest(const json_t *a, const json_t *b)
     return true;
 }
 
-static void number_records(const json_t *answers, int *record)
+static void number_records(const json_t *answers, int *same)
 {
     for (size_t i = 0; i < json_array_size(answers); i++) {
-        record[i] = (int)i;
-        for (size_t k = 0; k < i && record[i] == (int)i; k++)
+        same[i] = (int)i;
+        for (size_t k = 0; k < i && same[i] == (int)i; k++)
             if (same_rest(json_array_get(answers, i), json_array_get(answers, k)))
-                record[i] = record[k];
+                same[i] = same[k];
     }
 }
 
@@ -243,21 +312,21 @@ static double one_answer(const char *path, const json_t *annotation, const char 
     const json_t *answers = json_object_get(annotation, "answers");
     size_t n = json_array_size(answers);
     const char **given = mem_new((n + 1) * sizeof *given);
-    int *record = mem_new((n + 1) * sizeof *record);
-    bool ok = (given && record) || error_set(e, "%s: out of memory", QUOTE(path));
+    int *same = mem_new((n + 1) * sizeof *same);
+    bool ok = (given && same) || error_set(e, "%s: out of memory", QUOTE(path));
     if (ok && !n)
         ok = error_set(e, "%s: an annotation has no answers; expected a list of {\"answer\"}", QUOTE(path));
     for (size_t i = 0; ok && i < n; i++)
         ok = (given[i] = text_of(path, answers, i, "answer", e)) != NULL;
     double share = -1;
     if (ok) {
-        number_records(answers, record);
-        share = score_vqa(rule, answer, (int)n, given, record);
+        number_records(answers, same);
+        share = score_vqa(rule, answer, (int)n, given, same);
         if (share < 0)
             error_set(e, "%s: out of memory", QUOTE(path));
     }
     mem_free((void *)given);
-    mem_free(record);
+    mem_free(same);
     return share;
 }
 
@@ -310,6 +379,7 @@ static json_t *score_all_answers(const char *path, const json_t *results, const 
     long n = (long)json_array_size(results);
     double *share = once ? mem_new((size_t)n * sizeof *share) : NULL;
     bool ok = share || (once && error_set(e, "out of memory for %ld answers", n));
+    ok = ok && complete(path, results, index, "questions", annotation_path, o, e);
     for (long i = 0; ok && i < n; i++) {
         const json_t *at = known(path, results, (size_t)i, "question_id", index, annotation_path, e);
         const char *answer = at ? text_of(path, results, (size_t)i, "answer", e) : NULL;
@@ -322,6 +392,7 @@ static json_t *score_all_answers(const char *path, const json_t *results, const 
     }
     if (ok)
         figures = vqa_figures(n, share, answer_types, question_types, o);
+    put_missing(figures, results, index);
     json_decref(answer_types);
     json_decref(question_types);
     json_decref(once);
@@ -330,8 +401,9 @@ static json_t *score_all_answers(const char *path, const json_t *results, const 
     return figures;
 }
 
-/* Every question that was answered is one that was asked. */
-static bool same_questions(const char *path, const json_t *results, const char *question_path, error *e)
+/* Every question that was answered is one that was asked, and the other way round. */
+static bool same_questions(const char *path, const json_t *results, const char *question_path,
+                           const score_options *o, error *e)
 {
     json_t *file = question_path ? data_json_file(question_path, e) : NULL, *index = NULL;
     const json_t *questions = json_object_get(file, "questions");
@@ -342,6 +414,7 @@ static bool same_questions(const char *path, const json_t *results, const char *
                   && (index = by_id(question_path, questions, "question_id", false, e)));
     for (size_t i = 0; ok && index && i < json_array_size(results); i++)
         ok = known(path, results, i, "question_id", index, question_path, e) != NULL;
+    ok = ok && (!index || complete(path, results, index, "questions", question_path, o, e));
     json_decref(index);
     json_decref(file);
     return ok;
@@ -355,7 +428,7 @@ char *score_vqa_files(const char *path, const char *question_path, const char *a
     const json_t *annotations = json_object_get(file, "annotations");
     if (file && is_list(path, results, "a list of {\"question_id\", \"answer\"}", e)
         && is_list(annotation_path, annotations, "annotations, a list of {\"question_id\", \"answers\"}", e)
-        && same_questions(path, results, question_path, e))
+        && same_questions(path, results, question_path, o, e))
         figures = score_all_answers(path, results, annotation_path, annotations, o, e);
     json_decref(results);
     json_decref(file);

@@ -45,21 +45,30 @@ static long drawn(uint64_t seed, long t, long i, long n)
     return (long)(ag_uniform(seed, (uint64_t)(t * n + i)) * (double)n);
 }
 
-score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed)
+/* The resamples are drawn side by side, each by its own numbers. */
+score_interval score_bootstrap_ratio(long n, const double *sums, const double *counts, double share,
+                                     long times, uint64_t seed)
 {
-    double means[SCORE_TIMES];
+    double ratio[SCORE_TIMES];
     times = times < SCORE_TIMES ? times : SCORE_TIMES;
     if (n < 1 || times < 1)
         return (score_interval){ NAN, NAN };
+    #pragma omp parallel for if (n * times > 1000000)
     for (long t = 0; t < times; t++) {
-        double sum = 0;
-        for (long i = 0; i < n; i++)
-            sum += values[(long)(ag_uniform(seed, (uint64_t)(t * n + i)) * (double)n)];
-        means[t] = sum / (double)n;
+        double sum = 0, count = 0;
+        for (long i = 0; i < n; i++) {
+            long at = drawn(seed, t, i, n);
+            sum += sums[at];
+            count += counts ? counts[at] : 1;
+        }
+        ratio[t] = sum / count;
     }
-    qsort(means, (size_t)times, sizeof *means, by_value);
-    long cut = (long)floor((1 - share) / 2 * (double)(times - 1) + 0.5);
-    return (score_interval){ means[cut], means[times - 1 - cut] };
+    return interval_of(ratio, times, share);
+}
+
+score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed)
+{
+    return score_bootstrap_ratio(n, values, NULL, share, times, seed);
 }
 
 void score_bleu_add(score_bleu *sum, const score_bleu *b)
@@ -76,7 +85,8 @@ bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long t
                           score_interval to[SCORE_BLEU])
 {
     double *x = mem_new((size_t)(times * SCORE_BLEU) * sizeof *x);         /* (BLEU,times) */
-    for (long t = 0; x && t < times; t++) {
+    #pragma omp parallel for if (x && n * times > 1000000)
+    for (long t = 0; t < (x ? times : 0); t++) {
         score_bleu sum = { 0 };
         double value[SCORE_BLEU];
         for (long i = 0; i < n; i++)

@@ -2,6 +2,7 @@
  * pictures to texts, img: from texts to pictures). */
 #include "eval/metrics.h"
 #include "data/json.h"
+#include <math.h>
 #include <stdlib.h>
 
 enum { WAYS = 2 };
@@ -78,22 +79,44 @@ static json_t *ranks_of(const way *w)
     return to;
 }
 
+/* Of the share of rows whose rank is below k, in percent, over pictures: a picture's texts are drawn with it.
+ * A text is of its first right picture. */
+static json_t *interval_of(const way w[WAYS], int which, long k, const score_options *o)
+{
+    long pictures = w[0].rows;
+    double *sum = mem_new((size_t)pictures * sizeof *sum), *count = mem_new((size_t)pictures * sizeof *count);
+    for (long r = 0; sum && count && r < w[which].rows; r++) {
+        long of = which ? w[1].right[r][0] : r;
+        sum[of] += w[which].rank[r] < k;
+        count[of]++;
+    }
+    score_interval i = { NAN, NAN };
+    if (sum && count)
+        i = score_bootstrap_ratio(pictures, sum, count, 0.95, SCORE_TIMES, o->seed);
+    mem_free(sum);
+    mem_free(count);
+    return isfinite(i.low) ? json_pack("[f,f]", 100 * i.low, 100 * i.high) : json_null();
+}
+
 static json_t *figures_of(const way w[WAYS], const score_options *o)
 {
     static const char *const names[WAYS][4] = { { "txt_r1", "txt_r5", "txt_r10", "txt_r_mean" },
                                                 { "img_r1", "img_r5", "img_r10", "img_r_mean" } };
     static const long k[] = { 1, 5, 10 };
     json_t *all = json_pack("{s:I, s:I}", "images", (json_int_t)w[0].rows, "texts", (json_int_t)w[1].rows);
+    json_t *intervals = json_object();
     double mean[WAYS] = { 0 };
     for (int i = 0; i < WAYS; i++) {
         for (int j = 0; j < 3; j++) {
             double recall = score_recall(w[i].rows, w[i].rank, k[j]);
             json_object_set_new(all, names[i][j], json_real(recall));
+            json_object_set_new(intervals, names[i][j], interval_of(w, i, k[j], o));
             mean[i] += recall;
         }
         json_object_set_new(all, names[i][3], json_real(mean[i] / 3));
     }
     json_object_set_new(all, "r_mean", json_real((mean[0] / 3 + mean[1] / 3) / 2));
+    json_object_set_new(all, "interval_95", intervals);
     if (o->per_item) {
         json_object_set_new(all, "ranks_i2t", ranks_of(&w[0]));
         json_object_set_new(all, "ranks_t2i", ranks_of(&w[1]));

@@ -229,9 +229,15 @@ static char *stripped(const char *text, long bytes)
 
 void eval_plain(eval_text *texts, long n)
 {
-    for (long i = 0; i < n; i++)
+    for (long i = 0; i < n; i++) {
+        if (texts[i].own) {
+            mem_free(texts[i].text);
+            texts[i].text = texts[i].own;
+            texts[i].own = NULL;
+        }
         for (char *p = texts[i].text; (p = strstr(p, "\xc0\x80")); )
             memcpy(p, "\\0", 2);
+    }
 }
 
 /* What was written, without the mark of its end and the white space around it; ids (n). */
@@ -282,6 +288,8 @@ static void keep_text(const eval_session *s, const blip2_sequence *q, const int 
     while (from < n && to->ids[from] < 0)                  /* a tokenizer without <image> */
         from++;
     to->text = words_of(s, to->ids + from, to->length - from);
+    if (n > 1)
+        to->own = words_of(s, to->ids + n, q->length);
 }
 
 /* What the Q-Former reads beside the queries; T 0 where it reads nothing. */
@@ -359,6 +367,7 @@ void eval_text_free(eval_text *texts, long n)
 {
     for (long i = 0; i < n; i++) {
         mem_free(texts[i].text);
+        mem_free(texts[i].own);
         mem_free(texts[i].ids);
     }
 }

@@ -4,9 +4,10 @@
 #include "eval/internal.h"
 #include "eval/metrics.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-typedef struct asked { long picture; const record_question *q; } asked;
+typedef struct asked { long record; const record_question *q; } asked;
 
 void eval_tally_add(eval_tally *t, const char *type, bool right)
 {
@@ -47,29 +48,29 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
                 long n, eval_text *to, error *e)
 {
     const char *prompts[EVAL_BATCH], *questions[EVAL_BATCH];
-    long each = d->N * d->E;
-    real *rows = which != BLIND ? mem_new((size_t)(n * each) * sizeof *rows) : NULL;
-    bool ok = which == BLIND || rows;
+    long shown[EVAL_BATCH];
+    bool ok = true;
     for (long i = 0; i < n; i++) {
+        long own = d->of[list[i].record];
         prompts[i] = blip2_question(&s->model.config, list[i].q->asked);
         questions[i] = list[i].q->asked;
+        shown[i] = which == OWN ? own : eval_other(d->pictures, own);
         ok &= prompts[i] != NULL;
-        if (rows)
-            memcpy(rows + i * each, d->features + each * (which == OWN ? list[i].picture
-                                                                    : eval_other(d->n, list[i].picture)),
-                   (size_t)each * sizeof *rows);
     }
     if (!ok)
         error_set(e, "out of memory for %ld questions", n);
-    else {
+    real *rows = ok && which != BLIND ? eval_rows(s, c, d, shown, n, e) : NULL;
+    if (ok && (rows || which == BLIND)) {
         blip2_generate o = c->generate;
-        o.max_length = c->answer_length;
-        o.min_length = c->answer_min_length;
+        o.max_length = (int)c->answer_length;
+        o.max_new_tokens = c->reference == BLIP2_HF ? (int)c->answer_length : 0;
+        o.min_length = (int)c->answer_min_length;
         o.length_penalty = c->answer_penalty;
         ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
         if (ok)
             eval_plain(to, n);
-    }
+    } else
+        ok = false;
     for (long i = 0; i < n; i++)
         mem_free((char *)prompts[i]);
     mem_free(rows);
@@ -87,7 +88,7 @@ static bool have_ids(const asked *list, long n)
 
 static json_t *result_of(const eval_data *d, const asked *a, json_int_t number, const char *answer)
 {
-    const record *r = &d->records.items[a->picture];
+    const record *r = &d->records.items[a->record];
     return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", number, "image_id",
                      eval_image_id(r),
                      "image", r->image, "type", a->q->type, "question", a->q->question, "answer", answer,
@@ -125,6 +126,8 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
     eval_tally tally = { 0 };
     double *right = mem_new((size_t)(n + 1) * sizeof *right);
     bool ok = right || error_set(e, "out of memory for %ld answers", n), own = have_ids(list, n);
+    static const char *const what[] = { "answers", "answers, blind", "answers, shuffled" };
+    eval_progress(&c->watch, what[which], 0, n);
     for (long first = 0; ok && first < n; first += c->batch) {
         long many = n - first < c->batch ? n - first : c->batch;
         eval_text texts[EVAL_BATCH];
@@ -137,6 +140,7 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
             json_array_append_new(results, result_of(d, a, own ? a->q->id : first + i, texts[i].text));
         }
         eval_text_free(texts, many);
+        eval_progress(&c->watch, what[which], first + many, n);
     }
     json_t *shares = ok ? shares_of(&tally, list, right, n, c, e) : NULL;
     mem_free(right);
@@ -146,13 +150,38 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
 static asked *collect(const eval_data *d, long *n)
 {
     *n = 0;
-    for (long i = 0; i < d->n; i++)
-        *n += d->records.items[i].question_count;
+    for (long i = 0; i < d->records.count; i++)
+        *n += d->of[i] >= 0 ? d->records.items[i].question_count : 0;
     asked *list = mem_new((size_t)(*n + 1) * sizeof *list);
-    for (long i = 0, at = 0; list && i < d->n; i++)
-        for (long k = 0; k < d->records.items[i].question_count; k++)
+    for (long i = 0, at = 0; list && i < d->records.count; i++)
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++)
             list[at++] = (asked){ i, &d->records.items[i].questions[k] };
     return list;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+bool eval_vqa_check(const eval_config *c, const eval_data *d, error *e)
+{
+    long n;
+    asked *list = collect(d, &n);
+    long *ids = mem_new((size_t)(n + 1) * sizeof *ids);
+    bool ok = (list && ids) || error_set(e, "out of memory for %ld questions", n);
+    if (ok && have_ids(list, n)) {
+        for (long i = 0; i < n; i++)
+            ids[i] = list[i].q->id;
+        qsort(ids, (size_t)n, sizeof *ids, by_number);
+        for (long i = 1; ok && i < n; i++)
+            ok = ids[i] != ids[i - 1] || error_set(e, "%s/%s: question_id %ld stands there twice",
+                                                   QUOTE(c->root), QUOTE(c->list), ids[i]);
+    }
+    mem_free(list);
+    mem_free(ids);
+    return ok;
 }
 
 /* ---- files in VQA v2's form -------------------------------------------------------------------------- */
@@ -166,22 +195,30 @@ static json_t *answers_of(const record_question *q)
     return to;
 }
 
+/* With the keys that the challenge's loader asks for. */
+static json_t *in_vqa_form(const eval_config *c, const char *key, json_t *list)
+{
+    return json_pack("{s:{s:s}, s:s, s:s, s:s, s:{}, s:o}", "info", "description", c->list, "task_type",
+                     "Open-Ended", "data_type", "pictures", "data_subtype", c->list, "license", key, list);
+}
+
 static bool save_questions(const eval_config *c, const eval_data *d, const asked *list, long n, bool own,
                            error *e)
 {
     json_t *questions = json_array(), *annotations = json_array();
     for (long i = 0; i < n; i++) {
         const record_question *q = list[i].q;
-        const record *r = &d->records.items[list[i].picture];
+        const record *r = &d->records.items[list[i].record];
         json_int_t id = own ? q->id : i;
         json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
                                                    eval_image_id(r), "question", q->question));
         json_array_append_new(annotations,
-                              json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id",
-            eval_image_id(r), "question_type", q->type, "answer_type", q->type, "answers", answers_of(q)));
+            json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id", eval_image_id(r), "question_type",
+                      *q->question_type ? q->question_type : q->type, "answer_type", q->type, "answers",
+                      answers_of(q)));
     }
-    questions = json_pack("{s:o}", "questions", questions);
-    annotations = json_pack("{s:o}", "annotations", annotations);
+    questions = in_vqa_form(c, "questions", questions);
+    annotations = in_vqa_form(c, "annotations", annotations);
     bool ok = eval_save(c, "vqa_questions.json", questions, e)
               && eval_save(c, "vqa_annotations.json", annotations, e);
     json_decref(questions);
@@ -227,7 +264,8 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     long some = ok ? several_answered(list, n) : 0;
     bool people = some && some == n;
     ok = ok && save_questions(c, d, list, n, have_ids(list, n), e);
-    for (int k = 0; ok && k < (c->controls ? 3 : 1); k++) {
+    const int rows = !c->controls ? 1 : d->pictures > 1 ? 3 : 2;               /* one picture has no other */
+    for (int k = 0; ok && k < rows; k++) {
         json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, results, e);
         ok = to && !json_object_set_new(m, names[k], to) && eval_save(c, files[k], results, e)
              && (!people || score_answers(c, files[k], names[k], m, e));
