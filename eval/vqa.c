@@ -119,9 +119,9 @@ static json_t *shares_of(const eval_tally *tally, const asked *list, const doubl
     return to;
 }
 
-/* One row of the table, NULL: failed; `results` gets every answer. */
+/* One row of the table, of the first `known` of n questions; NULL: failed. `results` gets every answer. */
 static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, seen which,
-                   const asked *list, long n, json_t *results, error *e)
+                   const asked *list, long n, long known, json_t *results, error *e)
 {
     eval_tally tally = { 0 };
     double *right = mem_new((size_t)(n + 1) * sizeof *right);
@@ -136,26 +136,37 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
         for (long i = 0; i < many; i++) {
             const asked *a = &list[first + i];
             right[first + i] = !strcmp(texts[i].text, a->q->answer);
-            eval_tally_add(&tally, a->q->type, right[first + i] > 0);
+            if (first + i < known)
+                eval_tally_add(&tally, a->q->type, right[first + i] > 0);
             json_array_append_new(results, result_of(d, a, own ? a->q->id : first + i, texts[i].text));
         }
         eval_text_free(texts, many);
         eval_progress(&c->watch, what[which], first + many, n);
     }
-    json_t *shares = ok ? shares_of(&tally, list, right, n, c, e) : NULL;
+    json_t *shares = ok ? shares_of(&tally, list, right, known, c, e) : NULL;
     mem_free(right);
     return shares;
 }
 
-static asked *collect(const eval_data *d, long *n)
+static bool is_known(const record_question *q) { return *q->answer; }
+
+/* Those with an answer, *known of them, then those without: a test's, whose answers others keep. */
+
+static asked *collect(const eval_data *d, long *n, long *known)
 {
-    *n = 0;
+    *n = *known = 0;
     for (long i = 0; i < d->records.count; i++)
-        *n += d->of[i] >= 0 ? d->records.items[i].question_count : 0;
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
+            *known += is_known(&d->records.items[i].questions[k]);
+            ++*n;
+        }
     asked *list = mem_new((size_t)(*n + 1) * sizeof *list);
-    for (long i = 0, at = 0; list && i < d->records.count; i++)
-        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++)
-            list[at++] = (asked){ i, &d->records.items[i].questions[k] };
+    long at = 0, behind = *known;
+    for (long i = 0; list && i < d->records.count; i++)
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
+            const record_question *q = &d->records.items[i].questions[k];
+            list[is_known(q) ? at++ : behind++] = (asked){ i, q };
+        }
     return list;
 }
 
@@ -167,8 +178,8 @@ static int by_number(const void *a, const void *b)
 
 bool eval_vqa_check(const eval_config *c, const eval_data *d, error *e)
 {
-    long n;
-    asked *list = collect(d, &n);
+    long n, known;
+    asked *list = collect(d, &n, &known);
     long *ids = mem_new((size_t)(n + 1) * sizeof *ids);
     bool ok = (list && ids) || error_set(e, "out of memory for %ld questions", n);
     if (ok && have_ids(list, n)) {
@@ -198,12 +209,15 @@ static json_t *answers_of(const record_question *q)
 /* With the keys that the challenge's loader asks for. */
 static json_t *in_vqa_form(const eval_config *c, const char *key, json_t *list)
 {
-    return json_pack("{s:{s:s}, s:s, s:s, s:s, s:{}, s:o}", "info", "description", c->list, "task_type",
-                     "Open-Ended", "data_type", "pictures", "data_subtype", c->list, "license", key, list);
+    json_t *name = json_string(c->list);                   /* none, if it is no UTF-8 */
+    if (!name)
+        name = json_string("");
+    return json_pack("{s:{s:O}, s:s, s:s, s:o, s:{}, s:o}", "info", "description", name, "task_type",
+                     "Open-Ended", "data_type", "pictures", "data_subtype", name, "license", key, list);
 }
 
-static bool save_questions(const eval_config *c, const eval_data *d, const asked *list, long n, bool own,
-                           error *e)
+static bool save_questions(const eval_config *c, const eval_data *d, const asked *list, long n, long known,
+                           bool own, error *e)
 {
     json_t *questions = json_array(), *annotations = json_array();
     for (long i = 0; i < n; i++) {
@@ -212,10 +226,11 @@ static bool save_questions(const eval_config *c, const eval_data *d, const asked
         json_int_t id = own ? q->id : i;
         json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
                                                    eval_image_id(r), "question", q->question));
-        json_array_append_new(annotations,
-            json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id", eval_image_id(r), "question_type",
-                      *q->question_type ? q->question_type : q->type, "answer_type", q->type, "answers",
-                      answers_of(q)));
+        if (i < known)
+            json_array_append_new(annotations,
+            json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id", eval_image_id(r),
+                      "question_type", *q->question_type ? q->question_type : q->type,
+                      "answer_type", q->type, "answers", answers_of(q)));
     }
     questions = in_vqa_form(c, "questions", questions);
     annotations = in_vqa_form(c, "annotations", annotations);
@@ -257,18 +272,22 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
 {
     static const char *const names[] = { "model", "blind", "shuffled" };
     static const char *const files[] = { "vqa.json", "vqa_blind.json", "vqa_shuffled.json" };
-    long n;
-    asked *list = collect(d, &n);
+    long n, known;
+    asked *list = collect(d, &n, &known);
     json_t *m = json_object();
     bool ok = list || error_set(e, "out of memory for %ld questions", n);
-    long some = ok ? several_answered(list, n) : 0;
+    long some = ok ? several_answered(list, known) : 0;
     bool people = some && some == n;
-    ok = ok && save_questions(c, d, list, n, have_ids(list, n), e);
-    const int rows = !c->controls ? 1 : d->pictures > 1 ? 3 : 2;               /* one picture has no other */
+    if (ok && known < n)
+        eval_warn(c, d, "vqa: %ld of %ld questions of %s have no answer to compare with: asked, and left "
+                  "out of the figures", n - known, n, QUOTE(c->list));
+    ok = ok && save_questions(c, d, list, n, known, have_ids(list, n), e);
+    const int rows = !c->controls || !known ? 1 : d->pictures > 1 ? 3 : 2;     /* one picture has no other */
     for (int k = 0; ok && k < rows; k++) {
-        json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, results, e);
-        ok = to && !json_object_set_new(m, names[k], to) && eval_save(c, files[k], results, e)
+        json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, known, results, e);
+        ok = to && (!known || !json_object_set(m, names[k], to)) && eval_save(c, files[k], results, e)
              && (!people || score_answers(c, files[k], names[k], m, e));
+        json_decref(to);
         json_decref(results);
     }
     json_t *settings = eval_settings(s, c, c->answer_length);
@@ -278,7 +297,8 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     json_object_set_new(settings, "right", json_string("the whole answer, letter by letter"));
     if (some && some < n)
         json_object_set_new(settings, "vqa_accuracy",
-                            json_sprintf("not counted: %ld of %ld questions have one answer", n - some, n));
+                            json_sprintf("not counted: %ld of %ld questions have one answer or none",
+                                         n - some, n));
     json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
     mem_free(list);

@@ -661,6 +661,38 @@ START_TEST(files_of_questions_are_in_the_challenges_form)
 }
 END_TEST
 
+/* A test's questions, whose answers others keep: they are asked, and no figure counts them as wrong. */
+START_TEST(questions_without_an_answer_are_asked_and_not_counted)
+{
+    static const line asked[] = {
+        { 0, 1, "\"questions\": [{\"question_id\": 7, \"question\": \"a ?\", \"answer\": \"\"}]" },
+        { 1, 2, "\"questions\": [{\"question_id\": 5, \"question\": \"a ?\", \"answer\": \"b\", "
+                "\"type\": \"other\", \"question_type\": \"what is\"}]" } };
+    world_train_all(TRAIN_STAGE2);
+    write_list("world/asked.jsonl", asked, 2);
+    eval_config c = config_of("stage2/model.h5", "asked.jsonl", "asked");
+    tasks_are(&c, "vqa");
+    json_t *figures = run(&c), *results = file("asked/vqa.json"),
+           *people = file("asked/vqa_annotations.json"), *blind = file("asked/vqa_blind.json");
+    const json_t *list = json_object_get(people, "annotations");
+    ck_assert(value(json_object_get(json_object_get(figures, "vqa"), "model"), "questions") == 1);
+    ck_assert(json_array_size(results) == 2 && json_array_size(blind) == 2 && json_array_size(list) == 1);
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(list, 0), "question_type")), "what is");
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(list, 0), "answer_type")), "other");
+    ck_assert_msg(strstr(warning(figures, 0), "vqa: 1 of 2 questions of asked.jsonl have no answer"), "%s",
+                  warning(figures, 0));
+    json_decref(figures);
+    write_list("world/asked.jsonl", asked, 1);             /* none has one */
+    figures = run(&c);
+    ck_assert(json_object_get(figures, "vqa") && !json_object_get(json_object_get(figures, "vqa"), "model"));
+    ck_assert(!there("asked/vqa_blind.json"));
+    json_decref(figures);
+    json_decref(results);
+    json_decref(people);
+    json_decref(blind);
+}
+END_TEST
+
 Suite *suite_eval_edges(void)
 {
     Suite *s = suite_create("eval_edges");
@@ -682,6 +714,7 @@ Suite *suite_eval_edges(void)
     tcase_add_test(runs, itc_alone_leaves_its_scores);
     tcase_add_test(runs, settings_of_writing_reach_the_text);
     tcase_add_test(runs, files_of_questions_are_in_the_challenges_form);
+    tcase_add_test(runs, questions_without_an_answer_are_asked_and_not_counted);
     suite_add_tcase(s, runs);
     tcase_set_timeout(scores, TEST_SECONDS);
     tcase_add_checked_fixture(scores, folder_begin, folder_end);
