@@ -13,7 +13,7 @@
     X(search) X(generate) X(weigh) X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(need) \
     X(runlog) X(doctor) X(ranks) X(ranks_faults) X(eval) X(report) X(retrieval) X(metrics) X(weights) \
     X(convert) X(bert) X(published) X(dtypes) X(golden) X(match) X(index) X(masks) X(attend) X(cli) \
-    X(faults)
+    X(sources) X(faults)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
