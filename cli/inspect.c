@@ -128,6 +128,7 @@ static int run(int argc, char **argv)
     tokenizer *bert = NULL, *llm = NULL;
     const char *lack[8];
     if (!eval_tokenizers(argv[1], &bert, &llm, &e)) {
+        tokenizer_free(bert);                              /* where the other one is damaged */
         mem_free(source);
         blip2_close(&m);
         return cli_fail(&e);

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char layer[] = "encoder.layer.";
-
 static const weights_entry *find(const weights *w, const char *name, const char *without)
 {
     char bare[NN_NAME];
@@ -48,7 +46,6 @@ static long rows(const weights_entry *x, int axis) { return x && axis < x->ndim 
 void convert_bert_sizes(const weights *w, bool known, blip2_config *c)
 {
     blip2_qformer_config *q = &c->qformer;
-    char name[64];
     q->head = weights_find(w, "cls.predictions.bias")
               && weights_find(w, "cls.predictions.transform.dense.weight");
     if (known)
@@ -60,11 +57,9 @@ void convert_bert_sizes(const weights *w, bool known, blip2_config *c)
     q->token_types = rows(at(w, "embeddings.token_type_embeddings.weight"), 0);
     q->hidden = rows(at(w, "encoder.layer.0.intermediate.dense.weight"), 0);
     q->heads = q->width / 64 ? q->width / 64 : 1;
-    for (q->layers = 0; q->layers < 256; q->layers++) {
-        snprintf(name, sizeof name, "%s%ld.attention.self.query.weight", layer, q->layers);
-        if (!at(w, name))
-            break;
-    }
+    q->layers = convert_layers(w, "bert.encoder.layer.");
+    if (!q->layers)
+        q->layers = convert_layers(w, "encoder.layer.");
     c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
 }
 

@@ -30,6 +30,13 @@ static bool lavis_config(convert_job *j, blip2_config *c)
     const blip2_config *like = checkpoint->has_config ? &checkpoint->config : llm ? &llm->config : NULL;
     if (!convert_lavis_config(checkpoint, tower, like, c, j->e))
         return false;
+    if (!like || !like->qformer.queries)
+        note(j, "%s: no config.json says how many heads its Q-Former has: %ld are assumed", checkpoint->path,
+             c->qformer.heads);
+    if (c->vision.kind != BLIP2_VIT_NONE && !convert_says_tower(tower)
+        && (!like || like->vision.kind == BLIP2_VIT_NONE))
+        note(j, "%s: no config.json says how many heads its vision tower has: %ld are assumed",
+             checkpoint->path, c->vision.heads);
     if (llm && llm->config.llm != BLIP2_LLM_NONE) {
         c->llm = llm->config.llm;
         c->opt = llm->config.opt;
@@ -45,28 +52,43 @@ static bool lavis_config(convert_job *j, blip2_config *c)
     return true;
 }
 
+/* What `export` wrote says itself all that it is. */
+static bool is_export(const source *s) { return s->w && s->w->config; }
+
+/* Its configuration has no place for more than tokenizers. */
+static bool export_config(convert_job *j, const source *export, blip2_config *c)
+{
+    for (int i = 0; i < j->count; i++)
+        if (&j->source[i] != export && j->source[i].w)
+            return error_set(j->e,
+                             "%s: weights beside those of %s, which `export` wrote and which is a whole "
+                             "model; expected a tokenizer's folder",
+                             QUOTE(j->source[i].path), QUOTE(export->path));
+    *c = export->config;
+    return true;
+}
+
 static bool find_config(convert_job *j, blip2_config *c)
 {
     source *first = &j->source[0];
-    if (first->w && first->w->config && j->count == 1) {
-        *c = first->config;
-        return true;
-    }
+    if (is_export(convert_main(j)))
+        return export_config(j, convert_main(j), c);
     if (convert_of_kind(j, SOURCE_LAVIS))
         return lavis_config(j, c);
     if (first->kind == SOURCE_BERT) {
-        *c = first->has_config ? first->config : blip2_config_default();
-        convert_bert_sizes(first->w, first->has_config, c);
-        if (!first->has_config)
-            note(j, "%s: no config.json beside it: %ld heads, 64 wide each, are assumed", first->path,
+        bool known = first->has_config && blip2_is_bert(&first->config);
+        *c = known ? first->config : blip2_config_default();
+        convert_bert_sizes(first->w, known, c);
+        if (!known)
+            note(j, "%s: no BERT's config.json beside it: %ld heads, 64 wide each, are assumed", first->path,
                  c->qformer.heads);
         return blip2_config_check(first->path, c, j->e);
     }
     if (first->kind == SOURCE_TOWER && j->count == 1) {
         if (!convert_tower_config(first, c, j->e))
             return false;
-        note(j, "%s: a vision tower alone, %ld blocks of %ld heads", first->path, c->vision.depth,
-             c->vision.heads);
+        note(j, "%s: a vision tower alone, %ld blocks of %ld heads%s", first->path, c->vision.depth,
+             c->vision.heads, convert_says_tower(first) ? "" : ", as no config.json says another number");
         return true;
     }
     if (first->kind != SOURCE_HF && first->kind != SOURCE_LLM)
@@ -101,13 +123,13 @@ static bool settle_head(convert_job *j, blip2_config *c)
 {
     found head = { 0 }, table = { 0 };
     bool has = false, scaled = c->t5.tied;
-    if (j->count == 1 && j->source[0].w && j->source[0].w->config)
+    if (is_export(convert_main(j)))
         return true;                                       /* our own says what is tied */
     for (int i = 0; i < j->count && c->llm == BLIP2_LLM_T5 && !has; i++)
-        has = convert_look(&j->source[i], "t5_model.lm_head.weight", &head);
+        has = convert_look(j, &j->source[i], "t5_model.lm_head.weight", &head);
     if (has
-        && (convert_look(head.s, "t5_model.shared.weight", &table)
-            || convert_look(head.s, "t5_model.encoder.embed_tokens.weight", &table))
+        && (convert_look(j, head.s, "t5_model.shared.weight", &table)
+            || convert_look(j, head.s, "t5_model.encoder.embed_tokens.weight", &table))
         && head.x->size == table.x->size && head.x->type == table.x->type) {
         size_t bytes = (size_t)(head.x->size * weights_type_bytes(head.x->type));
         char *a = mem_new(bytes), *b = mem_new(bytes);
@@ -139,7 +161,7 @@ static void init(void *context)
 }
 
 /* ---- tokenizers ------------------------------------------------------------------------------------ */
-/* The Q-Former reads WordPiece, language models the other two. */
+/* The Q-Former reads WordPiece, language models the other two. Of several the first is taken. */
 static bool read_words(convert_job *j, const char *folder)
 {
     if (!convert_has_words(folder))
@@ -153,6 +175,20 @@ static bool read_words(convert_job *j, const char *folder)
     else
         *to = t;
     return true;
+}
+
+/* Of every source; an export of two tokenizers has the Q-Former's in a folder of its own. */
+static bool read_all_words(convert_job *j)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < j->count; i++) {
+        const source *s = &j->source[i];
+        char *second = is_export(s) ? mem_text("%s/bert", s->folder) : NULL;
+        ok = second || !is_export(s) || error_set(j->e, "%s: out of memory", QUOTE(s->path));
+        ok = ok && read_words(j, s->folder) && (!second || read_words(j, second));
+        mem_free(second);
+    }
+    return ok;
 }
 
 /* LAVIS ends OPT's captions with the newline token, whatever the folder's end token is. */
@@ -282,9 +318,8 @@ static bool write_all(convert_job *j, const char *out)
     int n = 0;
     char *origin = mem_text("converted: %s%s%s", j->source[0].path, j->count > 1 ? ", " : "",
                             j->count > 1 ? j->source[1].path : "");
-    bool ok = (origin && add_parts(j->bert, "bert", parts, &n, j->e)
-               && add_parts(j->llm, "llm", parts, &n, j->e))
-              || error_set(j->e, "%s: out of memory", QUOTE(out));
+    bool ok = origin || error_set(j->e, "%s: out of memory", QUOTE(out));
+    ok = ok && add_parts(j->bert, "bert", parts, &n, j->e) && add_parts(j->llm, "llm", parts, &n, j->e);
     h5_out *f = ok ? h5_create(out, j->e) : NULL;
     ok = f != NULL;
     if (ok && !blip2_write_head(&j->model, f, origin, parts, n))
@@ -303,9 +338,7 @@ static bool prepare(convert_job *j)
 {
     blip2_config c;
     error why;
-    bool ok = find_config(j, &c);
-    for (int i = 0; ok && i < j->count; i++)
-        ok = read_words(j, j->source[i].folder);
+    bool ok = find_config(j, &c) && read_all_words(j);
     ok = ok && settle_head(j, &c) && lavis_end(j, &c);
     if (ok && blip2_is_bert(&c))
         convert_bert_ids(j->bert, &c);
@@ -335,14 +368,14 @@ bool convert_run_as(const char *const *sources, int n, const char *out, convert_
                     const convert_watch *watch, error *e)
 {
     convert_job j = { .dtype = dtype, .watch = watch, .e = e };
-    bool ok = (n >= 1 && n <= SOURCES)
-              || error_usage(e, "convert: expected 1 to %d sources, found %d", SOURCES, n);
+    if (n < 1 || n > SOURCES)
+        return error_usage(e, "convert: expected 1 to %d sources, found %d", SOURCES, n);
+    bool ok = true;
     for (; ok && j.count < n; j.count++)
-        if (!(ok = convert_open_source(&j.source[j.count], sources[j.count], e))) {
-            j.count++;
-            break;
-        }
+        ok = convert_open_source(&j.source[j.count], sources[j.count], !j.count, e);
     ok = ok && prepare(&j) && write_all(&j, out);
+    if (!ok)
+        e->kind = ERROR_RUN;                               /* a file's configuration is data here */
     for (int i = 0; i < j.count; i++) {
         weights_close(j.source[i].w);
         mem_free(j.source[i].folder);

@@ -1,8 +1,7 @@
 /* export.c - a model file back into the form that others read: model.safetensors under Hugging Face's or
  * LAVIS's names, config.json, and the tokenizers' files. Numbers are copied as they are; our own
  * configuration stands in the header's metadata (blip2.config), so that `convert` gives the same model again,
- * to the bit. One tensor is in memory at a time.                                                             
- *                                      */
+ * to the bit. One tensor is in memory at a time. */
 #include "convert/convert.h"
 #include "convert/internal.h"
 #include "convert/names.h"
@@ -50,7 +49,7 @@ static bool list_pieces(job *j, long *left_out)
         convert_part part = { .of = 1 };
         if (p->alias_of)
             continue;
-        if (!j->model.config.qformer.queries) /* a language model or BERT alone has its own names */
+        if (!j->model.config.qformer.queries) /* a language model, tower or BERT alone has its own names */
             strncpy(part.name, strchr(p->name, '.') + 1, sizeof part.name - 1);
         else if (!j->hf)
             strncpy(part.name, p->name, sizeof part.name - 1);
@@ -140,11 +139,18 @@ static json_t *bert_json(const blip2_config *c)
                      "gelu");
 }
 
+static bool is_tower(const blip2_config *c)
+{
+    return c->vision.kind != BLIP2_VIT_NONE && !c->qformer.queries && c->llm == BLIP2_LLM_NONE;
+}
+
 static json_t *config_json(const blip2_config *c, long image_token)
 {
     const char *class = c->stage1 ? "Blip2ForImageTextRetrieval" : "Blip2ForConditionalGeneration";
     if (blip2_is_bert(c))
         return bert_json(c);
+    if (is_tower(c))
+        return vision_json(c);
     if (!c->qformer.queries) {
         json_t *alone = llm_json(c);
         json_object_set_new(
@@ -307,7 +313,7 @@ static bool in_the_way(const char *name, const blip2_part *parts, int n)
 {
     static const char *const read[] = { "model*.safetensors", "pytorch_model*.bin", "*.index.json",
                                         "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
-                                        "tokenizer.json", "added_tokens.json" };
+                                        "tokenizer.json", "tokenizer_config.json", "added_tokens.json" };
     bool way = false;
     for (size_t i = 0; i < sizeof read / sizeof *read; i++)
         way |= !fnmatch(read[i], name, 0);
@@ -333,23 +339,26 @@ static bool nothing_in_the_way(const job *j, const char *folder, const blip2_par
 }
 
 /* The files of the language model's tokenizer, or of the Q-Former's where there is no other; with both, the
- * Q-Former's go into the folder bert. */
+ * Q-Former's go into the folder bert, where `convert` looks for them. */
 static bool each_words(const job *j, const char *folder, words_act *act)
 {
     static const char *const groups[] = { "llm", "bert" };
-    bool ok = true, taken = false;
+    char *second = mem_text("%s/bert", folder);
+    const char *const where[] = { folder, second };
+    bool ok = second || error_set(j->e, "export: out of memory");
+    int taken = 0;
     for (int g = 0; g < 2 && ok; g++) {
         blip2_part parts[BLIP2_PARTS];
         int n = blip2_read_parts(j->f, groups[g], parts, j->e);
-        char *where = taken ? mem_text("%s/%s", folder, groups[g]) : mem_text("%s", folder);
-        ok = n >= 0 && (where || error_set(j->e, "export: out of memory"));
-        ok = ok && (!n || act(j, where, parts, n));
-        taken |= n > 0;
+        ok = n >= 0 && (!n || act(j, where[taken], parts, n));
+        taken += n > 0;
         if (n > 0)
             blip2_free_parts(parts, n);
-        mem_free(where);
     }
-    return ok && (taken || act(j, folder, NULL, 0));
+    for (; ok && taken < 2; taken++)
+        ok = act(j, where[taken], NULL, 0);
+    mem_free(second);
+    return ok;
 }
 
 /* ---- all ------------------------------------------------------------------------------------------- */
@@ -367,6 +376,11 @@ bool convert_export(const char *model, const char *folder, bool hf, long image_t
     job j = { .hf = hf, .e = e };
     blip2_config c;
     bool ok = (j.f = h5_open(model, e)) && blip2_read_config(j.f, &c, e);
+    if (ok && hf && is_tower(&c))
+        ok = error_set(e,
+                       "%s: a vision tower alone, which is no model of Hugging Face's BLIP-2; --format lavis "
+                       "can hold it",
+                       QUOTE(model));
     if (ok && hf && c.vision.kind == BLIP2_VIT_CLIP)
         ok = error_set(e,
                        "%s: Hugging Face's BLIP-2 has EVA's vision tower, this one is CLIP's; --format lavis "

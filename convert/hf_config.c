@@ -29,20 +29,42 @@ static double number(const reader *r, const json_t *o, const char *key, double o
     return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
-static bool flag(const json_t *o, const char *key, bool otherwise)
+static bool flag(const reader *r, const json_t *o, const char *key, bool otherwise)
 {
     const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v))
+        return otherwise;
+    if (!json_is_boolean(v))
+        error_line(r->e, "%s: %s: expected true or false", QUOTE(r->path), key);
     return json_is_boolean(v) ? json_is_true(v) : otherwise;
+}
+
+static const char *text(const reader *r, const json_t *o, const char *key, const char *otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    if (!v || json_is_null(v))
+        return otherwise;
+    if (!json_is_string(v))
+        error_line(r->e, "%s: %s: expected a text", QUOTE(r->path), key);
+    return json_is_string(v) ? json_string_value(v) : otherwise;
+}
+
+/* NULL: not there, and all in it has its default. */
+static const json_t *section(const reader *r, const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    if (v && !json_is_null(v) && !json_is_object(v))
+        error_line(r->e, "%s: %s: expected an object", QUOTE(r->path), key);
+    return v;
 }
 
 /* Anything but `expected` is something that is not built. */
 static void must_be(const reader *r, const json_t *o, const char *key, const char *expected)
 {
-    const json_t *v = json_object_get(o, key);
-    const char *text = json_string_value(v);
-    if (v && !json_is_null(v) && (!text || strcmp(text, expected)))
+    const char *given = text(r, o, key, expected);
+    if (strcmp(given, expected))
         error_line(r->e, "%s: %s: expected \"%s\", found \"%s\"", QUOTE(r->path), key, expected,
-                   QUOTE(text ? text : "(no text)"));
+                   QUOTE(given));
 }
 
 static void read_opt(const reader *r, const json_t *o, blip2_config *c)
@@ -60,30 +82,28 @@ static void read_opt(const reader *r, const json_t *o, blip2_config *c)
     t->bos = whole(r, o, "bos_token_id", 2);
     t->eos = whole(r, o, "eos_token_id", 2);
     t->pad = whole(r, o, "pad_token_id", 1);
-    t->post_norm = !flag(o, "do_layer_norm_before", true);
+    t->post_norm = !flag(r, o, "do_layer_norm_before", true);
     long embed = whole(r, o, "word_embed_proj_dim", t->width);
     t->embed = embed == t->width ? 0 : embed;
-    if (flag(o, "_remove_final_layer_norm", false) && !t->post_norm)
+    if (flag(r, o, "_remove_final_layer_norm", false) && !t->post_norm)
         error_line(r->e, "%s: _remove_final_layer_norm: not built in this version", QUOTE(r->path));
-    if (!flag(o, "enable_bias", true) || !flag(o, "layer_norm_elementwise_affine", true))
+    if (!flag(r, o, "enable_bias", true) || !flag(r, o, "layer_norm_elementwise_affine", true))
         error_line(r->e, "%s: an OPT without biases (Galactica): not built in this version", QUOTE(r->path));
 }
 
-/* dense_act_fn, where it is given, beats what feed_forward_proj says: BLIP-2's FlanT5 uses exact GELU. */
+/* "gated-gelu" means gelu_new; another activation behind "gated-" would be meant by its name. dense_act_fn,
+ * where it is given, beats what feed_forward_proj says: BLIP-2's FlanT5 uses exact GELU. */
 static void read_t5(const reader *r, const json_t *o, blip2_config *c)
 {
     blip2_t5_config *t = &c->t5;
-    const char *act = json_string_value(json_object_get(o, "dense_act_fn"));
-    const char *form = json_string_value(json_object_get(o, "feed_forward_proj"));
+    const char *form = text(r, o, "feed_forward_proj", "relu"), *given = text(r, o, "dense_act_fn", NULL);
+    const char *act = given ? given : "gelu_new";
+    bool gated = !strncmp(form, "gated-", 6);
     c->llm = BLIP2_LLM_T5;
-    if (!form || strncmp(form, "gated-", 6))
-        error_line(
-            r->e,
-            "%s: feed_forward_proj: expected \"gated-gelu\", found \"%s\"; the first T5 is not built in "
-            "this version",
-            QUOTE(r->path), QUOTE(form ? form : "relu"));
-    if (!act)
-        act = "gelu_new";
+    if (!gated || (!given && strcmp(form, "gated-gelu")))
+        error_line(r->e, "%s: feed_forward_proj: expected \"gated-gelu\", found \"%s\"; %s is not built in "
+                         "this version",
+                   QUOTE(r->path), QUOTE(form), gated ? "a T5 with this activation" : "the first T5");
     if (strcmp(act, "gelu") && strcmp(act, "gelu_new"))
         error_line(r->e, "%s: dense_act_fn: expected \"gelu\" or \"gelu_new\", found \"%s\"", QUOTE(r->path),
                    QUOTE(act));
@@ -102,19 +122,19 @@ static void read_t5(const reader *r, const json_t *o, blip2_config *c)
     t->start = whole(r, o, "decoder_start_token_id", 0);
     t->eos = whole(r, o, "eos_token_id", 1);
     t->pad = whole(r, o, "pad_token_id", 0);
-    t->tied = flag(o, "scale_decoder_outputs", flag(o, "tie_word_embeddings", true));
+    t->tied = flag(r, o, "scale_decoder_outputs", flag(r, o, "tie_word_embeddings", true));
 }
 
 static void read_llm(const reader *r, const json_t *o, blip2_config *c)
 {
-    const char *type = json_string_value(json_object_get(o, "model_type"));
-    if (type && !strcmp(type, "opt"))
+    const char *type = text(r, o, "model_type", "none");
+    if (!strcmp(type, "opt"))
         read_opt(r, o, c);
-    else if (type && !strcmp(type, "t5"))
+    else if (!strcmp(type, "t5"))
         read_t5(r, o, c);
     else
         error_line(r->e, "%s: text_config.model_type: expected opt or t5, found %s", QUOTE(r->path),
-                   QUOTE(type ? type : "none"));
+                   QUOTE(type));
 }
 
 static void read_vision(const reader *r, const json_t *o, blip2_config *c)
@@ -132,7 +152,7 @@ static void read_vision(const reader *r, const json_t *o, blip2_config *c)
     c->ln_vision_eps = v->eps;                             /* Hugging Face has one for all */
     if (v->eps == 1e-6)
         v->eps = 0;
-    if (!flag(o, "qkv_bias", true))
+    if (!flag(r, o, "qkv_bias", true))
         error_line(r->e, "%s: vision_config.qkv_bias: false is not built in this version", QUOTE(r->path));
 }
 
@@ -150,7 +170,7 @@ static void read_qformer(const reader *r, const json_t *o, blip2_config *c)
     q->eps = number(r, o, "layer_norm_eps", 1e-12);
     q->dropout = number(r, o, "hidden_dropout_prob", 0.1);
     q->memory_width = c->vision.width;
-    q->text = flag(o, "use_qformer_text_input", flag(o, "qformer_text_input", false));
+    q->text = flag(r, o, "use_qformer_text_input", flag(r, o, "qformer_text_input", false));
     q->head = false;
     c->max_text = c->max_text < q->positions ? c->max_text : q->positions;
 }
@@ -182,9 +202,9 @@ static bool is_class(const json_t *o, const char *name)
 /* BLIP-2: with a language model, or for retrieval with the heads of stage 1. */
 static void read_blip2(const reader *r, const json_t *o, blip2_config *c)
 {
-    read_vision(r, json_object_get(o, "vision_config"), c);
+    read_vision(r, section(r, o, "vision_config"), c);
     c->qformer.queries = whole(r, o, "num_query_tokens", 32);
-    read_qformer(r, json_object_get(o, "qformer_config"), c);
+    read_qformer(r, section(r, o, "qformer_config"), c);
     c->embed = whole(r, o, "image_text_hidden_size", 256);
     /* of its documentation */
     snprintf(c->question_prompt, sizeof c->question_prompt, "Question: {} Answer:");
@@ -192,7 +212,7 @@ static void read_blip2(const reader *r, const json_t *o, blip2_config *c)
     if (c->stage1)
         c->qformer.text = true;
     else
-        read_llm(r, json_object_get(o, "text_config"), c);
+        read_llm(r, section(r, o, "text_config"), c);
 }
 
 /* A token's id, or a list of those that end a text, of which the first is taken. */
@@ -223,16 +243,26 @@ bool convert_hf_generation(const char *path, blip2_config *c, error *e)
         && blip2_config_check(path, c, e);
 }
 
+bool convert_hf_is_bert(const char *path)
+{
+    error ignored;                                         /* who reads the rest tells it */
+    json_t *o = data_json_file(path, &ignored);
+    const char *type = json_string_value(json_object_get(o, "model_type"));
+    bool bert = type && !strcmp(type, "bert");
+    json_decref(o);
+    return bert;
+}
+
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)
 {
     reader r = { path, e };
     json_t *o = data_json_file(path, e);
-    const char *type = json_string_value(json_object_get(o, "model_type"));
     if (!o)
         return false;
     e->lines = 0;
-    bool bert = type && !strcmp(type, "bert");
-    *bare = type && (bert || !strcmp(type, "opt") || !strcmp(type, "t5"));
+    const char *type = text(&r, o, "model_type", "none");
+    bool bert = !strcmp(type, "bert");
+    *bare = bert || !strcmp(type, "opt") || !strcmp(type, "t5");
     *c = blip2_config_default();
     c->llm = BLIP2_LLM_NONE;
     c->prompt[0] = 0;
@@ -243,11 +273,11 @@ bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)
         c->qformer.queries = 0;
         c->stage1 = false;
         read_llm(&r, o, c);
-    } else if (type && !strcmp(type, "blip-2"))
+    } else if (!strcmp(type, "blip-2"))
         read_blip2(&r, o, c);
     else
         error_line(e, "%s: model_type: expected blip-2, opt, t5 or bert, found %s", QUOTE(path),
-                   QUOTE(type ? type : "none"));
+                   QUOTE(type));
     json_decref(o);
     return error_close(e, ERROR_RUN, "%s: %d entries cannot be taken over", QUOTE(path), e->lines)
         && blip2_config_check(path, c, e);

@@ -21,6 +21,10 @@ int weights_add_file(weights *w, const char *path, error *e);              /* op
  * overflow; where the data lie must have been checked. */
 bool weights_add(weights *w, const char *name, weights_type type, int ndim, const long *dim,
                  const long *stride, int file, long offset, error *e);
+/* Are they of one shape, with the same numbers? Of two precisions the coarser one decides. false: cannot be
+ * read. */
+bool weights_compare(const weights *v, const weights_entry *a, const weights *w, const weights_entry *b,
+                     bool *same, error *e);
 /* product of the axes into *size; false: negative or beyond 2^62 bytes */
 bool weights_size(int ndim, const long *dim, long width, long *size);
 
@@ -59,6 +63,7 @@ enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, 
 
 /* ---- hf_config.c: bare: a language model or a BERT alone ------------------------------------------- */
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e);
+bool convert_hf_is_bert(const char *path);                 /* false, too, where it cannot be read */
 /* the ids of generation_config.json in place of config.json's */
 bool convert_hf_generation(const char *path, blip2_config *c, error *e);
 
@@ -87,7 +92,8 @@ static inline void space_free(space *s) { mem_unreserve(s->at, s->bytes); }
 typedef enum { SOURCE_HF, SOURCE_LLM, SOURCE_LAVIS, SOURCE_TOWER, SOURCE_WORDS,
                SOURCE_BERT } source_kind;
 typedef struct source {
-    source_kind kind;                  /* SOURCE_LLM: a bare OPT or T5; SOURCE_WORDS: a tokenizer alone */
+    source_kind kind;                  /* SOURCE_LLM: a bare OPT or T5; SOURCE_WORDS: a tokenizer alone, or
+                                          that of a BERT which is not the first source */
     const char *path;
     char *folder;                      /* itself, or that of the file */
     weights *w;                        /* NULL: SOURCE_WORDS */
@@ -106,19 +112,26 @@ typedef struct convert_job {
     error *e;
 } convert_job;
 
-/* ---- sources.c: opened, and what of ours is in them ------------------------------------------------ */
+/* ---- sources.c: opened, what of ours is in them, and all that is wrong ----------------------------- */
 typedef struct found { source *s; const weights_entry *x; int of, at; } found;
 bool convert_has_words(const char *folder);                /* a tokenizer's files */
-bool convert_open_source(source *s, const char *path, error *e);       /* closed by convert_run_as */
+/* closed by convert_run_as; first: of all sources */
+bool convert_open_source(source *s, const char *path, bool first, error *e);
 source *convert_of_kind(convert_job *j, source_kind kind);             /* the first of it; NULL */
-/* One of our names in one source; false: it has no such tensor. */
-bool convert_look(source *s, const char *ours, found *to);
-/* By its name or one of its second names, in the order of the sources. */
+/* What the others are added to: a LAVIS checkpoint wherever it stands, else the first. */
+source *convert_main(convert_job *j);
+/* One of our names in one source; false: it has no such tensor, or is not there to give it. */
+bool convert_look(convert_job *j, source *s, const char *ours, found *to);
+/* By its name or one of its second names, in the order of the sources; what is of the language model first
+ * in a folder that has one. */
 bool convert_look_up(convert_job *j, const char *name, found *to);
 bool convert_check(convert_job *j);                        /* every parameter; all that is wrong at once */
 
 /* ---- lavis_config.c: sizes from the shapes of a LAVIS checkpoint and of a tower; like: a config.json's, or
  * NULL */
+/* One more than the highest number N of a name "PREFIXN.": a layer that lacks something is a layer. */
+long convert_layers(const weights *w, const char *prefix);
+bool convert_says_tower(const source *s);                  /* has it a configuration with a tower? */
 /* Of eva_vit_g.pth or clip_vit_L.pth alone: a tower to train a Q-Former behind. */
 bool convert_tower_config(const source *tower, blip2_config *c, error *e);
 bool convert_lavis_config(const source *checkpoint, const source *tower, const blip2_config *like,

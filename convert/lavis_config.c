@@ -3,7 +3,10 @@
  * published models' width of a head (64, in ViT-g 88). */
 #include "convert/internal.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { LAYER_DIGITS = 4 };                                 /* of a number that is a layer's */
 
 static const weights_entry *find(const source *s, const char *prefix, const char *name)
 {
@@ -17,14 +20,19 @@ static long dim(const weights_entry *x, int axis)
     return x && axis >= 0 && axis < x->ndim ? x->dim[axis] : 0;
 }
 
-/* How many of "PREFIX0SUFFIX", "PREFIX1SUFFIX", ... there are. */
-static long layers(const source *s, const char *prefix, const char *suffix)
+long convert_layers(const weights *w, const char *prefix)
 {
-    char name[NN_NAME];
-    long n = 0;
-    while (snprintf(name, sizeof name, "%s%ld%s", prefix, n, suffix) && weights_find(s->w, name))
-        n++;
-    return n;
+    size_t size = strlen(prefix);
+    long most = 0;
+    for (long i = 0; i < weights_count(w); i++) {
+        const char *name = weights_at(w, i)->name, *at = name + size;
+        if (strncmp(name, prefix, size))
+            continue;
+        size_t digits = strspn(at, "0123456789");
+        long n = digits && digits <= LAYER_DIGITS && at[digits] == '.' ? strtol(at, NULL, 10) + 1 : 0;
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 static long heads_of(long width, long like)
@@ -55,7 +63,7 @@ static bool read_tower(const source *s, const char *prefix, const blip2_config *
         return error_set(
             e, "%s: no vision tower of LAVIS's names in it (pos_embed, patch_embed.proj.weight, blocks.0...)",
             QUOTE(s->path));
-    long all = layers(s, blocks, clip ? ".mlp.c_fc.weight" : ".mlp.fc1.weight");
+    long all = convert_layers(s->w, blocks);
     *v = (blip2_vit_config){ .kind = clip ? BLIP2_VIT_CLIP : BLIP2_VIT_EVA,
                              .width = dim(patch, 0),
                              .patch = dim(patch, 2),
@@ -68,24 +76,33 @@ static bool read_tower(const source *s, const char *prefix, const blip2_config *
     return true;
 }
 
+static const char layer[] = "Qformer.bert.encoder.layer.";
+
+/* Has this layer of the Q-Former cross-attention, or a part of it? */
+static bool looks(const source *s, long which)
+{
+    char prefix[64];
+    int size = snprintf(prefix, sizeof prefix, "%s%ld.crossattention.", layer, which);
+    for (long i = 0; i < weights_count(s->w); i++)
+        if (!strncmp(weights_at(s->w, i)->name, prefix, (size_t)size))
+            return true;
+    return false;
+}
+
 static void read_qformer(const source *s, const blip2_config *like, blip2_config *c)
 {
-    static const char layer[] = "Qformer.bert.encoder.layer.";
     blip2_qformer_config *q = &c->qformer;
     const weights_entry *tokens = find(s, "", "query_tokens");
     const weights_entry *words = find(s, "", "Qformer.bert.embeddings.word_embeddings.weight");
     q->queries = dim(tokens, 1);
     q->width = dim(tokens, 2);
-    q->layers = layers(s, layer, ".attention.self.query.weight");
+    q->layers = convert_layers(s->w, layer);
     q->heads = heads_of(q->width, like && like->qformer.queries ? like->qformer.heads : 0);
     q->hidden = dim(find(s, layer, "0.intermediate_query.dense.weight"), 0);
     q->memory_width = dim(find(s, layer, "0.crossattention.self.key.weight"), 1);
-    for (q->cross_attention_freq = 1; q->cross_attention_freq < q->layers; q->cross_attention_freq++) {
-        char name[64];
-        snprintf(name, sizeof name, "%ld.crossattention.self.key.weight", q->cross_attention_freq);
-        if (find(s, layer, name))
-            break;
-    }
+    q->cross_attention_freq = 1;
+    while (q->cross_attention_freq < q->layers && !looks(s, q->cross_attention_freq))
+        q->cross_attention_freq++;
     q->text = words && find(s, layer, "0.intermediate.dense.weight");
     q->vocab = words ? dim(words, 0) : q->vocab;
     q->positions = words ? dim(find(s, "", "Qformer.bert.embeddings.position_embeddings.weight"), 0)
@@ -94,6 +111,11 @@ static void read_qformer(const source *s, const blip2_config *like, blip2_config
     q->head = q->text && find(s, "", "Qformer.cls.predictions.bias");
     c->stage1 = q->text && find(s, "", "vision_proj.weight") && find(s, "", "itm_head.weight");
     c->embed = c->stage1 ? dim(find(s, "", "vision_proj.weight"), 0) : c->embed;
+}
+
+bool convert_says_tower(const source *s)
+{
+    return s && s->has_config && s->config.vision.kind != BLIP2_VIT_NONE;
 }
 
 bool convert_tower_config(const source *tower, blip2_config *c, error *e)
@@ -119,8 +141,12 @@ bool convert_lavis_config(const source *checkpoint, const source *tower, const b
         return error_set(e, "%s: query_tokens: missing, or not of shape (1,queries,width)",
                          QUOTE(checkpoint->path));
     read_qformer(checkpoint, like, c);
+    if (!inside && convert_says_tower(tower) && (!like || like->vision.kind == BLIP2_VIT_NONE))
+        like = &tower->config;
     if (inside ? !read_tower(checkpoint, "visual_encoder.", like, &c->vision, e)
                : tower && !read_tower(tower, "", like, &c->vision, e))
         return false;
+    if (!inside && tower && tower->w->config)              /* of an export: our own says it all */
+        c->vision = tower->config.vision;
     return blip2_config_check(checkpoint->path, c, e);
 }

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_LIMIT = 100 * 1000 * 1000, JSON_VALUES = 20 * 1000 * 1000 };
+/* A tensor is some ten values; each takes up to 300 bytes of memory, and a file that is refused must not take
+ * more than 64 MiB and its own size. */
+enum { HEADER_LIMIT = 100 * 1000 * 1000, JSON_VALUES = 250 * 1000 };
 static const char *const dtypes[W_TYPES] = { "F64", "F32", "F16", "BF16", "I64",
                                              "I32", "I16", "I8",  "U8",   "BOOL" };
 
@@ -207,9 +209,19 @@ static bool check_map(const weights *w, const char *path, const json_t *map, err
     return error_close(e, ERROR_RUN, "%s: %d tensors are not where it says", QUOTE(path), e->lines);
 }
 
+static json_t *load_index(const char *path, error *e)
+{
+    long bytes;
+    char *text = file_load(path, HEADER_LIMIT, &bytes, e);
+    const char *json = text ? data_without_mark(text, &bytes) : NULL;
+    json_t *root = text ? data_json(QUOTE(path), 1, json, bytes, JSON_VALUES, e) : NULL;
+    mem_free(text);
+    return root;
+}
+
 bool safetensors_read_index(weights *w, const char *path, error *e)
 {
-    json_t *root = data_json_file(path, e), *file;
+    json_t *root = load_index(path, e), *file;
     const json_t *map = json_object_get(root, "weight_map");
     const char *name;
     bool ok = root != NULL;

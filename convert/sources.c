@@ -1,5 +1,6 @@
-/* sources.c - what each source of a conversion is, where in them each parameter of the model is, and all that
- * is missing, unexpected or of another shape, in one go. */
+/* sources.c - what each source of a conversion is, what it may give, where in them each parameter of the
+ * model is, and all that is missing, unexpected, of another shape or there twice with other numbers, in one
+ * go. */
 #include "convert/convert.h"
 #include "convert/internal.h"
 #include "convert/names.h"
@@ -71,8 +72,28 @@ static bool open_weights(source *s, const char *file, error *e)
     return s->w != NULL;
 }
 
+static bool is_bert_folder(const source *s)
+{
+    char *path = mem_text("%s/config.json", s->folder);
+    bool bert = path && convert_hf_is_bert(path);
+    mem_free(path);
+    return bert;
+}
+
+/* Of a BERT that is not the first source: nothing of its weights goes into a model. */
+static bool words_alone(source *s, error *e)
+{
+    weights_close(s->w);
+    s->w = NULL;
+    s->kind = SOURCE_WORDS;
+    return convert_has_words(s->folder)
+           || error_set(e, "%s: a BERT that is not the first source gives its tokenizer alone; expected "
+                           "vocab.txt or tokenizer.json beside it",
+                        QUOTE(s->path));
+}
+
 /* Of a folder that `export` wrote, config.json is for others: it cannot say all that a model may be. */
-static bool open_folder(source *s, error *e)
+static bool open_folder(source *s, bool first, error *e)
 {
     const char *file = weights_in(s->folder);
     bool bare = false;
@@ -80,6 +101,8 @@ static bool open_folder(source *s, error *e)
     if (!there(s->folder, "config.json"))
         return convert_has_words(s->folder)
                || error_set(e, "%s: neither config.json nor a tokenizer's files in it", QUOTE(s->path));
+    if (!first && is_bert_folder(s))
+        return words_alone(s, e);
     if (file && !open_weights(s, file, e))
         return false;
     bool own = s->w && s->w->config;
@@ -90,15 +113,16 @@ static bool open_folder(source *s, error *e)
             e, "%s: no weights in it; expected model.safetensors, pytorch_model.bin or an index of shards",
             QUOTE(s->path));
     bare = own ? !s->config.qformer.queries : bare;
-    bool bert = bare && s->config.llm == BLIP2_LLM_NONE;
-    s->kind = bert ? SOURCE_BERT : bare ? SOURCE_LLM
-        : weights_find(s->w, "ln_vision.weight") ? SOURCE_LAVIS : SOURCE_HF;
+    s->kind = bare && blip2_is_bert(&s->config)       ? SOURCE_BERT
+            : bare && s->config.llm == BLIP2_LLM_NONE ? SOURCE_TOWER
+            : bare                                    ? SOURCE_LLM
+            : weights_find(s->w, "ln_vision.weight")  ? SOURCE_LAVIS
+                                                      : SOURCE_HF;
     return true;
 }
 
-static bool open_file(source *s, error *e)
+static bool open_file(source *s, bool first, error *e)
 {
-    error ignored;
     bool bare = false;
     if (!(s->w = weights_open(s->path, e)))
         return false;
@@ -111,14 +135,14 @@ static bool open_file(source *s, error *e)
             "%s: neither a LAVIS checkpoint (query_tokens) nor a vision tower (cls_token) nor a BERT in it; "
             "a language model is given as its folder",
             QUOTE(s->path));
+    if (s->kind == SOURCE_BERT && !first)
+        return words_alone(s, e);
     if (s->w->config)
         return own_config(s, e);
-    if (there(s->folder, "config.json"))                   /* says how many heads there are */
-        s->has_config = read_config(s, &bare, &ignored);
-    return true;
+    return !there(s->folder, "config.json") || read_config(s, &bare, e);       /* how many heads there are */
 }
 
-bool convert_open_source(source *s, const char *path, error *e)
+bool convert_open_source(source *s, const char *path, bool first, error *e)
 {
     struct stat about;
     const char *slash = strrchr(path, '/');
@@ -127,11 +151,11 @@ bool convert_open_source(source *s, const char *path, error *e)
         return error_set(e, "%s: cannot be opened; no such file or folder", QUOTE(path));
     bool folder = S_ISDIR(about.st_mode);
     s->folder = folder  ? mem_text("%s", path)
-                : slash ? mem_text("%.*s", (int)(slash - path + 1), path)
+                : slash ? mem_text("%.*s", (int)(slash - path), path)
                         : mem_text(".");
     if (!s->folder)
         return error_set(e, "%s: out of memory", QUOTE(path));
-    if (!(folder ? open_folder(s, e) : open_file(s, e)))
+    if (!(folder ? open_folder(s, first, e) : open_file(s, first, e)))
         return false;
     s->used = s->w ? mem_new((size_t)weights_count(s->w) + 1) : NULL;
     return !s->w || s->used || error_set(e, "%s: out of memory", QUOTE(path));
@@ -145,15 +169,41 @@ source *convert_of_kind(convert_job *j, source_kind kind)
     return NULL;
 }
 
+source *convert_main(convert_job *j)
+{
+    source *checkpoint = convert_of_kind(j, SOURCE_LAVIS);
+    return checkpoint ? checkpoint : &j->source[0];
+}
+
 /* ---- where a parameter is -------------------------------------------------------------------------- */
-/* One of our names in one source; false: it has no such tensor. */
-bool convert_look(source *s, const char *ours, found *to)
+static bool is_of_llm(const char *ours)
+{
+    return !strncmp(ours, "opt_model.", 10) || !strncmp(ours, "t5_model.", 9);
+}
+
+/* The others give what the main source leaves out on purpose: the language model, and the tower where a LAVIS
+ * checkpoint has nothing of one. All else that it lacks is a hole, to be told and not filled from another
+ * model. */
+static bool may_give(convert_job *j, const source *s, const char *ours)
+{
+    const source *of = convert_main(j);
+    if (s == of)
+        return true;
+    if (s->kind == SOURCE_TOWER)
+        return of->kind == SOURCE_LAVIS && !weights_find(of->w, "visual_encoder.cls_token")
+               && !weights_find(of->w, "visual_encoder.class_embedding");
+    return is_of_llm(ours);
+}
+
+bool convert_look(convert_job *j, source *s, const char *ours, found *to)
 {
     static const char tower[] = "visual_encoder.";
     const char *dot = strchr(ours, '.');
     convert_part part = { .of = 1 };
     const weights_entry *x = NULL;
-    if (s->kind == SOURCE_HF)
+    if (!s->w || !may_give(j, s, ours))
+        x = NULL;
+    else if (s->kind == SOURCE_HF)
         x = convert_hf_name(ours, &part) ? weights_find(s->w, part.name) : NULL;
     else if (s->kind == SOURCE_LAVIS)
         x = weights_find(s->w, ours);
@@ -161,8 +211,7 @@ bool convert_look(source *s, const char *ours, found *to)
         x = convert_bert_find(s->w, ours);
     else if (s->kind == SOURCE_TOWER)
         x = !strncmp(ours, tower, strlen(tower)) ? weights_find(s->w, ours + strlen(tower)) : NULL;
-    else if (s->kind == SOURCE_LLM && dot
-             && (!strncmp(ours, "opt_model.", 10) || !strncmp(ours, "t5_model.", 9))) {
+    else if (is_of_llm(ours)) {
         x = weights_find(s->w, dot + 1);
         if (!x && !strncmp(dot, ".model.", 7))             /* old OPT files leave out "model." */
             x = weights_find(s->w, dot + 7);
@@ -171,22 +220,33 @@ bool convert_look(source *s, const char *ours, found *to)
     return x != NULL;
 }
 
-/* By its name or one of its second names, in the order of the sources. */
-bool convert_look_up(convert_job *j, const char *name, found *to)
+static bool by_any_name(convert_job *j, source *s, const char *name, found *to)
 {
     const nn_store *store = j->model.store;
-    for (int i = 0; i < j->count; i++) {
-        if (convert_look(&j->source[i], name, to))
+    if (convert_look(j, s, name, to))
+        return true;
+    for (long k = 0; k < store->count; k++)
+        if (store->entries[k].alias_of && !strcmp(store->entries[k].alias_of, name)
+            && convert_look(j, s, store->entries[k].name, to))
             return true;
-        for (long k = 0; k < store->count; k++)
-            if (store->entries[k].alias_of && !strcmp(store->entries[k].alias_of, name)
-                && convert_look(&j->source[i], store->entries[k].name, to))
-                return true;
-    }
+    return false;
+}
+
+/* A LAVIS checkpoint keeps second names of its language model's table, in its own precision: the folder goes
+ * before it. */
+bool convert_look_up(convert_job *j, const char *name, found *to)
+{
+    for (int i = 0; is_of_llm(name) && i < j->count; i++)
+        if (j->source[i].kind != SOURCE_LAVIS && by_any_name(j, &j->source[i], name, to))
+            return true;
+    for (int i = 0; i < j->count; i++)
+        if (by_any_name(j, &j->source[i], name, to))
+            return true;
     return j->head_is_table && !strcmp(name, "t5_model.lm_head.weight")
            && convert_look_up(j, "t5_model.shared.weight", to);
 }
 
+/* ---- what fits ------------------------------------------------------------------------------------- */
 /* One of `of` equal parts; -1, which no axis has: there are none such. */
 static long part_of(long dim, int of)
 {
@@ -213,10 +273,24 @@ static bool same_shape(const tensor *x, const found *f)
     return true;
 }
 
+/* ---- what may be missing or left over -------------------------------------------------------------- */
 /* What HF and LAVIS do not have and a start says as well. */
-static bool may_lack(const convert_job *j, const char *name)
+static bool may_lack(convert_job *j, const char *name)
 {
-    return !strcmp(name, "temp") && j->source[0].kind == SOURCE_HF;
+    return !strcmp(name, "temp") && convert_main(j)->kind == SOURCE_HF;
+}
+
+/* Of a language model that is not converted: its projection, and the second names under which a LAVIS
+ * checkpoint keeps the table. */
+static bool leads_to_llm(const char *name)
+{
+    static const char *const parts[] = { "opt_proj.", "t5_proj.", "opt_model.lm_head.weight",
+                                         "t5_model.encoder.embed_tokens.weight",
+                                         "t5_model.decoder.embed_tokens.weight" };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strncmp(name, parts[i], strlen(parts[i])))
+            return true;
+    return false;
 }
 
 /* Buffers and leftovers that published files have beside their parameters. */
@@ -242,49 +316,71 @@ static char *shape_text(const weights_entry *x, char *to, size_t size)
     return to;
 }
 
-/* Do two tensors differ in shape or numbers? Read a few rows at a time: among them are tables of tokens, the
- * largest that there are. */
-static bool differ(const found *a, const found *b, error *e)
+static void mark(const found *f) { f->s->used[f->x - weights_at(f->s->w, 0)] = true; }
+
+/* ---- all of it ------------------------------------------------------------------------------------- */
+/* One more place of a parameter that is taken from f: a head of its own, or another language model, would be
+ * lost without a word. */
+static void check_copy(convert_job *j, const found *f, source *s, const char *name)
 {
-    enum { NUMBERS = 1 << 16 };
-    weights_entry x = *a->x, y = *b->x;
-    long rows = x.ndim ? x.dim[0] : 1, width = rows ? x.size / rows : 1, step = 1 + NUMBERS / (width + 1), n;
-    if (x.ndim != y.ndim || memcmp(x.dim, y.dim, (size_t)x.ndim * sizeof *x.dim))
-        return true;
-    double *p = mem_new((size_t)(step * width) * sizeof *p), *q = mem_new((size_t)(step * width) * sizeof *q);
-    bool same = (p && q) || error_set(e, "%s: out of memory", QUOTE(a->s->path));
-    for (long row = 0; same && row < rows; row += n) {
-        n = rows - row < step ? rows - row : step;
-        x.dim[0] = y.dim[0] = n;
-        x.size = y.size = n * width;
-        same = weights_read_doubles(a->s->w, &x, p, e) && weights_read_doubles(b->s->w, &y, q, e)
-               && !memcmp(p, q, (size_t)(n * width) * sizeof *p);
-        x.offset += n * x.stride[0] * weights_type_bytes(x.type);
-        y.offset += n * y.stride[0] * weights_type_bytes(y.type);
-    }
-    mem_free(p);
-    mem_free(q);
-    return !same;
+    found copy;
+    error why;
+    bool same = true;
+    if (!convert_look(j, s, name, &copy))
+        return;
+    mark(&copy);
+    if (copy.x == f->x || copy.of > 1)
+        return;
+    if (!weights_compare(copy.s->w, copy.x, f->s->w, f->x, &same, &why))
+        error_line(j->e, "%s", why.text);
+    else if (!same)
+        error_line(j->e, "%s: %s: differs from %s of %s, which is the same parameter here; expected the same "
+                         "numbers",
+                   QUOTE(copy.s->path), QUOTE(copy.x->name), QUOTE(f->x->name), QUOTE(f->s->path));
 }
 
-/* A second name of a parameter. Where a source has both, the second must say the same: a head of its own
- * would be lost without a word. */
-static void check_alias(convert_job *j, const nn_entry *p)
+/* Everywhere, under its name and its second names. */
+static void check_copies(convert_job *j, const nn_entry *p, const found *f)
 {
-    found f, tied;
+    const nn_store *store = j->model.store;
     for (int k = 0; k < j->count; k++) {
-        if (!convert_look(&j->source[k], p->name, &f))
-            continue;
-        f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-        error why = { 0 };
-        if (!convert_look_up(j, p->alias_of, &tied) || tied.s != f.s || tied.x == f.x
-            || !differ(&f, &tied, &why))
-            continue;
-        if (*why.text)
-            error_line(j->e, "%s", why.text);
-        else
-            error_line(j->e, "%s: %s: differs from %s, to which it is tied here; expected the same numbers",
-                       QUOTE(f.s->path), QUOTE(f.x->name), QUOTE(tied.x->name));
+        check_copy(j, f, &j->source[k], p->name);
+        for (long i = 0; i < store->count; i++)
+            if (store->entries[i].alias_of && !strcmp(store->entries[i].alias_of, p->name))
+                check_copy(j, f, &j->source[k], store->entries[i].name);
+    }
+}
+
+static void check_parameter(convert_job *j, const nn_entry *p)
+{
+    found f;
+    char shape[160];
+    if (!convert_look_up(j, p->name, &f)) {
+        if (!may_lack(j, p->name))
+            error_line(j->e, "%s: %s: missing; expected %s", QUOTE(convert_main(j)->path), p->name,
+                       SHAPE(p->value));
+        return;
+    }
+    mark(&f);
+    if (!same_shape(p->value, &f))
+        error_line(j->e, "%s: %s: shape: expected %s%s, found %s", QUOTE(f.s->path), QUOTE(f.x->name),
+                   SHAPE(p->value), f.of > 1 ? " in each third" : "", shape_text(f.x, shape, sizeof shape));
+    else if (f.x->type >= W_I64)
+        error_line(j->e, "%s: %s: expected real numbers, found %s", QUOTE(f.s->path), QUOTE(f.x->name),
+                   weights_type_name(f.x->type));
+    check_copies(j, p, &f);
+}
+
+/* A BLIP-2 that gives its language model alone, and a BERT that is there for its tokenizer, may have more. */
+static void check_rest(convert_job *j, const source *s)
+{
+    bool donor = s != convert_main(j) && (s->kind == SOURCE_HF || s->kind == SOURCE_BERT);
+    for (long i = 0; s->w && !donor && i < weights_count(s->w); i++) {
+        const char *name = weights_at(s->w, i)->name;
+        bool bridge = j->model.config.llm == BLIP2_LLM_NONE && leads_to_llm(name);
+        if (!s->used[i] && !of_no_use(s, name) && !bridge)
+            error_line(j->e, "%s: %s: unexpected; the model has no such parameter", QUOTE(s->path),
+                       QUOTE(name));
     }
 }
 
@@ -292,38 +388,12 @@ static void check_alias(convert_job *j, const nn_entry *p)
 bool convert_check(convert_job *j)
 {
     const nn_store *store = j->model.store;
-    char shape[160];
     j->e->lines = 0;
-    for (long i = 0; i < store->count; i++) {
-        const nn_entry *p = &store->entries[i];
-        found f;
-        bool has = p->alias_of ? false : convert_look_up(j, p->name, &f);
-        if (p->alias_of)
-            check_alias(j, p);
-        else if (!has && !may_lack(j, p->name))
-            error_line(j->e, "%s: %s: missing; expected %s", QUOTE(j->source[0].path), p->name,
-                       SHAPE(p->value));
-        else if (has) {
-            f.s->used[f.x - weights_at(f.s->w, 0)] = true;
-            if (!same_shape(p->value, &f))
-                error_line(j->e, "%s: %s: shape: expected %s%s, found %s", QUOTE(f.s->path), QUOTE(f.x->name),
-                           SHAPE(p->value), f.of > 1 ? " in each third" : "",
-                           shape_text(f.x, shape, sizeof shape));
-            else if (f.x->type >= W_I64)
-                error_line(j->e, "%s: %s: expected real numbers, found %s", QUOTE(f.s->path),
-                           QUOTE(f.x->name), weights_type_name(f.x->type));
-        }
-    }
+    for (long i = 0; i < store->count; i++)
+        if (!store->entries[i].alias_of)
+            check_parameter(j, &store->entries[i]);
     for (int k = 0; k < j->count; k++)
-        for (long i = 0; j->source[k].w && i < weights_count(j->source[k].w); i++) {
-            const char *name = weights_at(j->source[k].w, i)->name;
-            bool donor = k > 0 && j->source[k].kind == SOURCE_HF; /* a BLIP-2 that gives a part alone */
-            bool bridge = j->model.config.llm == BLIP2_LLM_NONE
-                          && (!strncmp(name, "opt_proj.", 9) || !strncmp(name, "t5_proj.", 8));
-            if (!j->source[k].used[i] && !of_no_use(&j->source[k], name) && !donor && !bridge)
-                error_line(j->e, "%s: %s: unexpected; the model has no such parameter",
-                           QUOTE(j->source[k].path), QUOTE(name));
-        }
+        check_rest(j, &j->source[k]);
     return error_close(j->e, ERROR_RUN, "%s: %d tensors missing, unexpected or of another shape",
-                       QUOTE(j->source[0].path), j->e->lines);
+                       QUOTE(convert_main(j)->path), j->e->lines);
 }

@@ -98,12 +98,19 @@ static bool reach(int ndim, const long *dim, const long *stride, long offset, lo
     return last < INT64_MAX;
 }
 
+/* Can it be a name? What is too long, or has a zero byte, would be cut to another one. */
+static bool plain(const pickle_value *text)
+{
+    return text->size < STEM && !memchr(text->text, 0, (size_t)text->size);
+}
+
 static const zip_entry *storage_of(const archive *a, const pickle_value *storage)
 {
     const pickle_value *key = pickle_item(&a->p, storage, 2);
-    char name[2 * STEM];
-    int n = snprintf(name, sizeof name, "%sdata/%.*s", a->stem, (int)(key->size < STEM ? key->size : STEM),
-                     key->text);
+    char name[2 * STEM + 8];
+    if (!plain(key))
+        return NULL;
+    int n = snprintf(name, sizeof name, "%sdata/%.*s", a->stem, (int)key->size, key->text);
     return zip_find(&a->z, name, (size_t)n);
 }
 
@@ -160,6 +167,10 @@ static bool add_all(archive *a)
         const pickle_value *key = pickle_item(&a->p, d, i), *v = pickle_item(&a->p, d, i + 1);
         if (key->kind != P_TEXT || v->kind != P_TENSOR)
             continue;
+        if (!plain(key))
+            return error_set(a->e, "%s: the name of a tensor: expected less than %d bytes and no zero byte "
+                                   "among them, found %ld bytes",
+                             QUOTE(a->path), STEM, key->size);
         char *name = mem_text("%.*s", (int)key->size, key->text);
         bool ok = name ? add_tensor(a, name, v) : error_set(a->e, "%s: out of memory", QUOTE(a->path));
         mem_free(name);

@@ -1,6 +1,7 @@
 /* weights.c - opening a file of weights by what it begins with, finding tensors, reading them widened. */
 #include "convert/internal.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -313,4 +314,50 @@ bool weights_read_doubles(const weights *w, const weights_entry *x, double *to, 
 bool weights_read_longs(const weights *w, const weights_entry *x, int64_t *to, error *e)
 {
     return read_as(w, x, (target){ .longs = to }, e);
+}
+
+/* ---- comparing -------------------------------------------------------------------------------------- */
+/* Half of the last place of a number 1, by which rounding may have moved it. */
+static double last_place(weights_type t)
+{
+    return t == W_BF16 ? 0x1p-8 : t == W_F16 ? 0x1p-11 : t == W_F32 ? 0x1p-24 : 0;
+}
+
+/* To the bit; of two precisions to the coarser one, as LAVIS keeps language models in half of what their
+ * folders have. */
+static bool same_numbers(long n, const double *p, weights_type a, const double *q, weights_type b)
+{
+    double share = fmax(last_place(a), last_place(b));
+    double least = a == W_F16 || b == W_F16 ? 0x1p-25 : 0x1p-134;
+    if (a == b)
+        return !memcmp(p, q, (size_t)n * sizeof *p);
+    for (long i = 0; i < n; i++)
+        if (p[i] != q[i] && !(fabs(p[i] - q[i]) <= share * fmin(fabs(p[i]), fabs(q[i])) + least))
+            return false;
+    return true;
+}
+
+/* A few rows at a time: among them are tables of tokens, the largest tensors that there are. */
+bool weights_compare(const weights *v, const weights_entry *a, const weights *w, const weights_entry *b,
+                     bool *same, error *e)
+{
+    weights_entry x = *a, y = *b;
+    long rows = x.ndim ? x.dim[0] : 1, width = rows ? x.size / rows : 1, step = 1 + BLOCK / (width + 1), n;
+    *same = x.ndim == y.ndim && !memcmp(x.dim, y.dim, (size_t)x.ndim * sizeof *x.dim);
+    if (!*same)
+        return true;
+    double *p = mem_new((size_t)(step * width) * sizeof *p), *q = mem_new((size_t)(step * width) * sizeof *q);
+    bool ok = (p && q) || error_set(e, "%s: out of memory", QUOTE(v->files[a->file].path));
+    for (long row = 0; ok && *same && row < rows; row += n) {
+        n = rows - row < step ? rows - row : step;
+        x.dim[0] = y.dim[0] = n;
+        x.size = y.size = n * width;
+        ok = weights_read_doubles(v, &x, p, e) && weights_read_doubles(w, &y, q, e);
+        *same = ok && same_numbers(n * width, p, x.type, q, y.type);
+        x.offset += n * x.stride[0] * weights_type_bytes(x.type);
+        y.offset += n * y.stride[0] * weights_type_bytes(y.type);
+    }
+    mem_free(p);
+    mem_free(q);
+    return ok;
 }

@@ -123,6 +123,8 @@ static long read_entry(const reader *r, const unsigned char *p, long left, zip_e
     uint64_t *wide[3] = { &bytes, &packed, &header };
     if (whole > left || !widen(p + CENTRAL_SIZE + name, extra, wide))
         return damaged(r, "its directory is damaged");
+    if (memchr(p + CENTRAL_SIZE, 0, (size_t)name))
+        return damaged(r, "a name in its directory has a zero byte");
     x->name = mem_text("%.*s", (int)name, (const char *)p + CENTRAL_SIZE);
     if (!x->name)
         return error_set(r->e, "%s: out of memory", QUOTE(r->path));
@@ -176,9 +178,13 @@ const zip_entry *zip_find(const zip *z, const char *name, size_t size)
     long low = 0, high = z->count;
     while (low < high) {
         long middle = low + (high - low) / 2;
-        int order = strncmp(z->entries[middle].name, name, size);
-        if (!order && !z->entries[middle].name[size])
+        const char *other = z->entries[middle].name;
+        size_t length = strlen(other);
+        int order = memcmp(other, name, length < size ? length : size);
+        if (!order && length == size)
             return &z->entries[middle];
+        if (!order)
+            order = length < size ? -1 : 1;
         if (order < 0)
             low = middle + 1;
         else

@@ -204,8 +204,8 @@ enum { TOKENIZER_TOKENS = 1000000, TOKENIZER_TOKEN_BYTES = 1024, TOKENIZER_FILE_
 typedef enum { TOKENIZER_WORDPIECE, TOKENIZER_BPE, TOKENIZER_UNIGRAM } tokenizer_kind;
 
 /* vocab.txt is a WordPiece tokenizer, vocab.json and merges.txt a BPE one, spiece.model a unigram one,
- * tokenizer.json any of them: the first of these that is there. added_tokens.json adds special tokens to the
- * first three. Folders in names are ignored. */
+ * tokenizer.json any of them: the first of these that is there. added_tokens.json adds special tokens, and
+ * tokenizer.json and tokenizer_config.json beside them must mean the same. Folders in names are ignored. */
 typedef struct tokenizer_file { const char *name; char *bytes; long size; } tokenizer_file;
 enum { TOKENIZER_FILES = 3 };
 tokenizer *tokenizer_read(const char *folder, error *e);

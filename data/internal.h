@@ -238,6 +238,9 @@ tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, erro
 bool tokenizer_load_added(tokenizer *t, const char *name, const char *bytes, long n, error *e);
 tokenizer *tokenizer_new(tokenizer_kind kind, const char *name, error *e);     /* empty */
 bool tokenizer_ready(tokenizer *t, const char *name, error *e); /* finds special tokens; false: one lacks */
+bool tokenizer_knows(const tokenizer *t, const char *token);       /* is it special by its name alone? */
+/* Does tokenizer_config.json say no other thing than this tokenizer does? */
+bool tokenizer_check_config(const tokenizer *t, const char *name, const char *bytes, long n, error *e);
 
 /* ---- learning merges: merge_learn.c ---- */
 struct merge_word { long start, n, count; };       /* its symbols are symbols.at[start .. start + n) */

@@ -31,16 +31,27 @@ static bool within_limits(const char *name, long line, const char *bytes, long n
     return true;
 }
 
-json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e)
+static json_t *parse(const char *name, long line, const char *bytes, long n, long most, size_t flags,
+                     error *e)
 {
     json_error_t problem;
     if (!within_limits(name, line, bytes, n, most, e))
         return NULL;
-    json_t *root = json_loadb(bytes, (size_t)n, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = json_loadb(bytes, (size_t)n, flags, &problem);
     if (!root)
         error_set(e, "%s:%ld:%d: JSON: %s", name, line + problem.line - 1, problem.column,
                   QUOTE(problem.text));
     return root;
+}
+
+json_t *data_json(const char *name, long line, const char *bytes, long n, long most, error *e)
+{
+    return parse(name, line, bytes, n, most, JSON_REJECT_DUPLICATES, e);
+}
+
+json_t *data_json_reals(const char *name, const char *bytes, long n, long most, error *e)
+{
+    return parse(name, 1, bytes, n, most, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
 }
 
 const char *data_without_mark(const char *text, long *n)

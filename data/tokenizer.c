@@ -85,16 +85,26 @@ int tokenizer_add(tokenizer *t, const char *special, error *e)
     return -1;
 }
 
-/* Of OPT's, <s> and <unk> are ordinary text, as in its reference. */
+/* Special in every vocabulary that has them; the first: must be there. Of OPT's, <s> and <unk> are ordinary
+ * text, as in its reference. */
+static const char *const specials[][8] = {
+    [TOKENIZER_WORDPIECE] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>" },
+    [TOKENIZER_BPE] = { "</s>", "<pad>", "<image>", "<|endoftext|>" },
+    [TOKENIZER_UNIGRAM] = { "</s>", "<pad>", "<unk>", "<image>" },
+};
+
+bool tokenizer_knows(const tokenizer *t, const char *token)
+{
+    for (const char *const *known = specials[t->kind]; *known; known++)
+        if (!strcmp(*known, token))
+            return true;
+    return t->kind == TOKENIZER_UNIGRAM && !strncmp(token, "<extra_id_", 10);
+}
+
 bool tokenizer_ready(tokenizer *t, const char *name, error *e)
 {
-    static const char *const special[][8] = {      /* the first: must be there */
-        [TOKENIZER_WORDPIECE] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>" },
-        [TOKENIZER_BPE] = { "</s>", "<pad>", "<image>", "<|endoftext|>" },
-        [TOKENIZER_UNIGRAM] = { "</s>", "<pad>", "<unk>", "<image>" },
-    };
     static const int needed[] = { 4, 0, 2 };
-    const char *const *list = special[t->kind];
+    const char *const *list = specials[t->kind];
     bool bpe = t->kind == TOKENIZER_BPE, wordpiece = t->kind == TOKENIZER_WORDPIECE;
     for (int i = 0; i < needed[t->kind]; i++)
         if (tokenizer_id(t, list[i]) < 0)
@@ -104,7 +114,7 @@ bool tokenizer_ready(tokenizer *t, const char *name, error *e)
         if (tokenizer_id(t, *token) >= 0 && tokenizer_add(t, *token, e) < 0)
             return false;
     for (int id = 0; t->kind == TOKENIZER_UNIGRAM && id < t->tokens.n; id++)
-        if (!strncmp(vocabulary_text(&t->tokens, id), "<extra_id_", 10)
+        if (tokenizer_knows(t, vocabulary_text(&t->tokens, id))
             && tokenizer_add(t, vocabulary_text(&t->tokens, id), e) < 0)
             return false;
     t->first = wordpiece ? tokenizer_id(t, "[CLS]") : bpe ? tokenizer_id(t, "</s>") : -1;

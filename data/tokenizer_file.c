@@ -1,7 +1,8 @@
 /* tokenizer_file.c - tokenizers as files, on disk or in memory (data.h). What was read from vocab.txt or
  * vocab.json is written as such with all added tokens inside; spiece.model and a unigram tokenizer.json are
- * written as they were, with added_tokens.json beside them. */
+ * written as they were. added_tokens.json beside them has the special tokens that they do not tell. */
 #include "data/internal.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,12 +46,27 @@ static tokenizer *load_json(const char *from, const tokenizer_file *f, error *e)
     return t;
 }
 
+/* Settings that give other ids stand in files beside the vocabulary, which itself does not tell them. */
+static bool check_beside(const tokenizer *t, const char *from, const tokenizer_file *any,
+                         const tokenizer_file *config, error *e)
+{
+    tokenizer *other = any && t->kind != TOKENIZER_UNIGRAM ? load_json(from, any, e) : NULL;
+    bool ok = other || !any || t->kind == TOKENIZER_UNIGRAM;
+    char *name = ok && config ? mem_text("%s/%s", from, config->name) : NULL;
+    tokenizer_free(other);
+    if (ok && config)
+        ok = name ? tokenizer_check_config(t, name, config->bytes, config->size, e) : data_no_memory(e, from);
+    mem_free(name);
+    return ok;
+}
+
 tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, error *e)
 {
     const tokenizer_file *words = find(files, n, "vocab.txt"), *merges = find(files, n, "merges.txt");
     const tokenizer_file *bytes = find(files, n, "vocab.json"), *pieces = find(files, n, "spiece.model");
     const tokenizer_file *any = find(files, n, "tokenizer.json");
     const tokenizer_file *added = find(files, n, "added_tokens.json");
+    const tokenizer_file *config = find(files, n, "tokenizer_config.json");
     bool bpe = !words && bytes && merges;
     loader read = words ? wordpiece_load : bpe ? byte_bpe_load : unigram_load;
     tokenizer_kind kind = words ? TOKENIZER_WORDPIECE : bpe ? TOKENIZER_BPE : TOKENIZER_UNIGRAM;
@@ -65,6 +81,7 @@ tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, 
     ok = ok && (!bpe || take(t, from, merges, byte_bpe_load_merges, e));
     ok = ok && (!first || take(t, from, first, ready, e));
     ok = ok && (!added || take(t, from, added, tokenizer_load_added, e));
+    ok = ok && check_beside(t, from, first ? any : NULL, config, e);
     if (ok)
         return t;
     tokenizer_free(t);
@@ -90,7 +107,7 @@ static bool read_file(const char *folder, const char *name, tokenizer_file *file
 tokenizer *tokenizer_read(const char *folder, error *e)
 {
     static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
-                                         "tokenizer.json", "added_tokens.json" };
+                                         "tokenizer.json", "added_tokens.json", "tokenizer_config.json" };
     tokenizer_file files[sizeof names / sizeof *names];
     int n = 0;
     bool ok = true;
@@ -136,39 +153,63 @@ static void put_merges(buffer *b, const tokenizer *t)
                    vocabulary_text(&t->tokens, t->merges.at[i + 1]));
 }
 
-static void put_added(buffer *b, const tokenizer *t)
+static int by_id(const void *a, const void *b)
 {
-    for (int id = t->unigram->own; id < t->tokens.n; id++) {
-        data_print(b, id > t->unigram->own ? "," : "{");
-        put_json_text(b, vocabulary_text(&t->tokens, id));
-        data_print(b, ":%d", id);
+    return *(const int *)a - *(const int *)b;
+}
+
+/* Special tokens that a reader of the other files would not know, in the order of their ids; false: none. */
+static bool put_added(buffer *b, const tokenizer *t)
+{
+    int ids[TOKENIZER_SPECIALS], n = 0;
+    for (int i = 0; i < t->specials; i++) {
+        int id = t->special[i];
+        bool behind = t->kind == TOKENIZER_UNIGRAM && id >= t->unigram->own;
+        if (behind || !tokenizer_knows(t, vocabulary_text(&t->tokens, id)))
+            ids[n++] = id;
     }
-    data_print(b, "}\n");
+    qsort(ids, (size_t)n, sizeof *ids, by_id);
+    for (int i = 0; i < n; i++) {
+        data_print(b, i ? "," : "{");
+        put_json_text(b, vocabulary_text(&t->tokens, ids[i]));
+        data_print(b, ":%d", ids[i]);
+    }
+    if (n)
+        data_print(b, "}\n");
+    return n;
+}
+
+/* One file more, behind those that are there. */
+static buffer *put_file(tokenizer_file to[TOKENIZER_FILES], buffer b[TOKENIZER_FILES], int *n,
+                        const char *name)
+{
+    to[*n].name = name;
+    return &b[(*n)++];
 }
 
 int tokenizer_files(const tokenizer *t, tokenizer_file to[TOKENIZER_FILES], error *e)
 {
-    static const char *const names[][2] = { { "vocab.txt" }, { "vocab.json", "merges.txt" },
-                                            { NULL, "added_tokens.json" } };
-    buffer b[2] = { { 0 } };
-    bool unigram = t->kind == TOKENIZER_UNIGRAM, second = t->kind == TOKENIZER_BPE;
-    if (unigram) {
-        data_append(&b[0], t->unigram->source, t->unigram->source_size);
-        if ((second = t->tokens.n > t->unigram->own))
-            put_added(&b[1], t);
-    } else {
-        put_vocabulary(&b[0], t);
-        if (second)
-            put_merges(&b[1], t);
+    buffer b[TOKENIZER_FILES] = { { 0 } }, added = { 0 };
+    int n = 0;
+    if (t->kind == TOKENIZER_UNIGRAM)
+        data_append(put_file(to, b, &n, t->unigram->source_name), t->unigram->source,
+                    t->unigram->source_size);
+    else
+        put_vocabulary(put_file(to, b, &n, t->kind == TOKENIZER_BPE ? "vocab.json" : "vocab.txt"), t);
+    if (t->kind == TOKENIZER_BPE)
+        put_merges(put_file(to, b, &n, "merges.txt"), t);
+    if (put_added(&added, t))
+        *put_file(to, b, &n, "added_tokens.json") = added;
+    bool failed = false;
+    for (int i = 0; i < n; i++)
+        failed |= b[i].failed;
+    for (int i = 0; i < n; i++) {
+        to[i].bytes = b[i].text;
+        to[i].size = b[i].used;
+        if (failed)
+            data_buffer_free(&b[i]);
     }
-    if (b[0].failed || b[1].failed) {
-        data_buffer_free(&b[0]);
-        data_buffer_free(&b[1]);
-        return data_no_memory(e, "tokenizer");
-    }
-    to[0] = (tokenizer_file){ unigram ? t->unigram->source_name : names[t->kind][0], b[0].text, b[0].used };
-    to[1] = (tokenizer_file){ names[t->kind][1], b[1].text, b[1].used };
-    return 1 + second;
+    return failed ? data_no_memory(e, "tokenizer") : n;
 }
 
 static bool write_file(const char *folder, const tokenizer_file *f, error *e)

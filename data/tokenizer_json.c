@@ -18,7 +18,7 @@ static bool wrong(const char *name, const char *part, const char *key, const cha
 {
     char text[160] = { 0 };                        /* what is too long for it is cut */
     json_dumpb(found, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
-    return error_set(e, "%s: %s.%s: expected %s, found %s", name, part, key, expected,
+    return error_set(e, "%s: %s%s%s: expected %s, found %s", name, part, *part ? "." : "", key, expected,
                      *text ? QUOTE(text) : "nothing");
 }
 
@@ -345,4 +345,21 @@ tokenizer *tokenizer_load_json(const char *name, const char *bytes, long n, erro
         return t;
     tokenizer_free(t);
     return NULL;
+}
+
+/* ---- tokenizer_config.json ----------------------------------------------------------------------------- */
+/* What transformers would do otherwise for it; all else there is for other programs. */
+bool tokenizer_check_config(const tokenizer *t, const char *name, const char *bytes, long n, error *e)
+{
+    static const struct { tokenizer_kind kind; const char *key; bool value; } settings[] = {
+        { TOKENIZER_WORDPIECE, "do_lower_case", true }, { TOKENIZER_WORDPIECE, "strip_accents", true },
+        { TOKENIZER_WORDPIECE, "tokenize_chinese_chars", true },
+        { TOKENIZER_BPE, "add_prefix_space", false } };
+    json_t *root = data_json_reals(name, bytes, n, 4*TOKENIZER_TOKENS, e);     /* model_max_length is 1e30 */
+    bool ok = root && (json_is_object(root) || error_set(e, "%s: expected an object of settings", name));
+    for (size_t i = 0; ok && i < sizeof settings/sizeof *settings; i++)
+        ok = t->kind != settings[i].kind
+             || check_flag(name, "", root, settings[i].key, settings[i].value, e);
+    json_decref(root);
+    return ok;
 }

@@ -190,6 +190,31 @@ START_TEST(what_is_written_reads_back_the_same)
 }
 END_TEST
 
+/* Special by a file beside the vocabulary alone. */
+START_TEST(special_tokens_of_other_names_stay_special)
+{
+    for (int kind = TOKENIZER_WORDPIECE; kind <= TOKENIZER_BPE; kind++) {
+        tokenizer *t = train((tokenizer_kind)kind, 300, captions);
+        tokenizer_file f[TOKENIZER_FILES];
+        ck_assert(tokenizer_add(t, "<foo>", &e) >= 0);
+        ck_assert(tokenizer_add(t, "red", &e) >= 0 && tokenizer_add(t, "\"\\", &e) >= 0);
+        int n = tokenizer_files(t, f, &e);
+        ck_assert_int_eq(n, kind == TOKENIZER_BPE ? 3 : 2);
+        ck_assert_str_eq(f[n - 1].name, "added_tokens.json");
+        tokenizer *again = tokenizer_load("again", f, n, &e);
+        ck_assert_msg(again != NULL, "%s", e.text);
+        const char *text = tokens(again, "a<foo>b", (tokenizer_options){ .bare = true });
+        ck_assert_msg(strstr(text, "<foo>") != NULL, "%s", text);
+        ck_assert_int_eq(again->specials, t->specials);
+        same_files(t, again);
+        while (n)
+            mem_free(f[--n].bytes);
+        tokenizer_free(again);
+        tokenizer_free(t);
+    }
+}
+END_TEST
+
 #define WORDS "[PAD]\n[UNK]\n[CLS]\n[SEP]\n"
 
 START_TEST(bad_word_lists_are_refused_with_the_line)
@@ -212,6 +237,37 @@ START_TEST(bad_word_lists_are_refused_with_the_line)
         tokenizer_load("x", &(tokenizer_file){ "bert/vocab.txt", windows, sizeof windows - 1 }, 1, &e);
     ck_assert_msg(t && tokenizer_id(t, "dog") == 4, "%s", e.text);
     tokenizer_free(t);
+}
+END_TEST
+
+/* vocab.txt does not tell that it is a cased BERT's; the files beside it do. */
+START_TEST(settings_beside_a_vocabulary_are_looked_at)
+{
+    static const struct { const char *name, *bytes, *text; } cases[] = {
+        { "tokenizer_config.json",
+          "{\"do_lower_case\": true, \"strip_accents\": null, \"model_max_length\": 1000000000000000019884}",
+          "" },
+        { "tokenizer_config.json", "{\"do_lower_case\": false}",
+          "x/tokenizer_config.json: do_lower_case: expected true, found false" },
+        { "tokenizer_config.json", "{\"strip_accents\": false}",
+          "x/tokenizer_config.json: strip_accents: expected true, found false" },
+        { "tokenizer_config.json", "[]", "x/tokenizer_config.json: expected an object of settings" },
+        { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false},"
+                            "\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}",
+          "x/tokenizer.json: normalizer: expected BertNormalizer in lower case" },
+        { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},"
+                            "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,"
+                            "\"[CLS]\":2,\"[SEP]\":3}}}",
+          "" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tokenizer_file f[] = { { "vocab.txt", (char *)WORDS, (long)strlen(WORDS) },
+                               { cases[i].name, (char *)cases[i].bytes, (long)strlen(cases[i].bytes) } };
+        e.text[0] = 0;
+        tokenizer *t = tokenizer_load("x", f, 2, &e);
+        ck_assert_str_eq(e.text, cases[i].text);
+        ck_assert(!t == !!*cases[i].text);
+        tokenizer_free(t);
+    }
 }
 END_TEST
 
@@ -374,6 +430,8 @@ Suite *suite_vocabulary(void)
     tcase_add_test(c, byte_vocabularies_hold_all_bytes_and_as_many_tokens_as_asked);
     tcase_add_test(c, the_most_frequent_pair_is_merged_first);
     tcase_add_test(c, what_is_written_reads_back_the_same);
+    tcase_add_test(c, special_tokens_of_other_names_stay_special);
+    tcase_add_test(c, settings_beside_a_vocabulary_are_looked_at);
     tcase_add_test(c, bad_word_lists_are_refused_with_the_line);
     tcase_add_test(c, bad_byte_vocabularies_are_refused_with_the_place);
     tcase_add_test(c, deep_json_is_refused);

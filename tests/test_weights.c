@@ -321,6 +321,55 @@ START_TEST(old_torch_files_and_packed_ones_are_told_apart)
 }
 END_TEST
 
+/* What would be cut to another name. */
+START_TEST(names_with_a_zero_byte_and_endless_ones_are_refused)
+{
+    static char body[2048];
+    static const pickled key = ONE("ctorch._utils\n_rebuild_tensor_v2\n((" TEXT("\7\0\0\0storage")
+                                   "ctorch\nFloatStorage\n" TEXT("\3\0\0\0" "0\0x") TEXT("\3\0\0\0cpu")
+                                   "K\6tQK\0(K\2t(K\1t\x89" "ccollections\nOrderedDict\n)RtR"),
+                         name = PICKLE("}(" TEXT("\3\0\0\0w\0x") TENSOR("\0", "(K\1t", "(K\1t") "u");
+    refused(torch(&key, 6), "w: its storage is not in the archive");
+    refused(torch(&name, 6), "the name of a tensor: expected less than 512 bytes and no zero byte");
+    static const char rest[] = TENSOR("\0", "(K\1t", "(K\1t") "u.", first[] = "\x80\2}(X\0\4\0\0";
+    long n = sizeof first - 1;
+    memcpy(body, first, (size_t)n);
+    memset(body + n, 'w', 1024);
+    memcpy(body + n + 1024, rest, sizeof rest - 1);
+    refused(torch(&(pickled){ body, n + 1024 + (long)sizeof rest - 1 }, 6),
+            "no zero byte among them, found 1024");
+    static const pickled good = ONE(TENSOR("\0", "(K\6t", "(K\1t"));
+    bytes b = { .n = 0 };
+    FILE *f = fopen(torch(&good, 6), "rb");
+    b.n = (long)fread(b.at, 1, sizeof b.at, f);
+    fclose(f);
+    for (long i = 0; i + 11 < b.n; i++)
+        if (!memcmp(b.at + i, "m/byteorder", 11))
+            b.at[i + 6] = 0;
+    refused(file_of(&b, "zero.pth"), "a name in its directory has a zero byte");
+}
+END_TEST
+
+/* Each would take a hundred bytes of memory before its form is looked at. */
+START_TEST(a_header_of_too_many_values_is_refused_unread)
+{
+    enum { VALUES = 300 * 1000 };
+    char *header = mem_new(3 * VALUES + 16);
+    strcpy(header, "{\"a\":[");
+    for (long i = 0, at = 6; i < VALUES; i++, at += 3)
+        memcpy(header + at, "[],", 3);
+    strcpy(header + 6 + 3 * VALUES - 1, "]}");
+    uint64_t n = strlen(header);
+    FILE *f = fopen(IN_FOLDER("many.safetensors"), "wb");
+    ck_assert(f && fwrite(&n, 8, 1, f) && fputs(header, f) >= 0 && !fclose(f));
+    refused(IN_FOLDER("many.safetensors"), "too many values; expected at most 250000");
+    f = fopen(IN_FOLDER("many.safetensors.index.json"), "wb");
+    ck_assert(f && fputs(header, f) >= 0 && !fclose(f));
+    refused(IN_FOLDER("many.safetensors.index.json"), "too many values; expected at most 250000");
+    mem_free(header);
+}
+END_TEST
+
 Suite *suite_weights(void)
 {
     Suite *s = suite_create("weights");
@@ -336,6 +385,8 @@ Suite *suite_weights(void)
     tcase_add_test(c, tensors_beyond_their_storage_are_refused);
     tcase_add_test(c, an_archive_cut_anywhere_is_refused);
     tcase_add_test(c, old_torch_files_and_packed_ones_are_told_apart);
+    tcase_add_test(c, names_with_a_zero_byte_and_endless_ones_are_refused);
+    tcase_add_test(c, a_header_of_too_many_values_is_refused_unread);
     suite_add_tcase(s, c);
     return s;
 }
