@@ -10,7 +10,7 @@
     X(arithmetic) X(losses) X(text) X(vocabulary) X(unigram) X(lists) X(import) X(packages) X(pack) \
     X(image) X(photo) X(scenes) X(data) X(nn) X(qformer) X(stage1) X(stage1_edges) X(large_batch) \
     X(recompute) X(connector) X(groups) X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) \
-    X(search) X(generate) X(weigh) X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(need) \
+    X(search) X(generate) X(weigh) X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(run_ends) X(need) \
     X(runlog) X(doctor) X(ranks) X(ranks_faults) X(eval) X(report) X(retrieval) X(metrics) X(weights) \
     X(convert) X(bert) X(published) X(dtypes) X(golden) X(match) X(index) X(masks) X(attend) X(cli) \
     X(faults)
