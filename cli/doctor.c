@@ -87,7 +87,8 @@ static int run(int argc, char **argv)
     train_diagnosis d;
     error e;
     const train_watch watch = { .context = &common.quiet, .warn = warn };
-    if (!configure(argc, argv, &c, &watch, &common, &e) || !train_doctor(&c, argv[1], samples, &watch, &d, &e))
+    if (!configure(argc, argv, &c, &watch, &common, &e)
+        || !train_doctor(&c, argv[1], samples, &watch, &d, &e))
         return cli_fail(&e);
     for (int i = 0; i < d.count; i++) {
         count[d.finding[i].verdict]++;

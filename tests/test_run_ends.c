@@ -1,5 +1,5 @@
-/* test_run_ends.c - how runs begin and end: what is told of paths before anything is read, what a finished run
- * leaves and goes on from, files written for LAVIS, datasets.val with nothing in it, and signals.          */
+/* test_run_ends.c - how runs begin and end: what is told of paths before anything is read, what a finished
+ * run leaves and goes on from, files written for LAVIS, datasets.val with nothing in it, and signals.      */
 #include "tests/world.h"
 #include "tests/shell.h"
 #include <signal.h>
@@ -237,8 +237,8 @@ static void write_lavis(const char *task, const char *model, const char *more)
                "  qformer: {width: 16, layers: 2, heads: 2, hidden: 32, positions: 40}\n"
                "  embed_dim: 12\n  max_txt_len: 24\n  bert_tokenizer: %s\n", model, IN_FOLDER("bert"));
     fprintf(f, "datasets:\n  coco_caption:\n    root: %s\n"
-               "    vis_processor:\n      train:\n        name: \"blip2_image_train\"\n        image_size: 16\n"
-               "        flip: 0\n    text_processor:\n      train:\n        name: \"blip_caption\"\n",
+               "    vis_processor:\n      train:\n        name: \"blip2_image_train\"\n"
+               "        image_size: 16\n        flip: 0\n    text_processor:\n      train:\n        name: \"blip_caption\"\n",
             IN_FOLDER("world"));
     fprintf(f, "run:\n  task: %s\n  lr_sched: \"linear_warmup_cosine_lr\"\n  init_lr: 1e-4\n  min_lr: 1e-5\n"
                "  warmup_lr: 1e-6\n  weight_decay: 0.05\n  max_epoch: 1\n  batch_size_train: 8\n"
@@ -281,8 +281,8 @@ START_TEST(what_changes_nothing_in_a_file_of_lavis_is_taken_with_one_warning)
     mem_free(config);
     config_table tables[TRAIN_TABLES];
     c = train_config_default();
-    ck_assert_msg(config_read(IN_FOLDER("run/config.yaml"), tables, train_config_tables(&c, tables), &e), "%s",
-                  e.text);
+    ck_assert_msg(config_read(IN_FOLDER("run/config.yaml"), tables, train_config_tables(&c, tables), &e),
+                  "%s", e.text);
     char *const words[] = { "run.amp=False" };             /* and on the command line */
     ck_assert_msg(open_lavis(&c, 1, 1, words), "%s", e.text);
 }
@@ -359,8 +359,8 @@ START_TEST(the_batch_that_counts_is_told)
     train_config c = world_config(TRAIN_STAGE1);
     c.accumulate = 2;
     must(&c, false);
-    ck_assert_msg(strstr(notes, "a step: 16 samples = batch 8 x 2 parts of one batch x 1 rank; an epoch: 4 steps"),
-                  "%s", notes);
+    ck_assert_msg(strstr(notes, "a step: 16 samples = batch 8 x 2 parts of one batch x 1 rank; an epoch: 4 "
+                         "steps"), "%s", notes);
     c = world_config(TRAIN_VIT);
     must(&c, false);
     ck_assert_msg(strstr(notes, "a step: 8 samples = batch 8 x 1 part x 1 rank; an epoch: 8 steps"), "%s",

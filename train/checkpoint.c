@@ -187,9 +187,9 @@ bool save_last_checkpoint(run *r, error *e)
     if (!save_checkpoint_here(r, e))
         return false;
     char *old = r->c->save_freq ? NULL : path_of(r, names[OLD]);
-    bool ok = r->c->save_freq || (old ? !unlink(old) || errno == ENOENT
-                                        || error_set(e, "%s: cannot be removed; %s", QUOTE(old), strerror(errno))
-                                      : error_set(e, "out of memory"));
+    bool ok = r->c->save_freq || old || error_set(e, "out of memory");
+    if (old && unlink(old) && errno != ENOENT)
+        ok = error_set(e, "%s: cannot be removed; %s", QUOTE(old), strerror(errno));
     mem_free(old);
     return ok;
 }

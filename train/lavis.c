@@ -114,8 +114,8 @@ static void settle_queries(train_config *c, long queries, error *e)
     if (queries < 0)
         return;
     if (c->model.qformer.queries != plain.qformer.queries && c->model.qformer.queries != queries)
-        error_line(e, "%s: expected %ld, as %s says, found %ld", NUM_QUERY_TOKEN, c->model.qformer.queries, name,
-                   queries);
+        error_line(e, "%s: expected %ld, as %s says, found %ld", NUM_QUERY_TOKEN, c->model.qformer.queries,
+                   name, queries);
     c->model.qformer.queries = queries;
 }
 

@@ -1,5 +1,5 @@
-/* paths.c - what a configuration names on the disk, looked at before anything of it is read: whoever has three
- * paths wrong is told of all three, and not after an hour of decoding.                                     */
+/* paths.c - what a configuration names on the disk, looked at before anything of it is read: whoever has
+ * three paths wrong is told of all three, and not after an hour of decoding. */
 #include "train/internal.h"
 #include <errno.h>
 #include <string.h>
@@ -24,10 +24,12 @@ static bool readable(const char *path)
     return true;
 }
 
+static const char *why_not(void) { return errno == ENOENT ? "no such file or folder" : strerror(errno); }
+
 static void look_for(const char *key, const char *path, error *e)
 {
     if (*path && !readable(path))
-        error_line(e, "%s: %s: cannot be opened; %s", key, QUOTE(path), strerror(errno));
+        error_line(e, "%s: %s: cannot be opened; %s", key, QUOTE(path), why_not());
 }
 
 static void look_in(const char *key, const char *folder, const char *file, error *e)
@@ -79,7 +81,8 @@ static void look_at_sets(const train_config *c, error *e)
     for (int k = 0; k < count; k++) {
         const train_data *d = &sets[k];
         char key[128];
-        snprintf(key, sizeof key, "datasets%s%s", c->sets.count ? "." : "", c->sets.count ? c->sets.name[k] : "");
+        snprintf(key, sizeof key, "datasets%s%s", c->sets.count ? "." : "",
+                 c->sets.count ? c->sets.name[k] : "");
         look_in(key, d->root, c->task == TRAIN_LM ? d->text_list : d->train_list, e);
         look_in(key, d->root, d->val_list, e);
     }
@@ -107,8 +110,8 @@ static void look_at_output(const train_config *c, bool resume, error *e)
         look_at_cache(c->feature_cache, e);
     snprintf(path, sizeof path, "%s/model.h5", c->output_dir);
     if (resume && !train_saved(c) && !access(path, F_OK))
-        error_line(e, "run.output_dir: %s: expected a checkpoint beside it to go on from, found none; without "
-                   "--resume a run begins anew, over it", QUOTE(path));
+        error_line(e, "run.output_dir: %s: expected a checkpoint beside it to go on from, found none; "
+                   "without --resume a run begins anew, over it", QUOTE(path));
 }
 
 bool train_paths(const train_config *given, bool resume, error *e)

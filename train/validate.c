@@ -108,8 +108,8 @@ bool validation_open(run *r, error *e)
     if (n < 1) {
         if (r->c->patience)
             return error_usage(e, "datasets.val: expected at least %ld samples, found %ld", world, v->feed.n);
-        run_warn(r, "datasets.val: it has %ld sample%s for %ld ranks: nothing is measured on the way", v->feed.n,
-                 v->feed.n == 1 ? "" : "s", world);
+        run_warn(r, "datasets.val: it has %ld sample%s for %ld ranks: nothing is measured on the way",
+                 v->feed.n, v->feed.n == 1 ? "" : "s", world);
         return true;
     }
     if (n * world < FEW)
