@@ -238,7 +238,8 @@ static void write_lavis(const char *task, const char *model, const char *more)
                "  embed_dim: 12\n  max_txt_len: 24\n  bert_tokenizer: %s\n", model, IN_FOLDER("bert"));
     fprintf(f, "datasets:\n  coco_caption:\n    root: %s\n"
                "    vis_processor:\n      train:\n        name: \"blip2_image_train\"\n"
-               "        image_size: 16\n        flip: 0\n    text_processor:\n      train:\n        name: \"blip_caption\"\n",
+               "        image_size: 16\n        flip: 0\n    text_processor:\n      train:\n"
+               "        name: \"blip_caption\"\n",
             IN_FOLDER("world"));
     fprintf(f, "run:\n  task: %s\n  lr_sched: \"linear_warmup_cosine_lr\"\n  init_lr: 1e-4\n  min_lr: 1e-5\n"
                "  warmup_lr: 1e-6\n  weight_decay: 0.05\n  max_epoch: 1\n  batch_size_train: 8\n"

@@ -157,9 +157,9 @@ extern const char *const train_best_names[];               /* by run.best_by; en
  * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
  *
  * Trains to the end and writes output_dir/{config.yaml,modules.txt,log.jsonl,metrics.csv,model.h5} and
- * TensorBoard's events, checkpoint.h5 every save_freq steps, and with datasets.val model_best.h5. A run that
- * is stopped saves model and checkpoint; one that meets a number that is not finite saves the checkpoint
- * before it.                                                                                               */
+ * TensorBoard's events, checkpoint.h5 every save_freq steps or save_minutes and at the end, and with
+ * datasets.val model_best.h5. A run that is stopped saves model and checkpoint; one that meets a number that
+ * is not finite saves the checkpoint before it.                                                            */
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
 
 /* ---- doctor: is a model of stage 1 or 2 one of those that trained badly? ------------------------------ */
