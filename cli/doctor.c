@@ -55,11 +55,10 @@ static void print_finding(const train_finding *f)
     printf("\n");
 }
 
-static bool configure(int argc, char **argv, train_config *c, const cli_common *common, error *e)
+static bool configure(int argc, char **argv, train_config *c, const train_watch *watch,
+                      const cli_common *common, error *e)
 {
-    config_table tables[TRAIN_TABLES];
-    int n = train_config_tables(c, tables);
-    if (!config_open(argv[2], argv + 3, argc - 3, tables, n, e))
+    if (!train_config_open(c, argv[2], argv + 3, argc - 3, 1, watch, e))
         return false;
     if (common->seed >= 0)
         c->seed = common->seed;
@@ -88,7 +87,8 @@ static int run(int argc, char **argv)
     train_diagnosis d;
     error e;
     const train_watch watch = { .context = &common.quiet, .warn = warn };
-    if (!configure(argc, argv, &c, &common, &e) || !train_doctor(&c, argv[1], samples, &watch, &d, &e))
+    if (!configure(argc, argv, &c, &watch, &common, &e)
+        || !train_doctor(&c, argv[1], samples, &watch, &d, &e))
         return cli_fail(&e);
     for (int i = 0; i < d.count; i++) {
         count[d.finding[i].verdict]++;
@@ -97,6 +97,8 @@ static int run(int argc, char **argv)
         else
             print_finding(&d.finding[i]);
     }
+    if (!common.json && d.left_out)
+        printf("left out: %s\n", d.left_out);
     if (!common.json)
         printf("%s: %d fine, %d doubtful, %d ill; %ld batches of %ld samples\n", argv[1], count[0], count[1],
                count[2], d.batches, d.batch);
@@ -117,5 +119,6 @@ const cli_command cli_doctor = {
     "  prompt_lm     how much it rises when the language model gets no visual prompt at all\n"
     "  query_cosine  have the queries become one?     itm_*         has matching left the constant guess?\n"
     "  temperature   is temp at a bound?              prompt_scale  are visual prompts as large as words?\n"
+    "Connectors linear and mlp have no queries: query_cosine is left out, and a line says so.\n"
     "Exit code 0 whatever is found; 1: it could not be run."
 };

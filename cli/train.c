@@ -103,15 +103,16 @@ static void print_need(const train_need *n)
     printf("%s\n", n->stand_in ? "; texts of full length stand in for data that is not there" : "");
 }
 
-static bool configure(int argc, char **argv, train_config *c, const cli_common *common, bool print, error *e)
+static bool configure(int argc, char **argv, train_config *c, const train_options *how,
+                      const cli_common *common, error *e)
 {
     config_table tables[TRAIN_TABLES];
-    int n = train_config_tables(c, tables);
-    if (!config_open(argv[1], argv + 2, argc - 2, tables, n, e))
+    if (!train_config_open(c, argv[1], argv + 2, argc - 2, how->ranks, how->watch, e))
         return false;
     if (common->seed >= 0)
         c->seed = common->seed;
-    char *text = print ? config_print(tables, n, true) : NULL;
+    bool print = how->dry_run && !common->json;
+    char *text = print ? config_print(tables, train_config_tables(c, tables), true) : NULL;
     if (text)
         fputs(text, stdout);
     mem_free(text);
@@ -150,6 +151,8 @@ static bool take_bert(train_config *c, const train_options *how, const cli_commo
         words_beside(c);
         return true;
     }
+    if (!train_paths(c, how->resume, e))                   /* before anything is written */
+        return false;
     char *file = mem_text("%s/bert.h5", c->output_dir);
     const char *const from[] = { c->bert };
     convert_watch watch = { .context = (void *)&common->quiet, .note = on_note };
@@ -186,7 +189,7 @@ static int run(int argc, char **argv)
     error e;
     train_watch watch = progress_watch(&shown, common.quiet);
     how.watch = &watch;
-    if (!configure(argc, argv, &c, &common, how.dry_run && !common.json, &e)
+    if (!configure(argc, argv, &c, &how, &common, &e)
         || !take_bert(&c, &how, &common, &e))
         return cli_fail(&e);
     watch_signals();
@@ -212,12 +215,16 @@ const cli_command cli_train = {
     "knows\n"
     "nothing. The output folder gets model.h5, modules.txt (that table), config.yaml, log.jsonl and "
     "metrics.csv\n"
-    "(a line a step), TensorBoard's events.out.tfevents.blip2, and checkpoint.h5 every run.save_freq steps.\n"
+    "(a line a step), TensorBoard's events.out.tfevents.blip2, and checkpoint.h5: every run.save_freq "
+    "steps,\n"
+    "or every run.save_minutes, and at the end. Paths that cannot be used are listed before anything is "
+    "read.\n"
     "datasets.val is measured every run.valid_freq steps; the best goes into model_best.h5, and "
     "run.patience\n"
     "ends a run that gets no better. SIGINT or SIGTERM ends the run after the step in hand, model and "
     "checkpoint\n"
-    "saved (SIGHUP, too); --resume goes on, to the same bits as if it had never stopped.\n\n"
+    "saved (SIGHUP, too); --resume goes on, to the same bits as if it had never stopped;\n"
+    "with a larger run.max_iters a finished run goes on, too.\n\n"
     "--dry-run prints all keys with their values, the parameters of each part, the memory at the peak and "
     "the\n"
     "floating-point operations of the matrix products. It allocates no model, so that it also tells of runs\n"

@@ -299,6 +299,7 @@ START_TEST(a_cache_knows_towers_in_low_precision_apart)
     c.cache_views = 2;
     must(&c);
     ck_assert_str_eq(warnings, "");
+    world_text(c.output_dir, IN_FOLDER("again"));
     must(&c);
     ck_assert_str_eq(warnings, "");
     world_text(c.pretrained.item[0], IN_FOLDER("two.h5"));

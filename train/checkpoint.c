@@ -6,6 +6,7 @@
  *
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
  * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.
+ * A run that has come to its end without run.save_freq keeps the newest alone.
  * Nothing else that was saved is removed: checkpoints of a run that another begins anew over get ".aside"
  * behind their names, and what could not be read, while an older one could, ".damaged"; the last stay. */
 #include "train/internal.h"
@@ -153,6 +154,14 @@ bool train_saved(const train_config *c)
     return is_there(&r, NEW) || is_there(&r, NEWEST) || is_there(&r, OLD);
 }
 
+/* By the clock, where no number of steps is given. */
+bool checkpoint_due(const run *r)
+{
+    const train_config *c = r->c;
+    return !c->save_freq && c->save_minutes > 0 && r->saved != r->stepper.step
+           && clock_seconds() - r->saved_at >= 60 * c->save_minutes;
+}
+
 bool save_checkpoint(run *r, error *e)
 {
     bool was;
@@ -162,6 +171,26 @@ bool save_checkpoint(run *r, error *e)
     mem_free(path);
     if (ok)
         r->saved = r->stepper.step;
+    r->saved_at = clock_seconds();
+    return ok;
+}
+
+bool save_checkpoint_here(run *r, error *e)
+{
+    return r->saved == r->stepper.step || save_checkpoint(r, e);
+}
+
+/* Which step the one before is of the clock has decided, or where the run was stopped: without it all that a
+ * finished run leaves is the same in equal runs. */
+bool save_last_checkpoint(run *r, error *e)
+{
+    if (!save_checkpoint_here(r, e))
+        return false;
+    char *old = r->c->save_freq ? NULL : path_of(r, names[OLD]);
+    bool ok = r->c->save_freq || old || error_set(e, "out of memory");
+    if (old && unlink(old) && errno != ENOENT)
+        ok = error_set(e, "%s: cannot be removed; %s", QUOTE(old), strerror(errno));
+    mem_free(old);
     return ok;
 }
 

@@ -77,7 +77,7 @@ static const config_key feed_keys[] = {
 };
 
 static const config_key run_keys[] = {
-    { "task", CONFIG_CHOICE, FIELD(task), 0, 0, "stage1 stage2 vit lm", "what is trained" },
+    { "task", CONFIG_CHOICE, FIELD(task), 0, 0, TASKS, "what is trained" },
     TEXT("output_dir", output_dir, "where model.h5, log.jsonl and config.yaml go"),
     INT("seed", seed, 0, 9e15, "of everything random"),
     INT("max_iters", max_iters, 0, 1e12, "optimiser steps; 0: max_epoch decides"),
@@ -140,39 +140,9 @@ static const config_key run_keys[] = {
       "val_loss val_loss_itc val_loss_itm val_loss_lm val_itm_acc val_accuracy",
       "what model_best.h5 is the best by" },
     INT("patience", patience, 0, 1e9, "looks without a better one that end the run; 0: never"),
-    INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: only where a run is stopped"),
-};
-
-/* LAVIS's names for what is said in another way here, or has no meaning here (docs/training.md). */
-#define ELSEWHERE(name, help) { name, CONFIG_ELSEWHERE, 0, 0, 0, NULL, help }
-static const config_key lavis_keys[] = {
-    ELSEWHERE("model.arch", "LAVIS's; here run.task: stage1 or stage2, and model.llm: opt or t5"),
-    ELSEWHERE("model.model_type",
-              "LAVIS's; here sizes stand in the file itself: configs/paper has those of each"),
-    ELSEWHERE("model.load_pretrained", "LAVIS's; here model.pretrained: [FILE], or [] for none"),
-    ELSEWHERE("model.load_finetuned", "LAVIS's; here model.pretrained: [FILE]"),
-    ELSEWHERE("model.finetuned", "LAVIS's; here model.pretrained: [FILE]"),
-    ELSEWHERE("model.image_size", "LAVIS's; here model.vit.image_size"),
-    ELSEWHERE("model.num_query_token", "LAVIS's; here model.qformer.num_query_token"),
-    ELSEWHERE("model.vit_model", "LAVIS's; here model.vit.kind, and model.pretrained: [FILE:visual_encoder]"),
-    ELSEWHERE("model.vit_precision",
-              "LAVIS's; leave it out: towers are stored as they were converted, and run in f32"),
-    ELSEWHERE("model.opt_model", "LAVIS's; here model.llm: opt, and model.pretrained: [FILE:opt_model]"),
-    ELSEWHERE("model.t5_model", "LAVIS's; here model.llm: t5, and model.pretrained: [FILE:t5_model]"),
-    ELSEWHERE("run.amp", "LAVIS's; leave it out: weights, activations and gradients are f32"),
-    ELSEWHERE("run.device", "LAVIS's; leave it out: training runs on the CPU"),
-    ELSEWHERE("run.world_size", "LAVIS's; here train --ranks N"),
-    ELSEWHERE("run.distributed", "LAVIS's; here train --ranks N"),
-    ELSEWHERE("run.dist_url", "LAVIS's; leave it out: ranks are started by train --ranks N"),
-    ELSEWHERE("run.use_dist_eval_sampler", "LAVIS's; leave it out"),
-    ELSEWHERE("run.evaluate", "LAVIS's; here `blip2 evaluate`"),
-    ELSEWHERE("run.train_splits", "LAVIS's; here a data set's train: LIST"),
-    ELSEWHERE("run.valid_splits", "LAVIS's; here `blip2 evaluate`"),
-    ELSEWHERE("run.test_splits", "LAVIS's; here `blip2 evaluate`"),
-    ELSEWHERE("run.batch_size_eval", "LAVIS's; leave it out"),
-    ELSEWHERE("run.resume_ckpt_path", "LAVIS's; here train --resume goes on from output_dir"),
-    ELSEWHERE("run.iters_per_inner_epoch", "LAVIS's; here run.max_iters with run.lr_by: step"),
-    ELSEWHERE("run.runner", "LAVIS's; leave it out: run.max_iters makes a run by steps"),
+    INT("save_freq", save_freq, 0, 1e9, "steps between two checkpoints; 0: save_minutes decides"),
+    REALN("save_minutes", save_minutes, 0, 1e6,
+          "minutes between two checkpoints; 0: only at the end, or where the run is stopped"),
 };
 
 #define COUNT(a) (int)(sizeof (a) / sizeof *(a))
@@ -191,7 +161,7 @@ train_config train_config_default(void)
         .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98,
         .loss_weights = { 1, 1, 1 }, .hard_negatives = 1,
         .caption_share = 0.3, .questions = 4, .context_weight = 0.1,
-        .log_freq = 50, .memory_check = true,
+        .log_freq = 50, .save_minutes = 10, .memory_check = true,
         .data = { .train_list = "train.jsonl", .text_list = "text.txt", .min_scale = 0.5, .max_scale = 1,
                   .flip = 0.5, .magnitude = 5 },
     };
@@ -210,7 +180,7 @@ int train_config_tables(train_config *c, config_table to[TRAIN_TABLES])
     to[3] = (config_table){ "datasets.*", data_keys, COUNT(data_keys), &c->sets };
     to[4] = (config_table){ "model", model_keys, COUNT(model_keys), c };
     to[5] = blip2_config_table("model", &c->model);
-    to[6] = (config_table){ "", lavis_keys, COUNT(lavis_keys), c };
+    to[6] = (config_table){ "", lavis_keys, lavis_key_count, c };
     return TRAIN_TABLES;
 }
 

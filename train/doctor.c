@@ -126,6 +126,16 @@ static void find_temperature(train_diagnosis *d, double temp, bool frozen)
              frozen ? "; it is fixed" : "");
 }
 
+static void find_collapse(train_diagnosis *d, const record_card *card)
+{
+    train_finding *f = find(d, "query_cosine", &card->cosine, (limits){ -2, -2, 0.7, 0.95 },
+                            "the queries have become one: each says the same of a picture, and a language "
+                            "model gets one vector. Start anew with query_std: 0.3, output_scale: 0.35, a "
+                            "longer warm-up and a smaller init_lr");
+    snprintf(f->threshold, sizeof f->threshold, "below 0.7; 0.95 and more is collapse");
+    snprintf(f->what, sizeof f->what, "mean cosine between the outputs of different queries of a picture");
+}
+
 static void find_all(train_diagnosis *d, const run *r, const record_card *card)
 {
     bool one = r->c->task == TRAIN_STAGE1;
@@ -133,18 +143,16 @@ static void find_all(train_diagnosis *d, const run *r, const record_card *card)
         if (one ? !strncmp(card->name[i], "loss_", 5) : !strcmp(card->name[i], "loss"))
             for (int kind = 1; kind < (one ? 2 : KINDS); kind++)
                 find_worth(d, card, i, kind);
-    train_finding *f = find(d, "query_cosine", &card->cosine, (limits){ -2, -2, 0.7, 0.95 },
-                            "the queries have become one: each says the same of a picture, and a language "
-                            "model gets one vector. Start anew with query_std: 0.3, output_scale: 0.35, a "
-                            "longer warm-up and a smaller init_lr");
-    snprintf(f->threshold, sizeof f->threshold, "below 0.7; 0.95 and more is collapse");
-    snprintf(f->what, sizeof f->what, "mean cosine between the outputs of different queries of a picture");
+    if (r->c->model.connector == BLIP2_CONNECTOR_QFORMER)
+        find_collapse(d, card);
+    else
+        d->left_out = "query_cosine: the connector has no queries";
     if (one) {
         find_matching(d, card);
         find_temperature(d, ag_value(r->model.temp), r->c->model.fixed_temperature);
         return;
     }
-    f = find(d, "prompt_scale", &card->ratio, (limits){ 0.01, 0.1, 10, 100 },
+    train_finding *f = find(d, "prompt_scale", &card->ratio, (limits){ 0.01, 0.1, 10, 100 },
              "visual prompts of another size than words: the language model's first norm hides one beside "
              "the other. Start the projection so that both are alike, and lower init_lr if it grew while it "
              "trained");
@@ -229,9 +237,10 @@ static bool configure(train_config *c, const char *model, long samples, error *e
     h5_close(f);
     if (!ok)
         return false;
-    if (!c->model.qformer.queries || !(c->model.stage1 || c->model.llm != BLIP2_LLM_NONE))
+    bool shows = c->model.qformer.queries || c->model.connector != BLIP2_CONNECTOR_QFORMER;
+    if (!shows || !(c->model.stage1 || c->model.llm != BLIP2_LLM_NONE))
         return error_set(e, "%s: expected a model of stage 1 or stage 2, found one without %s", QUOTE(model),
-                         c->model.qformer.queries ? "heads or a language model" : "a Q-Former");
+                         shows ? "heads or a language model" : "a Q-Former");
     c->task = c->model.stage1 ? TRAIN_STAGE1 : TRAIN_STAGE2;
     c->val_samples = samples;
     train_config looked;
@@ -282,7 +291,8 @@ bool train_doctor(const train_config *given, const char *model, long samples, co
     ok = ok && run_open_data(&r, &c, false, e) && run_open_model(&r, false, e)
          && run_start_model(&r, false, e) && all_from_file(r.store, model, e);
     if (ok && r.feed.n < 2 * FEWEST)
-        ok = error_usage(e, "datasets: expected at least %d samples, found %ld", 2 * FEWEST, r.feed.n);
+        ok = error_usage(e, "datasets: expected at least %d samples, found %ld%s", 2 * FEWEST, r.feed.n,
+                         watched_config(given, &c) ? "; datasets.val= looks at what was trained on" : "");
     if (ok) {
         c.batch = r.feed.n / WANTED < batch ? r.feed.n / WANTED : batch;
         c.batch = c.batch < 2 ? 2 : c.batch;

@@ -6,6 +6,11 @@
 #include "data/data.h"
 #include <stdio.h>
 
+/* ---- lavis.c: a file written for LAVIS ----------------------------------------------------------------- */
+#define TASKS "stage1 stage2 vit lm"               /* by train_task */
+extern const config_key lavis_keys[];
+extern const int lavis_key_count;
+
 /* ---- log.c: log.jsonl, metrics.csv and events.out.tfevents.blip2, a line of each a step ---------------- */
 enum { LOG_FILES = 3, LOG_FIELDS = 64 };
 typedef struct log_field {
@@ -202,6 +207,7 @@ typedef struct run {
     blip2_large large;                             /* of the step in hand, with accum_exact; else parts 0 */
     tensor **pictures;                             /* (accumulate) a trained tower's, with accum_exact */
     long epoch, saved;                             /* saved: the step of the newest checkpoint */
+    double saved_at;                               /* the clock's time then */
     int loaded;                                    /* which of the checkpoints the run went on from */
     validation *val;
     bool use;                                      /* nothing is trained: all is frozen, without moments */
@@ -221,6 +227,7 @@ static inline long place_of(const run *r, long part)
 }
 /* Data first, then what it takes, then the model. run_open_data fills sizes into c; dry: what is not there is
  * told and something stands in for it. empty: for a tape that measures. */
+bool run_check_parts(const train_config *c, error *e);     /* behind train_choose_parts */
 bool run_open_data(run *r, train_config *c, bool dry, error *e);
 bool run_open_model(run *r, bool empty, error *e);
 bool run_start_model(run *r, bool resume, error *e);       /* from a checkpoint or from pretrained files */
@@ -244,7 +251,10 @@ tensor *features_take(const feed *f, tape *t, long batch, long B); /* (B,N,E) */
 void features_free(feature_cache *f);
 bool save_model(run *r, error *e);           /* output_dir/model.h5 */
 bool save_best(run *r, error *e);                  /* model_best.h5; checkpoint_best.h5 if save_freq is set */
+bool checkpoint_due(const run *r);                 /* by run.save_minutes */
 bool save_checkpoint(run *r, error *e);            /* output_dir/checkpoint.h5; the one before is kept */
+bool save_checkpoint_here(run *r, error *e);       /* unless the newest is of this step */
+bool save_last_checkpoint(run *r, error *e);       /* the same at the end of a run */
 bool load_checkpoint(run *r, bool *found, error *e);       /* the newest that is whole, if there are any */
 bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found damaged goes */
 bool set_checkpoint_aside(const run *r, error *e);

@@ -312,7 +312,7 @@ void train_choose_parts(train_config *c)
     m->qformer.memory_width = m->vision.width;
 }
 
-static bool check_parts(const train_config *c, error *e)
+bool run_check_parts(const train_config *c, error *e)
 {
     const blip2_config *m = &c->model;
     if (c->task != TRAIN_LM && m->vision.kind == BLIP2_VIT_NONE)
@@ -401,7 +401,7 @@ bool run_open_data(run *r, train_config *c, bool dry, error *e)
     train_choose_parts(c);
     r->c = c;
     r->feed.undecoded = dry;
-    return check_parts(c, e) && open_words(r, c, dry, e) && check_parts(c, e) && open_data(r, dry, e);
+    return run_check_parts(c, e) && open_words(r, c, dry, e) && run_check_parts(c, e) && open_data(r, dry, e);
 }
 
 /* What differs from the rate of all: the tower's layers, and temp. */

@@ -120,13 +120,14 @@ static bool give_up(run *r, error *e)
 }
 
 /* ---- the loop ---------------------------------------------------------------------------------------- */
-/* Is the run to end here? All ranks say the same. */
-static bool asked_to_stop(const run *r, const volatile int *stop, bool *halt, error *e)
+enum { GO_ON, SAVE, HALT };
+
+/* What comes before the next step. All ranks say the same; the clock is rank 0's. */
+static bool ask(const run *r, const volatile int *stop, long *what, error *e)
 {
-    long asked = stop && *stop ? *stop : ranks_halt(r->ranks);
-    bool ok = ranks_largest(r->ranks, &asked, e);
-    *halt = asked != 0;
-    return ok;
+    *what = (stop && *stop) || ranks_halt(r->ranks) ? HALT
+          : leads(r) && checkpoint_due(r) ? SAVE : GO_ON;
+    return ranks_largest(r->ranks, what, e);
 }
 
 static bool checkpoint(run *r, error *e)
@@ -191,14 +192,14 @@ static bool one_step(run *r, run_log *log, long first, error *e)
 
 static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
 {
-    long first = r->stepper.step;
+    long first = r->stepper.step, what = GO_ON;
+    r->saved_at = clock_seconds();
     while (r->stepper.step < r->steps && !validation_ends(r)) {
-        bool halt;
-        if (!asked_to_stop(r, stop, &halt, e))
+        if (!ask(r, stop, &what, e))
             return false;
-        if (halt)
+        if (what == HALT)
             break;
-        if (!one_step(r, log, first, e))
+        if ((what == SAVE && !checkpoint(r, e)) || !one_step(r, log, first, e))
             return false;
     }
     return true;
@@ -231,6 +232,13 @@ static bool prepare(run *r, bool resume, run_log *log, error *e)
            && (r->stepper.step || save_modules(r, e)) && log_open(log, r->c->output_dir, r->stepper.step, e);
 }
 
+/* Where a run is stopped, what it can go on from comes first: it may have been given little time. */
+static bool leave(run *r, bool stopped, error *e)
+{
+    return ranks_same(r->ranks, r->store, e) && (!stopped || save(r, save_checkpoint_here, e))
+           && save(r, save_model, e) && (stopped || save(r, save_last_checkpoint, e));
+}
+
 /* The output folder, the loop, the model. */
 static bool work(run *r, const train_options *o, error *e)
 {
@@ -244,9 +252,7 @@ static bool work(run *r, const train_options *o, error *e)
     bool stopped = r->stepper.step < r->steps && !validation_ends(r);
     if (!ok || (stopped && r->stepper.step == first))      /* nothing is newer than what is there */
         return ok;
-    bool again = stopped && r->saved != r->stepper.step;
-    return ranks_same(r->ranks, r->store, e) && (!again || save(r, save_checkpoint, e))
-           && save(r, save_model, e);
+    return leave(r, stopped, e);
 }
 
 static bool run_one(const ag_ranks *ranks, const train_config *given, const train_options *o,
@@ -290,11 +296,24 @@ static bool run_rank(const ag_ranks *ranks, void *context, error *e)
     return run_one(ranks, j->c, j->o, &j->result, e);
 }
 
+/* Before any rank begins. A dry run is told, and goes on. */
+static bool look_around(const train_config *c, const train_options *o, error *e)
+{
+    if (train_paths(c, o->resume, e))
+        return true;
+    if (!o->dry_run || o->resume || e->kind == ERROR_USAGE)
+        return false;
+    run_warn(&(run){ .watch = o->watch }, "%s", e->text);
+    return true;
+}
+
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e)
 {
     ag_ranks counted = { .world = (int)o->ranks };         /* enough to know the sizes of a run */
     job j = { c, o, { 0 } };
     *result = j.result;
+    if (!look_around(c, o, e))
+        return false;
     if (o->ranks < 2 || o->dry_run)
         return run_one(o->ranks < 2 ? NULL : &counted, c, o, result, e);
     bool ok = ranks_processes((int)o->ranks, run_rank, &j, sizeof j, o->stop, e);

@@ -171,6 +171,18 @@ static bool tell_modules(const nn_store *s, hear to, void *context)
 static void on_screen(void *context, const char *line) { run_say(context, "%s", line); }
 static void to_file(void *context, const char *line) { file_print(context, "%s\n", line); }
 
+static const char *an_s(long n) { return n == 1 ? "" : "s"; }
+
+/* The batch that counts for the learning rate, and for contrast where the parts are one. */
+static void say_batch(const run *r)
+{
+    const train_config *c = r->c;
+    long step = samples_a_step(r), world = ag_world(r->ranks), epoch = r->sampler.per_epoch / step;
+    run_say(r, "a step: %ld sample%s = batch %ld x %ld part%s%s x %ld rank%s; an epoch: %ld step%s", step,
+            an_s(step), c->batch, c->accumulate, an_s(c->accumulate), run_exact(r) ? " of one batch" : "",
+            world, an_s(world), epoch, an_s(epoch));
+}
+
 void say_modules(const run *r)
 {
     char ranks[40] = "";
@@ -180,6 +192,7 @@ void say_modules(const run *r)
     run_say(r, "gradients and AdamW's moments: %ld bytes; %ld samples, %ld steps, seed %ld, %s, %s%d threads",
             3 * r->store->trainable * (long)sizeof(real), r->feed.n, r->steps, r->c->seed, ag_blas(), ranks,
             ag_threads_now());
+    say_batch(r);
 }
 
 bool save_modules(const run *r, error *e)

@@ -86,7 +86,7 @@ typedef struct train_config {
     double max_bad_fraction;
     long seed, max_iters, max_epoch, batch, accumulate, warmup_steps, questions, log_freq,
         save_freq, valid_freq, val_samples, patience;
-    double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm;
+    double init_lr, min_lr, warmup_lr, lr_decay_rate, weight_decay, beta1, beta2, max_grad_norm, save_minutes;
     double caption_share, context_weight, prefix_share;
     blip2_stage1_weights loss_weights;
     double hard_negatives;
@@ -100,6 +100,10 @@ bool train_saved(const train_config *c);           /* does output_dir have a che
 void train_choose_parts(train_config *c); /* the parts of the model that its task needs, and no others */
 int train_sets(const train_config *c, const train_data **sets);    /* how many; the first */
 int train_config_tables(train_config *c, config_table to[TRAIN_TABLES]);   /* sections run, datasets, model */
+
+/* What a configuration names on the disk, looked at before any of it is read: all that is not there, and
+ * folders that cannot be written, in one list. resume: weights are then the checkpoint's. */
+bool train_paths(const train_config *c, bool resume, error *e);
 
 /* Who watches a run; called between steps, by the thread that trains. Functions may be NULL. */
 typedef struct train_line {            /* one step */
@@ -118,6 +122,9 @@ typedef struct train_watch {
     void (*warn)(void *context, const char *text);
     void (*step)(void *context, const train_line *line);
 } train_watch;
+/* config_open, for these tables. LAVIS's keys that change nothing are taken and named in a warning. */
+bool train_config_open(train_config *c, const char *path, char *const *words, int count, long ranks,
+                       const train_watch *watch, error *e);
 typedef struct train_options {
     bool resume;                       /* go on from the newest whole checkpoint, to the same bits */
     /* says what the run needs; trains nothing, writes nothing, allocates no model. Data that is not there is
@@ -151,9 +158,9 @@ extern const char *const train_best_names[];               /* by run.best_by; en
  * samples, random numbers and losses as one of batch N b. Ranks are processes: before the first thread.
  *
  * Trains to the end and writes output_dir/{config.yaml,modules.txt,log.jsonl,metrics.csv,model.h5} and
- * TensorBoard's events, checkpoint.h5 every save_freq steps, and with datasets.val model_best.h5. A run that
- * is stopped saves model and checkpoint; one that meets a number that is not finite saves the checkpoint
- * before it.                                                                                               */
+ * TensorBoard's events, checkpoint.h5 every save_freq steps or save_minutes and at the end, and with
+ * datasets.val model_best.h5. A run that is stopped saves model and checkpoint; one that meets a number that
+ * is not finite saves the checkpoint before it.                                                            */
 bool train_run(const train_config *c, const train_options *o, train_result *result, error *e);
 
 /* ---- doctor: is a model of stage 1 or 2 one of those that trained badly? ------------------------------ */
@@ -168,6 +175,7 @@ enum { TRAIN_FINDINGS = 16 };
 typedef struct train_diagnosis {
     int task, count;
     long batches, batch;
+    const char *left_out;              /* a test that says nothing of such a model, and why; or NULL */
     train_finding finding[TRAIN_FINDINGS];
 } train_diagnosis;
 /* Looks at datasets.val, or else at what was trained on: at most `samples` of each list. */

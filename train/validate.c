@@ -6,14 +6,26 @@
 #include "train/internal.h"
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
-enum { VAL_MEMORY = 8 };                           /* one part of datasets.memory_mb in so many */
+enum { VAL_MEMORY = 8, FEW = 16 };                 /* one part of datasets.memory_mb in so many */
 const char *const train_best_names[] = { "val_loss", "val_loss_itc", "val_loss_itm", "val_loss_lm",
                                          "val_itm_acc", "val_accuracy", NULL };
 
 static bool higher_is_better(const train_config *c) { return c->best_by >= 4; }
 
 /* ---- opening ----------------------------------------------------------------------------------------- */
+/* A share of few pictures may be none at all: `dataset import` then leaves an empty list. */
+static bool is_empty(const train_data *d)
+{
+    char path[2 * CONFIG_TEXT_SIZE];
+    struct stat about;
+    snprintf(path, sizeof path, "%s/%s", d->root, d->val_list);
+    return !stat(path, &about) && S_ISREG(about.st_mode) && !about.st_size;
+}
+
+static bool has_val(const train_data *d) { return *d->val_list && !is_empty(d); }
+
 int watched_config(const train_config *c, train_config *to)
 {
     const train_data *sets;
@@ -21,7 +33,7 @@ int watched_config(const train_config *c, train_config *to)
     *to = *c;
     *to->feature_cache = 0;                        /* it holds what is trained on */
     for (int k = 0; k < count; k++) {
-        if (!*sets[k].val_list)
+        if (!has_val(&sets[k]))
             continue;
         train_data *d = c->sets.count ? &to->set[kept] : &to->data;
         *d = sets[k];
@@ -66,12 +78,23 @@ static bool open_feed(run *r, validation *v, error *e)
     return true;
 }
 
+static void say_empty(const run *r)
+{
+    const train_data *sets;
+    int count = train_sets(r->c, &sets);
+    for (int k = 0; k < count; k++)
+        if (*sets[k].val_list && is_empty(&sets[k]))
+            run_warn(r, "datasets.val: nothing is in %s/%s, and nothing of it is measured on the way",
+                     QUOTE(sets[k].root), QUOTE(sets[k].val_list));
+}
+
 bool validation_open(run *r, error *e)
 {
     validation *v = r->val = mem_new(sizeof *v);
     if (!v)
         return error_set(e, "out of memory");
     v->best = NAN;
+    say_empty(r);
     if (!watched_config(r->c, &v->config)) {
         if (r->c->patience)
             return error_usage(e, "run.patience: expected 0 without datasets.val, found %ld", r->c->patience);
@@ -82,8 +105,16 @@ bool validation_open(run *r, error *e)
     if (!check_best_by(r->c, e) || !open_feed(r, v, e))
         return false;
     long world = ag_world(r->ranks), n = v->feed.n / world;
-    if (n < 1)
-        return error_usage(e, "datasets.val: expected at least %ld samples, found %ld", world, v->feed.n);
+    if (n < 1) {
+        if (r->c->patience)
+            return error_usage(e, "datasets.val: expected at least %ld samples, found %ld", world, v->feed.n);
+        run_warn(r, "datasets.val: it has %ld sample%s for %ld ranks: nothing is measured on the way",
+                 v->feed.n, v->feed.n == 1 ? "" : "s", world);
+        return true;
+    }
+    if (n * world < FEW)
+        run_say(r, "datasets.val: %ld sample%s are few: what is measured on them is mostly chance", n * world,
+                n * world == 1 ? "" : "s");
     v->config.batch = r->c->batch < n ? r->c->batch : n;
     v->parts = n / v->config.batch;
     return v->on = true;
