@@ -10,7 +10,8 @@
 #include <yaml.h>
 
 enum {
-    MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, MOST_PROBLEMS = 100, MOST_INCLUDED = 8,
+    MOST_BYTES = 1 << 20, MOST_DEPTH = 64, MOST_EVENTS = 100000, MOST_PROBLEMS = 100,
+    MOST_DEEP = 8, MOST_FILES = 64,                /* of `include` */
     PATH = CONFIG_NAME
 };
 
@@ -18,6 +19,7 @@ typedef struct reader {
     const char *file;                              /* as messages name it */
     const char *path;                              /* that `include` starts from; NULL: it is no file */
     int included;                                  /* how deep this file is included */
+    int *files;                                    /* included so far, by all */
     const config_table *tables;
     int count;
     error *e;
@@ -210,15 +212,21 @@ static void include_one(walk *w, const yaml_event_t *item)
     error why;
     long bytes;
     char *path = mem_text("%.*s%s", folder, r->path, name);
-    char *text = path && r->included < MOST_INCLUDED ? file_load(path, MOST_BYTES, &bytes, &why) : NULL;
-    if (path && r->included == MOST_INCLUDED)
+    bool room = r->included < MOST_DEEP && *r->files < MOST_FILES;
+    char *text = path && room ? file_load(path, MOST_BYTES, &bytes, &why) : NULL;
+    if (path && r->included == MOST_DEEP)
         problem(w->r, &at, "include: %s: files are included %d deep here; does one include itself?",
-                QUOTE(name), MOST_INCLUDED);
-    else if (!text)
+                QUOTE(name), MOST_DEEP);
+    else if (path && *r->files == MOST_FILES) {
+        problem(w->r, &at, "include: %s: more than %d files in all", QUOTE(name), MOST_FILES);
+        w->stop = true;
+    } else if (!text)
         problem(w->r, &at, "include: %.300s", path ? why.text : "memory is out");
     else {
+        ++*r->files;
         reader inner = { .file = error_quote(shown, path), .path = path, .included = r->included + 1,
-                         .tables = r->tables, .count = r->count, .e = r->e, .problems = r->problems };
+                         .files = r->files, .tables = r->tables, .count = r->count, .e = r->e,
+                         .problems = r->problems };
         read_text(&inner, text, (size_t)bytes);
         w->r->problems = inner.problems;
     }
@@ -336,7 +344,9 @@ static bool read_all(const char *name, const char *path, const char *text, size_
                      const config_table *tables, int count, error *e)
 {
     char shown[BASE_QUOTE];
-    reader r = { .file = error_quote(shown, name), .path = path, .tables = tables, .count = count, .e = e };
+    int files = 0;
+    reader r = { .file = error_quote(shown, name), .path = path, .files = &files, .tables = tables,
+                 .count = count, .e = e };
     e->lines = 0;
     read_text(&r, text, bytes);
     return error_close(e, ERROR_USAGE, "%s: %d problems", shown, r.problems);

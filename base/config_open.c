@@ -56,7 +56,7 @@ bool config_override(const char *assignment, const config_table *tables, int cou
 }
 
 /* ---- ${...} ----------------------------------------------------------------------------------------- */
-enum { MOST_DEEP = 8 };
+enum { MOST_DEEP = 8, MOST_REPLACED = 1000 };
 
 typedef struct looking {                           /* for the key that ${name} means, in the text of `at` */
     const char *name, *at;
@@ -74,6 +74,8 @@ static bool look(void *context, const config_key *key, const char *name, void *v
     const char *last = strrchr(name, '.'), *mine = strrchr(l->at, '.');
     size_t section = mine ? (size_t)(mine - l->at) + 1 : 0;
     last = last ? last + 1 : name;
+    if (!key->help)                                /* another program's name, which says nothing here */
+        return true;
     bool whole = !strcmp(name, l->name), ends = !strchr(l->name, '.') && !strcmp(last, l->name);
     bool near = ends && (size_t)(last - name) == section && !strncmp(name, l->at, section);
     if (whole || near || ends) {
@@ -87,7 +89,7 @@ static bool look(void *context, const config_key *key, const char *name, void *v
 
 typedef struct filling {
     const config_table *tables;
-    int count, deep;
+    int count, deep, replaced;
     error *e;
 } filling;
 
@@ -99,6 +101,9 @@ static bool meant(filling *f, const char *at, const char *name, char to[CONFIG_T
     looking l = { .name = name, .at = at };
     char like[CONFIG_NAME];
     int n;
+    if (++f->replaced > MOST_REPLACED)
+        return error_usage(f->e, "%s: ${%s}: more than %d of these are to be replaced", at, QUOTE(name),
+                           MOST_REPLACED);
     if (!strncmp(name, "env:", 4)) {
         const char *set = getenv(name + 4);
         if (!set || strlen(set) >= CONFIG_TEXT_SIZE)

@@ -33,6 +33,9 @@ bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli
  * front, at argv[1]. */
 int cli_first_word(int argc, char **argv);
 void cli_word_to_front(char **argv, int at);
+/* --seed N as the word run.seed=N behind the others, where there is room since it was taken out: what a
+ * configuration's texts say of the seed is then of this one. */
+void cli_seed_word(int *argc, char **argv, const cli_common *common);
 int cli_fail(const error *e);                      /* prints "blip2: error: ..." and returns the exit code */
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */

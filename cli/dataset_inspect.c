@@ -252,19 +252,27 @@ static bool inspect_file(const char *path, const dataset_look *how, bool *wrong,
     return ok;
 }
 
+static bool is_empty(const char *path)
+{
+    struct stat about;
+    return !stat(path, &about) && S_ISREG(about.st_mode) && !about.st_size;
+}
+
 static bool inspect_lists(const char *path, struct dirent *const *entries, int n, const dataset_look *how,
                           bool *wrong, error *e)
 {
     bool ok = true;
     int shown = 0;
     for (int i = 0; i < n; i++)
-        shown = strcmp(entries[i]->d_name, "train.jsonl") ? shown : i;
+        shown = strcmp(entries[i]->d_name, "train.jsonl") ? shown : i;     /* an import always leaves it */
     for (int i = 0; ok && i < n; i++) {
         char inner[PATH];
         record_list l;
         dataset_look each = *how;
         each.sheet = i == shown ? how->sheet : NULL;           /* of train, else of the first list */
         snprintf(inner, sizeof inner, "%s/%s", path, entries[i]->d_name);
+        if (is_empty(inner) && n > 1)              /* a split that has nothing */
+            continue;
         ok = records_read(inner, &l, e);
         ok = ok && inspect_records(inner, how->images ? how->images : path, &l, &each, wrong, e);
         record_list_free(&l);

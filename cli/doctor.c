@@ -58,11 +58,8 @@ static void print_finding(const train_finding *f)
 static bool configure(int argc, char **argv, train_config *c, const train_watch *watch,
                       const cli_common *common, error *e)
 {
-    if (!train_config_open(c, argv[2], argv + 3, argc - 3, 1, watch, e))
-        return false;
-    if (common->seed >= 0)
-        c->seed = common->seed;
-    return true;
+    cli_seed_word(&argc, argv, common);
+    return train_config_open(c, argv[2], argv + 3, argc - 3, 0, watch, e);
 }
 
 static void warn(void *context, const char *text)
@@ -97,7 +94,11 @@ static int run(int argc, char **argv)
         else
             print_finding(&d.finding[i]);
     }
-    if (!common.json && d.left_out)
+    if (common.json && d.left_out) {
+        printf("{\"left_out\":");
+        cli_json_text(d.left_out);
+        printf("}\n");
+    } else if (d.left_out)
         printf("left out: %s\n", d.left_out);
     if (!common.json)
         printf("%s: %d fine, %d doubtful, %d ill; %ld batches of %ld samples\n", argv[1], count[0], count[1],

@@ -182,10 +182,9 @@ static int run(int argc, char **argv)
     config_table tables[EVAL_TABLES];
     eval_config_tables(&c, tables);
     error e;
+    cli_seed_word(&argc, argv, &common);
     if (!config_open(argv[1], argv + 2, argc - 2, tables, EVAL_TABLES, &e))
         return cli_fail(&e);
-    if (common.seed >= 0)
-        c.seed = common.seed;
     showing s = { .quiet = common.quiet, .terminal = isatty(STDERR_FILENO) };
     c.watch = (eval_watch){ &s, show, warn, cli_loading(common.quiet) };
     char *figures = eval_run(&c, &e);

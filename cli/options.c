@@ -126,6 +126,15 @@ void cli_word_to_front(char **argv, int at)
     argv[1] = word;
 }
 
+void cli_seed_word(int *argc, char **argv, const cli_common *common)
+{
+    static char word[40];
+    if (common->seed < 0)
+        return;
+    snprintf(word, sizeof word, "run.seed=%ld", common->seed);
+    argv[(*argc)++] = word;
+}
+
 bool cli_parse(int *argc, char **argv, const cli_option *options, int count, cli_common *common, int *code)
 {
     cli_option all[64];

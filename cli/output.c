@@ -1,6 +1,7 @@
 /* output.c - what is looked at before a command writes its file: a slip of the hand must not cost a picture,
  * a configuration or a model. */
 #include "cli/cli.h"
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -31,13 +32,24 @@ static bool is_hdf5(const char *path)
     return f != NULL;
 }
 
-/* A name without any ending says nothing: it is taken where no file is, and for HDF5 where such a file is. */
+/* As SVG, HTML and graphs begin here */
+static bool is_drawing(const char *path)
+{
+    char first[8] = "";
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(first, 1, sizeof first - 1, f) : 0;
+    if (f)
+        fclose(f);
+    return n && (first[0] == '<' || !strcmp(first, "/* blip"));
+}
+
+/* A name without any ending says nothing: it is taken where no file is, or one of the same kind. */
 static bool says_nothing(const char *name, const char *endings)
 {
     const char *slash = strrchr(name, '/');
     struct stat about;
     return !strchr(slash ? slash + 1 : name, '.')
-        && (stat(name, &about) || (ends_so("x.h5", endings) && is_hdf5(name)));
+        && (stat(name, &about) || (ends_so("x.h5", endings) ? is_hdf5(name) : is_drawing(name)));
 }
 
 bool cli_may_write(const char *command, const char *out, const char *endings, int n,

@@ -20,7 +20,7 @@ static char *settings_of(const char *base, error *e)
     config_table tables[TRAIN_TABLES];
     int n = train_config_tables(&c, tables);
     char *path = mem_text("%s/config.yaml", base), *text = NULL;
-    bool ok = path ? config_read(access(path, R_OK) ? base : path, tables, n, e)
+    bool ok = path ? train_config_open(&c, access(path, R_OK) ? base : path, NULL, 0, 0, NULL, e)
                    : error_set(e, "out of memory");
     if (ok && !(text = config_print(tables, n, false)))
         error_set(e, "out of memory");

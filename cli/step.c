@@ -47,9 +47,7 @@ static void keep_inside(long *id, long vocab)
 
 static bool from_config(step *s, const char *path, char *const *words, int count, error *e)
 {
-    config_table tables[TRAIN_TABLES];
-    int n = train_config_tables(&s->c, tables);
-    if (!config_open(path, words, count, tables, n, e))
+    if (!train_config_open(&s->c, path, words, count, 0, NULL, e))
         return false;
     train_choose_parts(&s->c);
     blip2_config *m = &s->c.model;

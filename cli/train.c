@@ -107,10 +107,9 @@ static bool configure(int argc, char **argv, train_config *c, const train_option
                       const cli_common *common, error *e)
 {
     config_table tables[TRAIN_TABLES];
+    cli_seed_word(&argc, argv, common);
     if (!train_config_open(c, argv[1], argv + 2, argc - 2, how->ranks, how->watch, e))
         return false;
-    if (common->seed >= 0)
-        c->seed = common->seed;
     bool print = how->dry_run && !common->json;
     char *text = print ? config_print(tables, train_config_tables(c, tables), true) : NULL;
     if (text)

@@ -297,7 +297,7 @@ bool import_write(import *m, const struct folder *f, import_progress progress, v
     for (int s = 0; s < IMPORT_SPLITS; s++) {
         char name[16];
         snprintf(name, sizeof name, "%s.jsonl", names[s]);
-        ok = ok && (!w.list[s].used || data_folder_put(f, name, w.list[s].text, w.list[s].used, e));
+        ok = ok && data_folder_put(f, name, w.list[s].text, w.list[s].used, e);    /* an empty one, too */
         data_buffer_free(&w.list[s]);
     }
     ok = ok && (!w.text.used || data_folder_put(f, "text.txt", w.text.text, w.text.used, e));

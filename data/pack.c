@@ -51,7 +51,8 @@ static bool read_lists(packing *p, const char *folder, error *e)
     for (int s = 0; ok && s < IMPORT_SPLITS; s++) {
         char *path = mem_text("%s/%s.jsonl", folder, splits[s]);
         p->first[s] = p->n;
-        if (path && !access(path, F_OK))
+        struct stat about;
+        if (path && !stat(path, &about) && about.st_size)          /* a split that has something */
             ok = (p->list[s] = file_load(path, LIST_BYTES, &p->bytes[s], e))
                  && records_parse(QUOTE(path), p->list[s], p->bytes[s], &p->records[s], e);
         ok = ok && (path || error_set(e, "out of memory"));

@@ -25,7 +25,7 @@ START_TEST(a_folder_with_texts_becomes_lists)
     holds("out/train.jsonl", "{\"image\":\"images/a.png\",\"captions\":[\"A dog.\",\"two \\\"dogs\\\"\"]}\n");
     holds("out/val.jsonl", "{\"image\":\"images/val/d.png\",\"captions\":[\"a cat\"]}\n");
     holds("out/text.txt", "a dog\ttwo dogs\n");
-    ck_assert_int_ne(access(IN_FOLDER("out/test.jsonl"), F_OK), 0);
+    holds("out/test.jsonl", "");                           /* a configuration may name it */
     WORKS("dataset", "inspect", IN_FOLDER("out"));
 }
 END_TEST
@@ -428,10 +428,15 @@ START_TEST(a_package_in_a_folder_is_imported)
     put("p/usr/share/tuxpaint/stamps/cow.svg", "<svg/>");
     prints(BLIP2("dataset", "fetch", "stamps", "--from", IN_FOLDER("p"), "-o", IN_FOLDER("out"), "--json"),
            "\"drawings\":1");
-    char *list = text_of(access(IN_FOLDER("out/train.jsonl"), F_OK) ? access(IN_FOLDER("out/val.jsonl"), F_OK)
-                         ? "out/test.jsonl" : "out/val.jsonl" : "out/train.jsonl");
-    ck_assert_str_eq(list, "{\"image\":\"images/frog.png\",\"captions\":[\"A frog.\"]}\n");
-    mem_free(list);
+    static const char *const lists[] = { "out/train.jsonl", "out/val.jsonl", "out/test.jsonl" };
+    int found = 0;
+    for (int i = 0; i < 3; i++) {
+        char *list = text_of(lists[i]);
+        ck_assert(!*list || !strcmp(list, "{\"image\":\"images/frog.png\",\"captions\":[\"A frog.\"]}\n"));
+        found += *list != 0;
+        mem_free(list);
+    }
+    ck_assert_int_eq(found, 1);
     FAILS(2, "out: exists already", "dataset", "fetch", "stamps", "-o", IN_FOLDER("out"));
 }
 END_TEST

@@ -340,7 +340,7 @@ START_TEST(a_split_of_few_pictures_or_none_is_told_and_the_run_goes_on)
     ck_assert_msg(strstr(warnings, "datasets.val: nothing is in ") && !there("vit/model_best.h5"), "%s",
                   warnings);
     c.patience = 2;
-    must_fail(&c, false, "run.patience: expected 0 without datasets.val, found 2");
+    must_fail(&c, false, "run.patience: expected 0 without samples in datasets.val, found 2");
     c.patience = 0;
     write_val(2);
     ck_assert(must(&c, false).best_step > 0 && there("vit/model_best.h5"));

@@ -492,7 +492,7 @@ START_TEST(every_task_looks_and_the_first_wrong_key_is_named)
     c.best_by = 0;
     c.data.val_list[0] = 0;
     c.patience = 2;
-    must_fail(&c, "run.patience: expected 0 without datasets.val, found 2");
+    must_fail(&c, "run.patience: expected 0 without samples in datasets.val, found 2");
 }
 END_TEST
 

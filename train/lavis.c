@@ -8,6 +8,7 @@
 
 #define NUM_QUERY_TOKEN "model.num_query_token"
 #define TRAIN_SPLITS "run.train_splits"
+enum { NOT_GIVEN = -1 };                           /* no number of queries that a file can have */
 #define ELSEWHERE(name, help) { name, CONFIG_ELSEWHERE, 0, 0, 0, NULL, help }
 const config_key lavis_keys[] = {
     ELSEWHERE("model.arch", "LAVIS's; here run.task: stage1 or stage2, and model.llm: opt or t5"),
@@ -62,7 +63,7 @@ static bool as_many(const train_config *c, long ranks, const char *value)
     char number[32];
     (void)c;
     snprintf(number, sizeof number, "%ld", ranks > 1 ? ranks : 1);
-    return !strcmp(value, "1") || !strcmp(value, number);
+    return !ranks || !strcmp(value, "1") || !strcmp(value, number);
 }
 
 /* The choice behind those of TASKS. */
@@ -107,40 +108,41 @@ static void name_it(char names[1024], const char *name)
     snprintf(names + used, 1024 - used, "%s%s", used ? ", " : "", name);
 }
 
-static void settle_queries(train_config *c, long queries, error *e)
+static void settle_queries(train_config *c, long queries, const char *path, error *e)
 {
     static const char name[] = "model.qformer.num_query_token";
-    blip2_config plain = blip2_config_default();
-    if (queries < 0)
-        return;
-    if (c->model.qformer.queries != plain.qformer.queries && c->model.qformer.queries != queries)
-        error_line(e, "%s: expected %ld, as %s says, found %ld", NUM_QUERY_TOKEN, c->model.qformer.queries,
-                   name, queries);
-    c->model.qformer.queries = queries;
+    long *own = &c->model.qformer.queries;
+    if (queries >= 0 && *own != NOT_GIVEN && *own != queries)
+        error_line(e, "%s: %s: expected %ld, as %s says, found %ld", QUOTE(path), NUM_QUERY_TOKEN, *own, name,
+                   queries);
+    if (*own == NOT_GIVEN)
+        *own = queries >= 0 ? queries : blip2_config_default().qformer.queries;
 }
 
-static bool settle(train_config *c, const words *w, long ranks, const train_watch *watch, error *e)
+static bool settle(train_config *c, const words *w, const char *path, long ranks, const train_watch *watch,
+                   error *e)
 {
     char names[1024] = "";
     e->lines = 0;
     for (int k = 0; k < TAKEN; k++)
         if (*w->of[k] && !taken[k].takes(c, ranks, w->of[k]))
-            error_line(e, "%s: found %s; %s", taken[k].name, QUOTE(w->of[k]), help_of(taken[k].name));
+            error_line(e, "%s: %s: found %s; %s", QUOTE(path), taken[k].name, QUOTE(w->of[k]),
+                       help_of(taken[k].name));
         else if (*w->of[k])
             name_it(names, taken[k].name);
     if (w->splits.count == 1 && !strcmp(w->splits.item[0], "train"))
         name_it(names, TRAIN_SPLITS);
     else if (w->splits.count)
-        error_line(e, "%s: %s", TRAIN_SPLITS, help_of(TRAIN_SPLITS));
-    settle_queries(c, w->queries, e);
+        error_line(e, "%s: %s: %s", QUOTE(path), TRAIN_SPLITS, help_of(TRAIN_SPLITS));
+    settle_queries(c, w->queries, path, e);
     if (is_lavis_task(c))
-        error_line(e, "run.task: image_text_pretrain is LAVIS's name of both stages; expected stage1 (its "
-                   "model.arch: blip2) or stage2 (blip2_opt, blip2_t5)");
+        error_line(e, "%s: run.task: image_text_pretrain is LAVIS's name of both stages; expected stage1 "
+                   "(its model.arch: blip2) or stage2 (blip2_opt, blip2_t5)", QUOTE(path));
     char text[1200];
     snprintf(text, sizeof text, "LAVIS's keys that say nothing here are passed over: %s", names);
     if (*names && !e->lines && watch && watch->warn)
         watch->warn(watch->context, text);
-    return error_close(e, ERROR_USAGE, "%d problems with LAVIS's keys", e->lines);
+    return error_close(e, ERROR_USAGE, "%s: %d problems with LAVIS's keys", QUOTE(path), e->lines);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
@@ -178,7 +180,8 @@ bool train_config_open(train_config *c, const char *path, char *const *word, int
         let_in(keys + own->count, w);
         own->keys = keys;
         *lavis = (config_table){ "", keys + own->count, lavis_key_count, w };
-        ok = config_open(path, word, count, tables, n, e) && settle(c, w, ranks, watch, e);
+        c->model.qformer.queries = NOT_GIVEN;
+        ok = config_open(path, word, count, tables, n, e) && settle(c, w, path, ranks, watch, e);
     }
     mem_free(keys);
     mem_free(w);

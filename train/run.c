@@ -135,6 +135,16 @@ static bool checkpoint(run *r, error *e)
     return ranks_same(r->ranks, r->store, e) && save(r, save_checkpoint, e);
 }
 
+/* One that no run.save_freq asked for: that it cannot be written ends nothing. */
+static bool spare_checkpoint(run *r, error *e)
+{
+    error why;
+    (void)e;
+    if (!save_checkpoint(r, &why))
+        run_warn(r, "%s: the run goes on without this checkpoint", why.text);
+    return true;
+}
+
 /* The step's line in the log and on the screen. */
 static bool tell_step(run *r, run_log *log, train_line *line, error *e)
 {
@@ -199,7 +209,9 @@ static bool loop(run *r, run_log *log, const volatile int *stop, error *e)
             return false;
         if (what == HALT)
             break;
-        if ((what == SAVE && !checkpoint(r, e)) || !one_step(r, log, first, e))
+        if (what == SAVE && !(ranks_same(r->ranks, r->store, e) && save(r, spare_checkpoint, e)))
+            return false;
+        if (!one_step(r, log, first, e))
             return false;
     }
     return true;
@@ -232,11 +244,23 @@ static bool prepare(run *r, bool resume, run_log *log, error *e)
            && (r->stepper.step || save_modules(r, e)) && log_open(log, r->c->output_dir, r->stepper.step, e);
 }
 
-/* Where a run is stopped, what it can go on from comes first: it may have been given little time. */
+/* Where a run is stopped, what it can go on from comes first: it may have been given little time. The model
+ * is written whether there is room for a checkpoint or not. */
 static bool leave(run *r, bool stopped, error *e)
 {
-    return ranks_same(r->ranks, r->store, e) && (!stopped || save(r, save_checkpoint_here, e))
-           && save(r, save_model, e) && (stopped || save(r, save_last_checkpoint, e));
+    error why;
+    if (!ranks_same(r->ranks, r->store, e))
+        return false;
+    bool kept = !stopped || save(r, save_checkpoint_here, &why);
+    if (!save(r, save_model, e))
+        return false;
+    if (!stopped)
+        kept = save(r, save_last_checkpoint, &why);
+    if (!kept && !stopped && !r->c->save_freq)             /* nobody asked for it */
+        run_warn(r, "%s: --resume cannot go on from here", why.text);
+    else if (!kept)
+        *e = why;
+    return kept || (!stopped && !r->c->save_freq);
 }
 
 /* The output folder, the loop, the model. */
@@ -245,6 +269,9 @@ static bool work(run *r, const train_options *o, error *e)
     run_log log = LOG_CLOSED;
     long first = r->stepper.step;
     long nothing = 0;                              /* rank 0 renames files when all have read them */
+    if (first > r->steps)
+        return error_usage(e, "%s: a checkpoint of %ld steps is there; expected a run of at least as many, "
+                           "found %ld", QUOTE(r->c->output_dir), first, r->steps);
     bool ok = ranks_largest(r->ranks, &nothing, e)
               && (!leads(r) || prepare(r, o->resume, &log, e)) && ranks_same(r->ranks, r->store, e)
               && features_open(r, o->stop, e) && run_start_ahead(r, e) && loop(r, &log, o->stop, e);

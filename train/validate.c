@@ -97,7 +97,8 @@ bool validation_open(run *r, error *e)
     say_empty(r);
     if (!watched_config(r->c, &v->config)) {
         if (r->c->patience)
-            return error_usage(e, "run.patience: expected 0 without datasets.val, found %ld", r->c->patience);
+            return error_usage(e, "run.patience: expected 0 without samples in datasets.val, found %ld",
+                               r->c->patience);
         return true;
     }
     v->config.memory_mb = r->c->memory_mb / VAL_MEMORY;
