@@ -95,7 +95,8 @@ bool h5_seal_write(h5_seal *s, file_out *out)
         return false;
     uint64_t head[HEAD] = { BEGIN, 1, s->end, metadata, (uint64_t)s->count };
     memcpy(row, head, sizeof head);
-    memcpy(row + HEAD, s->spans, (size_t)s->count * sizeof *s->spans);
+    if (s->count)                                  /* none: a file of empty datasets alone */
+        memcpy(row + HEAD, s->spans, (size_t)s->count * sizeof *s->spans);
     for (uint64_t i = 0; i < words - TAIL; i++)
         row[i] = htole64(row[i]);
     row[words-3] = htole64(XXH3_64bits(row, (words - TAIL) * WORD));
