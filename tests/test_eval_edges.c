@@ -37,14 +37,6 @@ static void tasks_are(eval_config *c, const char *task)
     world_text(c->tasks.item[0], task);
 }
 
-static void write_file(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
-
 static double value(const json_t *o, const char *key)
 {
     return json_is_number(json_object_get(o, key)) ? json_number_value(json_object_get(o, key)) : NAN;
@@ -100,7 +92,7 @@ static void break_picture(long i)
 {
     char name[80];
     snprintf(name, sizeof name, "world/%s", PICTURE(i));
-    write_file(name, "\x89PNG\r\n\x1a\nnothing more");
+    folder_write(name, "\x89PNG\r\n\x1a\nnothing more");
 }
 
 /* ---- before the model is read -------------------------------------------------------------------------- */
@@ -143,12 +135,12 @@ START_TEST(one_problem_stands_alone)
     ck_assert(!eval_run(&c, &e));
     ck_assert_msg(strstr(e.text, "none.jsonl: cannot be opened"), "%s", e.text);
     setenv("PATH", "/nowhere", 1);
-    write_file("meteor.jar", "");
+    folder_write("meteor.jar", "");
     world_text(c.list, "test.jsonl");
     world_text(c.meteor_jar, IN_FOLDER("meteor.jar"));
     ck_assert(!eval_run(&c, &e));
     ck_assert_msg(strstr(e.text, "java, which runs it, is not on PATH"), "%s", e.text);
-    ck_assert(!there("never"));
+    ck_assert(!folder_has("never"));
 }
 END_TEST
 
@@ -194,19 +186,20 @@ START_TEST(a_run_that_fails_leaves_no_older_figures)
     eval_config c = config_of("stage1/model.h5", "test.jsonl", "again");
     tasks_are(&c, "captions");
     json_decref(run(&c));
-    ck_assert(there("again/metrics.json") && there("again/evaluate.yaml") && there("again/captions.json"));
-    write_file("again/vqa.json", "[]");                    /* of an older run; this one answers nothing */
+    ck_assert(folder_has("again/metrics.json") && folder_has("again/evaluate.yaml")
+              && folder_has("again/captions.json"));
+    folder_write("again/vqa.json", "[]");                  /* of an older run; this one answers nothing */
     json_decref(run(&c));
-    ck_assert(there("again/metrics.json") && !there("again/vqa.json"));
+    ck_assert(folder_has("again/metrics.json") && !folder_has("again/vqa.json"));
     ck_assert(!mkdir(IN_FOLDER("again/retrieval.json"), 0700));
     ck_assert(!eval_run(&c, &e));
     ck_assert_msg(strstr(e.text, "an older result cannot be removed"), "%s", e.text);
-    ck_assert(!there("again/metrics.json") && !there("again/evaluate.yaml"));
+    ck_assert(!folder_has("again/metrics.json") && !folder_has("again/evaluate.yaml"));
     static const line lines[] = { { 0, 1, "\"caption\": \"a red circle\"" } };
     write_list("world/captions.json", lines, 1);
     c = config_of("stage1/model.h5", "captions.json", "world");
     tasks_are(&c, "captions");
-    ck_assert(!eval_run(&c, &e) && there("world/captions.json"));
+    ck_assert(!eval_run(&c, &e) && folder_has("world/captions.json"));
     ck_assert_msg(strstr(e.text, "captions.json, the list itself"), "%s", e.text);
 }
 END_TEST
@@ -357,7 +350,7 @@ START_TEST(another_picture_is_never_the_own)
     figures = run(&c);
     const json_t *m = json_object_get(figures, "vqa");
     ck_assert(json_object_get(m, "blind") && !json_object_get(m, "shuffled")
-              && !there("pairs/vqa_shuffled.json"));
+              && !folder_has("pairs/vqa_shuffled.json"));
     json_decref(figures);
 }
 END_TEST
@@ -387,7 +380,7 @@ START_TEST(without_room_for_all_features_the_answers_are_the_same)
     eval_config c = config_of("stage1/model.h5", "test.jsonl", "never");
     c.memory_mb = 0.001;
     tasks_are(&c, "retrieval");
-    ck_assert(!eval_run(&c, &e) && !there("never"));
+    ck_assert(!eval_run(&c, &e) && !folder_has("never"));
     ck_assert_msg(strstr(e.text, "the features of 16 pictures, 0.00 GiB, do not fit"), "%s", e.text);
 }
 END_TEST
@@ -423,7 +416,7 @@ START_TEST(nothing_to_measure_is_no_0)
     eval_config c = config_of("stage2/model.h5", "said.jsonl", "said");
     json_t *figures = run(&c);                             /* captions and vqa */
     ck_assert(json_object_get(figures, "captions") && !json_object_get(figures, "vqa")
-              && !there("said/vqa.json"));
+              && !folder_has("said/vqa.json"));
     ck_assert_msg(strstr(warning(figures, 0), "vqa: left out: no picture of said.jsonl has a question"), "%s",
                   warning(figures, 0));
     json_decref(figures);
@@ -515,14 +508,14 @@ END_TEST
 START_TEST(results_of_a_part_are_refused_unless_told)
 {
     const score_options all = { .seed = 1 }, some = { .seed = 1, .partial = true };
-    write_file("r.json", "[{\"question_id\": 1, \"answer\": \"a\"}]");
-    write_file("q.json", "{\"questions\": [{\"question_id\": 1, \"question\": \"a\"}, {\"question_id\": 2, "
+    folder_write("r.json", "[{\"question_id\": 1, \"answer\": \"a\"}]");
+    folder_write("q.json", "{\"questions\": [{\"question_id\": 1, \"question\": \"a\"}, {\"question_id\": 2, "
                          "\"question\": \"b\"}]}");
-    write_file("a.json", "{\"annotations\": [{\"question_id\": 1, \"answers\": [{\"answer\": \"a\"}]},"
+    folder_write("a.json", "{\"annotations\": [{\"question_id\": 1, \"answers\": [{\"answer\": \"a\"}]},"
                          "{\"question_id\": 2, \"answers\": [{\"answer\": \"b\"}]},"
                          "{\"question_id\": 3, \"answers\": [{\"answer\": \"b\"}]}]}");
-    write_file("c.json", "[{\"image_id\": 1, \"caption\": \"a\"}]");
-    write_file("ref.json", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}, {\"image_id\": 2, "
+    folder_write("c.json", "[{\"image_id\": 1, \"caption\": \"a\"}]");
+    folder_write("ref.json", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}, {\"image_id\": 2, "
                            "\"caption\": \"b\"}]}");
     ck_assert(!score_vqa_files(IN_FOLDER("r.json"), IN_FOLDER("q.json"), IN_FOLDER("a.json"), &all, &e));
     ck_assert_msg(strstr(e.text, "1 of the 2 questions of ") && strstr(e.text, "--partial"), "%s", e.text);
@@ -595,7 +588,7 @@ START_TEST(long_captions_are_read_in_time_and_too_long_ones_refused)
     fprintf(f, "[{\"image_id\": 1, \"caption\": \"%s\"}]", text);
     ck_assert(!fclose(f));
     snprintf(file_text, sizeof file_text, "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}");
-    write_file("ref.json", file_text);
+    folder_write("ref.json", file_text);
     ck_assert(!score_caption_files(IN_FOLDER("c.json"), IN_FOLDER("ref.json"), &(score_options){ 0 }, &e));
     ck_assert_msg(strstr(e.text, "entry 0: caption: expected at most 65536 bytes, found 65537"), "%s",
                   e.text);
@@ -605,13 +598,13 @@ END_TEST
 
 START_TEST(options_of_score_are_of_what_they_mean_something_for)
 {
-    write_file("c.json", "[{\"image_id\": 1, \"caption\": \"a red cat\"}, {\"image_id\": 2, \"caption\": "
+    folder_write("c.json", "[{\"image_id\": 1, \"caption\": \"a red cat\"}, {\"image_id\": 2, \"caption\": "
                          "\"a dog\"}]");
-    write_file("ref.json", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a red cat\"}, "
+    folder_write("ref.json", "{\"annotations\": [{\"image_id\": 1, \"caption\": \"a red cat\"}, "
                            "{\"image_id\": 2, \"caption\": \"a bird\"}]}");
-    write_file("r.json", "[{\"question_id\": 1, \"answer\": \"a\"}]");
-    write_file("q.json", "{\"questions\": [{\"question_id\": 1, \"question\": \"a\"}]}");
-    write_file("a.json", "{\"annotations\": [{\"question_id\": 1, \"answer_type\": \"x\\u001b[31m\", "
+    folder_write("r.json", "[{\"question_id\": 1, \"answer\": \"a\"}]");
+    folder_write("q.json", "{\"questions\": [{\"question_id\": 1, \"question\": \"a\"}]}");
+    folder_write("a.json", "{\"annotations\": [{\"question_id\": 1, \"answer_type\": \"x\\u001b[31m\", "
                          "\"answers\": [{\"answer\": \"a\"}]}]}");
     FAILS(2, "--rule: it means nothing for captions", "score", "captions", IN_FOLDER("c.json"),
           IN_FOLDER("ref.json"), "--rule", "lavis");
@@ -624,14 +617,14 @@ START_TEST(options_of_score_are_of_what_they_mean_something_for)
     said s = BLIP2("score", "vqa", IN_FOLDER("r.json"), IN_FOLDER("q.json"), IN_FOLDER("a.json"));
     ck_assert_msg(s.code == 0 && strstr(s.out, "x\\x1b[31m") && !strchr(s.out, '\x1b'), "%s%s", s.out, s.err);
     shell_free(s);
-    write_file("java", "#!/bin/sh\ncase \"$*\" in\n"
-               "*meteor.jar*) awk '/^SCORE( [|][|][|] [^|]*)+$/ { print 1, 2 }\n"
-               "/^EVAL/ { n = gsub(/1 2/, \"\"); for (i = 0; i < n; i++) print 0.5; print 0.25 }';;\n"
-               "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
+    folder_write("java", "#!/bin/sh\ncase \"$*\" in\n"
+                 "*meteor.jar*) awk '/^SCORE( [|][|][|] [^|]*)+$/ { print 1, 2 }\n"
+                 "/^EVAL/ { n = gsub(/1 2/, \"\"); for (i = 0; i < n; i++) print 0.5; print 0.25 }';;\n"
+                 "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
     ck_assert(!chmod(IN_FOLDER("java"), 0700));
     ck_assert(!mkdir(IN_FOLDER("tmp"), 0700));
-    write_file("meteor.jar", "");
-    write_file("spice.jar", "");
+    folder_write("meteor.jar", "");
+    folder_write("spice.jar", "");
     setenv("PATH", folder_path((char[512]){ 0 }, ":/usr/bin:/bin"), 1);
     setenv("TMPDIR", IN_FOLDER("tmp"), 1);
     s = BLIP2("score", "captions", IN_FOLDER("c.json"), IN_FOLDER("ref.json"), "--meteor-jar",
@@ -685,7 +678,7 @@ START_TEST(questions_without_an_answer_are_asked_and_not_counted)
     write_list("world/asked.jsonl", asked, 1);             /* none has one */
     figures = run(&c);
     ck_assert(json_object_get(figures, "vqa") && !json_object_get(json_object_get(figures, "vqa"), "model"));
-    ck_assert(!there("asked/vqa_blind.json"));
+    ck_assert(!folder_has("asked/vqa_blind.json"));
     json_decref(figures);
     json_decref(results);
     json_decref(people);

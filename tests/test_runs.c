@@ -22,28 +22,9 @@ static void begin(void)
 }
 
 /* ---- looking at files ---------------------------------------------------------------------------------- */
-static char *load(const char *path, long *bytes)
-{
-    char *text = file_load(path, 1 << 26, bytes, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
-
-static bool equal(const char *a, const char *b)
-{
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    bool same = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return same;
-}
-
 static void same_bytes(const char *a, const char *b)
 {
-    ck_assert_msg(equal(a, b), "%s and %s differ", a, b);
+    ck_assert_msg(folder_same(a, b), "%s and %s differ", a, b);
 }
 
 static bool timed(const char *key)
@@ -52,16 +33,15 @@ static bool timed(const char *key)
 }
 
 /* The lines of a log as JSON, less what the clock decides. */
-static json_t *read_log(const char *path)
+static json_t *read_log(const char *name)
 {
-    long n;
-    char *text = load(path, &n);
+    char *text = folder_load(name, NULL);
     json_t *lines = json_array();
     for (char *line = text; *line;) {
         char *end = strchr(line, '\n');
-        ck_assert_msg(end != NULL, "%s: the last line is cut", path);
+        ck_assert_msg(end != NULL, "%s: the last line is cut", name);
         json_t *o = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, NULL);
-        ck_assert_msg(json_is_object(o), "%s: no JSON: %.*s", path, (int)(end - line), line);
+        ck_assert_msg(json_is_object(o), "%s: no JSON: %.*s", name, (int)(end - line), line);
         json_array_append_new(lines, o);
         line = end + 1;
     }
@@ -139,27 +119,27 @@ static const char *const losses[][8] = {
     { "loss", "query_cosine" }, { "loss", "accuracy" },
         { "loss" } };
 
-static const char *file_of(char to[512], train_task task, const char *file)
+static const char *file_of(char to[64], train_task task, const char *file)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%s/%s", names[task], file);
-    return folder_path(to, name);
+    snprintf(to, 64, "%s/%s", names[task], file);
+    return to;
 }
 
 /* run.json: digests are those of the files. */
 static void tells_what_it_was_made_of(train_task task)
 {
-    char path[512], digest[32];
+    char name[64], digest[32];
     long bytes;
-    char *config = load(file_of(path, task, "config.yaml"), &bytes);
+    char *config = folder_load(file_of(name, task, "config.yaml"), &bytes);
     snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(config, (size_t)bytes));
     mem_free(config);
-    json_t *o = json_load_file(file_of(path, task, "run.json"), 0, NULL);
+    json_t *o = json_load_file(IN_FOLDER(file_of(name, task, "run.json")), 0, NULL);
     ck_assert_str_eq(json_string_value(json_object_get(o, "config_xxh3")), digest);
     const json_t *list = json_array_get(json_object_get(o, "lists"), 0);
     const char *file = json_string_value(json_object_get(list, "file"));
     ck_assert(file && strstr(file, task == TRAIN_LM ? "world/text.txt" : "world/train.jsonl"));
-    char *text = load(file, &bytes);
+    char *text = file_load(file, 1 << 26, &bytes, &e);
+    ck_assert_msg(text != NULL, "%s", e.text);
     snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(text, (size_t)bytes));
     mem_free(text);
     ck_assert_str_eq(json_string_value(json_object_get(list, "xxh3")), digest);
@@ -173,10 +153,10 @@ START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
     static const char *const always[] = { "step", "epoch", "grad_norm", "lr", "data_ms", "step_ms",
                                           "samples_per_s",
                                           "rss_mb" };
-    char path[512];
+    char name[64];
     world_train_all(TRAIN_STAGE2);
     for (int task = 0; task < 4; task++) {
-        json_t *log = read_log(file_of(path, (train_task)task, "log.jsonl")), *line;
+        json_t *log = read_log(file_of(name, (train_task)task, "log.jsonl")), *line;
         size_t i;
         ck_assert_int_eq(json_array_size(log), 3);
         json_array_foreach(log, i, line) {
@@ -191,18 +171,19 @@ START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
         json_decref(log);
         blip2_model m;
         bool sealed;
-        ck_assert_msg(blip2_open(&m, file_of(path, (train_task)task, "model.h5"), &sealed, &e), "%s", e.text);
+        ck_assert_msg(blip2_open(&m, IN_FOLDER(file_of(name, (train_task)task, "model.h5")), &sealed, &e),
+                      "%s", e.text);
         ck_assert(sealed && !nn_find(m.store, "contrastive.visual_projection.weight"));
         blip2_close(&m);
         train_config c = train_config_default();
         config_table tables[TRAIN_TABLES];
         int n = train_config_tables(&c, tables);
-        ck_assert_msg(config_read(file_of(path, (train_task)task, "config.yaml"), tables, n, &e), "%s",
-                      e.text);
+        ck_assert_msg(config_read(IN_FOLDER(file_of(name, (train_task)task, "config.yaml")), tables, n, &e),
+                      "%s", e.text);
         ck_assert(c.task == task && c.batch == 8);
         tells_what_it_was_made_of((train_task)task);
     }
-    ck_assert(there("stage1/checkpoint.h5") && !there("stage1/checkpoint.old.h5"));
+    ck_assert(folder_has("stage1/checkpoint.h5") && !folder_has("stage1/checkpoint.old.h5"));
 }
 END_TEST
 
@@ -247,7 +228,7 @@ END_TEST
 
 START_TEST(losses_that_are_left_out_are_not_in_the_log)
 {
-    char path[512];
+    char name[64];
     train_config c = world_config(TRAIN_VIT);
     must(&c, false);
     c = world_config(TRAIN_STAGE1);
@@ -255,8 +236,7 @@ START_TEST(losses_that_are_left_out_are_not_in_the_log)
     c.loss_weights.itm = 2;
     c.max_iters = 1;
     must(&c, false);
-    long n;
-    char *log = load(file_of(path, TRAIN_STAGE1, "log.jsonl"), &n);
+    char *log = folder_load(file_of(name, TRAIN_STAGE1, "log.jsonl"), NULL);
     double loss = 0, itc = 0, itm = 0;
     const char *at = strstr(log, "\"loss\":");
     ck_assert(at && sscanf(at, "\"loss\":%lf,\"loss_itc\":%lf,\"loss_itm\":%lf", &loss, &itc, &itm) == 3);
@@ -272,9 +252,9 @@ static void chain(uint64_t digest[4])
 {
     world_train_all(TRAIN_STAGE2);
     for (int task = 0; task < 4; task++) {
-        char path[512];
+        char name[64];
         long n;
-        char *bytes = load(file_of(path, (train_task)task, "model.h5"), &n);
+        char *bytes = folder_load(file_of(name, (train_task)task, "model.h5"), &n);
         digest[task] = (uint64_t)n;
         for (long i = 0; i < n; i++)
             digest[task] = ag_mix(digest[task], (unsigned char)bytes[i]);
@@ -299,14 +279,10 @@ START_TEST(another_seed_gives_another_model)
 {
     train_config c = world_config(TRAIN_LM);
     must(&c, false);
-    long n, m;
-    char *a = load(IN_FOLDER("lm/model.h5"), &n);
+    ck_assert(!rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5")));
     c.seed++;
     must(&c, false);
-    char *b = load(IN_FOLDER("lm/model.h5"), &m);
-    ck_assert(n != m || memcmp(a, b, (size_t)n));
-    mem_free(a);
-    mem_free(b);
+    ck_assert(!folder_same("lm/model.h5", "first.h5"));
 }
 END_TEST
 
@@ -345,15 +321,16 @@ START_TEST(a_run_that_was_stopped_goes_on_to_the_same_bytes)
     must(&whole, false);
     seen.stop_at = 3;
     ck_assert_msg(run(&parts, false, &result), "%s", e.text);
-    ck_assert(result.stopped && result.steps == 3 && there("parts/checkpoint.h5") && there("parts/model.h5"));
+    ck_assert(result.stopped && result.steps == 3 && folder_has("parts/checkpoint.h5")
+              && folder_has("parts/model.h5"));
     seen.stop_at = 0;
     FILE *log = fopen(IN_FOLDER("parts/log.jsonl"), "a");          /* as if it had been killed a step later */
     fputs("{\"step\":4,\"epoch\":0,\"loss\":77}\n{\"step\":5,\"epo", log);
     fclose(log);
     ck_assert_msg(run(&parts, true, &result), "%s", e.text);
     ck_assert(!result.stopped && result.steps == 6 && seen.steps == 3);
-    same_bytes(IN_FOLDER("whole/model.h5"), IN_FOLDER("parts/model.h5"));
-    same_logs(IN_FOLDER("whole/log.jsonl"), IN_FOLDER("parts/log.jsonl"));
+    same_bytes("whole/model.h5", "parts/model.h5");
+    same_logs("whole/log.jsonl", "parts/log.jsonl");
 }
 END_TEST
 
@@ -362,17 +339,18 @@ START_TEST(checkpoints_come_at_their_time_and_the_one_before_is_kept)
     train_config c = long_run(TRAIN_LM, "lm");
     c.save_freq = 2;
     must(&c, false);
-    ck_assert(there("lm/checkpoint.h5") && there("lm/checkpoint.old.h5") && !there("lm/checkpoint.new.h5"));
+    ck_assert(folder_has("lm/checkpoint.h5") && folder_has("lm/checkpoint.old.h5")
+              && !folder_has("lm/checkpoint.new.h5"));
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
     must(&c, true);                                        /* nothing left to do but the model */
     ck_assert_int_eq(seen.steps, 0);
-    same_bytes(IN_FOLDER("first.h5"), IN_FOLDER("lm/model.h5"));
+    same_bytes("first.h5", "lm/model.h5");
     ck_assert(!truncate(IN_FOLDER("lm/checkpoint.h5"), 5000));
     must(&c, true);
     ck_assert_msg(strstr(seen.warnings, "checkpoint.h5") && strstr(seen.warnings, "going on from"), "%s",
                   seen.warnings);
     ck_assert_int_eq(seen.steps, 2);
-    same_bytes(IN_FOLDER("first.h5"), IN_FOLDER("lm/model.h5"));
+    same_bytes("first.h5", "lm/model.h5");
     ck_assert_ptr_nonnull(strstr(seen.notes, "goes on after step 4"));
 }
 END_TEST
@@ -391,7 +369,7 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     c.model.opt.hidden = 40;
     must_fail(&c, true, ERROR_RUN, "fc1/weight: shape; expected [40,16], found [32,16]");
     must(&c, false);                                       /* anew: what was there is set aside */
-    ck_assert(there("lm/checkpoint.h5.aside"));
+    ck_assert(folder_has("lm/checkpoint.h5.aside"));
     ck_assert_ptr_nonnull(strstr(seen.warnings, "starts anew"));
     must(&c, true);                                        /* from its own, which is at its end */
     ck_assert_int_eq(seen.steps, 0);
@@ -406,7 +384,8 @@ START_TEST(a_run_that_is_stopped_before_its_first_step_leaves_the_old_model)
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
     stop = 1;
     ck_assert(train_run(&c, &(train_options){ .stop = &stop }, &result, &e));
-    ck_assert(result.stopped && result.steps == 0 && !there("lm/model.h5") && !there("lm/checkpoint.h5"));
+    ck_assert(result.stopped && result.steps == 0 && !folder_has("lm/model.h5")
+              && !folder_has("lm/checkpoint.h5"));
 }
 END_TEST
 
@@ -420,7 +399,7 @@ START_TEST(a_loss_that_is_not_finite_ends_the_run_and_names_step_tensor_and_samp
     c.schedule = TRAIN_CONSTANT;
     must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
     ck_assert(strstr(e.text, "step ") == e.text && strstr(e.text, "; samples "));
-    ck_assert(there("lm/checkpoint.h5") && !there("lm/model.h5"));
+    ck_assert(folder_has("lm/checkpoint.h5") && !folder_has("lm/model.h5"));
     char says[64];
     snprintf(says, sizeof says, "%.*s", (int)strcspn(e.text, ":"), e.text);
     must_fail(&c, true, ERROR_RUN, says);                  /* it can be met again */
@@ -458,7 +437,7 @@ START_TEST(configurations_that_cannot_be_are_found_before_anything_is_written)
         if (k != 1 && k != 6)
             c.freeze.count = 0;
         must_fail(&c, false, ERROR_USAGE, all[k].says);
-        ck_assert(!there("vit") && !there("lm"));
+        ck_assert(!folder_has("vit") && !folder_has("lm"));
     }
 }
 END_TEST
@@ -483,12 +462,6 @@ START_TEST(files_that_are_not_there_or_not_right_are_named)
 }
 END_TEST
 
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
 START_TEST(pictures_without_words_or_questions_are_trained_on)
 {
     char list[2048] = "";
@@ -498,7 +471,7 @@ START_TEST(pictures_without_words_or_questions_are_trained_on)
                  : "\"questions\": [{\"question\": \"\", \"answer\": \"\"}]");
         strcat(list, line);
     }
-    write_text(IN_FOLDER("world/empty.jsonl"), list);
+    folder_write("world/empty.jsonl", list);
     world_train_all(TRAIN_STAGE2);
     static const train_task order[] = { TRAIN_VIT, TRAIN_STAGE1, TRAIN_STAGE2 };
     for (int k = 0; k < 3; k++) {
@@ -536,8 +509,8 @@ START_TEST(a_disk_that_fills_up_leaves_a_whole_model_and_nothing_half_written)
         done = train_run(&c, &(train_options){ 0 }, &result, &why);
         file_fail_at(0, 0, false);
         leftovers(IN_FOLDER("lm"));
-        bool old = equal(IN_FOLDER("old.h5"), IN_FOLDER("lm/model.h5"));
-        ck_assert(old || equal(IN_FOLDER("new.h5"), IN_FOLDER("lm/model.h5")));
+        bool old = folder_same("old.h5", "lm/model.h5");
+        ck_assert(old || folder_same("new.h5", "lm/model.h5"));
         ck_assert(!(done && old));
         kept += old;
     }

@@ -36,12 +36,9 @@ static void make(const scenes_options *o, const char *name)
 
 static char *load(const char *folder, const char *file, long *n)
 {
-    char path[600];
-    error e = { 0 };
-    snprintf(path, sizeof path, "%s/%s", IN_FOLDER(folder), file);
-    char *text = file_load(path, 1L << 30, n, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
+    char name[512];
+    snprintf(name, sizeof name, "%s/%s", folder, file);
+    return folder_load(name, n);
 }
 
 /* ---- annotations, read back ---- */

@@ -26,12 +26,18 @@ enum { MEMORY_IS_OURS = 0 };
 #else
 enum { MEMORY_IS_OURS = 1 };
 #endif
-/* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). */
+/* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). Names are of
+ * what is in it; a file that cannot be written or read fails the test. */
 #define IN_FOLDER(name) folder_path((char[512]){ 0 }, (name))
 void folder_begin(void);
 void folder_end(void);
 const char *folder_path(char to[512], const char *name);
 int folder_count(void);                            /* entries whose names do not begin with a dot */
+bool folder_has(const char *name);
+void folder_write(const char *name, const char *text);
+void folder_write_bytes(const char *name, const void *bytes, long n);
+char *folder_load(const char *name, long *n);      /* mem_free it; n: NULL or its bytes, then comes a 0 */
+bool folder_same(const char *a, const char *b);            /* two files, byte for byte */
 
 /* tiny.c */
 blip2_config tiny_config(void);        /* Q-Former of 3 layers, width 12, 4 queries; stage 1; no towers */
