@@ -25,11 +25,9 @@ static void text_member(FILE *f, const char *name, const char *text)
 static void picture_member(FILE *f, const char *name)
 {
     long n;
-    error e;
-    if (access(IN_FOLDER("p.png"), F_OK))
+    if (!folder_has("p.png"))
         put_picture("p.png", 5);
-    char *png = file_load(IN_FOLDER("p.png"), 1 << 20, &n, &e);
-    ck_assert_ptr_nonnull(png);
+    char *png = folder_load("p.png", &n);
     put_member(f, name, png, n);
     mem_free(png);
 }
@@ -383,15 +381,12 @@ END_TEST
 /* The sheet of a folder is of its training list, and letters keep their base. */
 static char *sheet_of(const char *caption, long *n)
 {
-    error e;
     char line[256];
     snprintf(line, sizeof line, "{\"image\":\"a.png\",\"caption\":\"%s\"}\n", caption);
     folder_write("train.jsonl", line);
     folder_write("test.jsonl", "{\"image\":\"a.png\",\"caption\":\"not shown\"}\n");
     WORKS("dataset", "inspect", IN_FOLDER("."), "--sheet", IN_FOLDER("sheet.png"));
-    char *bytes = file_load(IN_FOLDER("sheet.png"), 1 << 24, n, &e);
-    ck_assert_msg(bytes != NULL, "%s", e.text);
-    return bytes;
+    return folder_load("sheet.png", n);
 }
 
 START_TEST(sheets_show_training_and_letters_with_marks)

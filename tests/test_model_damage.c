@@ -51,7 +51,7 @@ START_TEST(a_cut_file_is_refused)
 {
     long n;
     save(IN_FOLDER("m.h5"));
-    char *all = file_load(IN_FOLDER("m.h5"), 1 << 24, &n, &e);
+    char *all = folder_load("m.h5", &n);
     for (int percent = 0; percent < 100; percent++) {
         folder_write_bytes("cut.h5", all, n * percent / 100);
         ck_assert_msg(!opens_equal(IN_FOLDER("cut.h5")), "cut at %d %%", percent);
@@ -66,7 +66,7 @@ START_TEST(a_flipped_bit_is_refused_or_changes_nothing)
     long n, refused = 0;
     enum { FLIPS = 150 };
     save(IN_FOLDER("m.h5"));
-    char *all = file_load(IN_FOLDER("m.h5"), 1 << 24, &n, &e);
+    char *all = folder_load("m.h5", &n);
     for (int i = 0; i < FLIPS; i++) {
         long at = (long)(ag_uniform(5, (uint64_t)i) * (double)n);
         all[at] = (char)(all[at] ^ 1 << i % 8);

@@ -127,7 +127,7 @@ START_TEST(all_paths_that_are_wrong_are_told_together)
 {
     train_config c = all_wrong();
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
-        must_fail(&c, false, ERROR_USAGE, wrong[k]);
+        must_fail(&c, false, ERROR_RUN, wrong[k]);
     c.loss_weights = (blip2_stage1_weights){ 0 };          /* what can be known without a disk comes first */
     must_fail(&c, false, ERROR_USAGE, "run.loss_weights: itc, itm and itg are 0");
     c = world_config(TRAIN_LM);
