@@ -1,63 +1,15 @@
 /* test_runlog.c - what a run says and writes about itself: where every weight comes from, the first losses
  * beside those that are to be, one step as JSON, as a row and as TensorBoard's event, and a look at another
  * split.                                                                                                   */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include "train/internal.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static error e;
-static char notes[16384];
-static volatile int stop;
-static long stop_at;
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-    notes[0] = 0;
-    stop_at = 0;
-}
-
-static void on_note(void *context, const char *text)
-{
-    (void)context;
-    size_t used = strlen(notes);
-    snprintf(notes + used, sizeof notes - used, "%s\n", text);
-}
-
-static void on_step(void *context, const train_line *line)
-{
-    (void)context;
-    stop = line->step == stop_at;
-}
-
-static bool go(const train_config *c, bool resume, train_result *result)
-{
-    static const train_watch watch = { .note = on_note, .step = on_step };
-    notes[0] = 0;
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static train_result must(const train_config *c, bool resume)
-{
-    train_result result = { 0 };
-    ck_assert_msg(go(c, resume, &result), "%s", e.text);
-    return result;
-}
-
-static void must_fail(const train_config *c, const char *says)
-{
-    train_result result;
-    ck_assert(!go(c, false, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, ERROR_USAGE);
-}
 
 static void add_text(const char *name, const char *text, size_t bytes)
 {
@@ -473,11 +425,12 @@ START_TEST(every_task_looks_and_the_first_wrong_key_is_named)
         ck_assert(must(&c, false).best_step > 0);
     }
     c.best_by = 1;
-    must_fail(&c, "run.best_by: expected one of \"val_loss\" for task stage2, found val_loss_itc");
+    must_fail(&c, false, ERROR_USAGE,
+              "run.best_by: expected one of \"val_loss\" for task stage2, found val_loss_itc");
     c.best_by = 0;
     c.data.val_list[0] = 0;
     c.patience = 2;
-    must_fail(&c, "run.patience: expected 0 without datasets.val, found 2");
+    must_fail(&c, false, ERROR_USAGE, "run.patience: expected 0 without datasets.val, found 2");
 }
 END_TEST
 
@@ -497,7 +450,7 @@ Suite *suite_runlog(void)
     Suite *s = suite_create("runlog");
     TCase *c = tcase_create("a run about itself");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, the_table_names_the_source_of_every_module);
     tcase_add_test(c, the_rows_sum_to_their_totals);
     tcase_add_test(c, the_first_losses_stand_beside_those_that_are_to_be);

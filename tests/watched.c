@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-char warnings[8192], notes[8192];
+char warnings[16384], notes[16384];
 long stop_at;
 void (*after_step)(long step);
 static volatile int stop;
@@ -13,15 +13,14 @@ void watched_begin(void)
 {
     folder_begin();
     world_make();
-    warnings[0] = notes[0] = 0;
     stop_at = 0;
     after_step = NULL;
 }
 
-static void add(char to[8192], const char *text)
+static void add(char to[16384], const char *text)
 {
     size_t used = strlen(to);
-    snprintf(to + used, 8192 - used, "%s\n", text);
+    snprintf(to + used, 16384 - used, "%s\n", text);
 }
 static void on_warning(void *context, const char *text) { (void)context; add(warnings, text); }
 static void on_note(void *context, const char *text) { (void)context; add(notes, text); }
@@ -39,6 +38,7 @@ const train_watch watch = { .note = on_note, .warn = on_warning, .step = on_step
 static bool run(const train_config *c, bool resume, train_result *result)
 {
     stop = 0;
+    warnings[0] = notes[0] = 0;
     return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
 }
 
