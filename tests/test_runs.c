@@ -1,6 +1,6 @@
 /* test_runs.c - training runs on a small world, end to end: what they leave behind, the same bytes for any
  * number of threads, going on where a run was stopped, and what goes wrong.                                */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -14,12 +14,6 @@
 #include <xxhash.h>
 
 static error e;
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-}
 
 /* ---- looking at files ---------------------------------------------------------------------------------- */
 static void same_bytes(const char *a, const char *b)
@@ -66,50 +60,6 @@ static void same_logs(const char *a, const char *b)
     ck_assert_msg(json_equal(x, y), "%s and %s differ", a, b);
     json_decref(x);
     json_decref(y);
-}
-
-/* ---- watching ---------------------------------------------------------------------------------------- */
-static struct { long allocations[64], stop_at; int steps; char warnings[4096], notes[4096]; } seen;
-static volatile int stop;
-
-static void on_text(char *to, const char *text)
-{
-    size_t used = strlen(to);
-    snprintf(to + used, sizeof seen.notes - used, "%s\n", text);
-}
-static void on_note(void *context, const char *text) { (void)context; on_text(seen.notes, text); }
-static void on_warning(void *context, const char *text) { (void)context; on_text(seen.warnings, text); }
-
-static void on_step(void *context, const train_line *line)
-{
-    (void)context;
-    ck_assert_int_lt(seen.steps, 64);
-    seen.allocations[seen.steps++] = mem_count();
-    stop = line->step == seen.stop_at;
-}
-
-static bool run(const train_config *c, bool resume, train_result *result)
-{
-    static const train_watch watch = { NULL, on_note, on_warning, on_step };
-    long stop_at = seen.stop_at;
-    memset(&seen, 0, sizeof seen);
-    seen.stop_at = stop_at;
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static void must(const train_config *c, bool resume)
-{
-    train_result result;
-    ck_assert_msg(run(c, resume, &result), "%s", e.text);
-}
-
-static void must_fail(const train_config *c, bool resume, error_kind kind, const char *says)
-{
-    train_result result;
-    ck_assert(!run(c, resume, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, kind);
 }
 
 /* ---- what a run leaves behind ------------------------------------------------------------------------ */
@@ -213,15 +163,15 @@ START_TEST(first_losses_are_told_beside_those_of_a_model_that_knows_nothing)
 {
     train_config c = world_config(TRAIN_VIT);
     must(&c, false);
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079)"));
+    ck_assert_ptr_nonnull(strstr(notes, "(ln 8 = 2.079)"));
     c = world_config(TRAIN_STAGE1);
     must(&c, false);
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079), loss_itm 0."));
-    ck_assert_ptr_nonnull(strstr(seen.notes, "at 1 in 3), loss_lm "));
+    ck_assert_ptr_nonnull(strstr(notes, "(ln 8 = 2.079), loss_itm 0."));
+    ck_assert_ptr_nonnull(strstr(notes, "at 1 in 3), loss_lm "));
     c = world_config(TRAIN_LM);
     must(&c, false);
     double loss;
-    const char *found = strstr(seen.notes, "nothing: loss ");
+    const char *found = strstr(notes, "nothing: loss ");
     ck_assert(found && sscanf(found, "nothing: loss %lf (ln 300", &loss) == 1 && fabs(loss - log(300)) < 0.3);
 }
 END_TEST
@@ -286,6 +236,9 @@ START_TEST(another_seed_gives_another_model)
 }
 END_TEST
 
+static long allocations[7];                         /* so far, after each step */
+static void count_allocations(long step) { allocations[step] = mem_count(); }
+
 START_TEST(a_warm_step_calls_no_allocator)
 {
     static const train_task order[] = { TRAIN_LM, TRAIN_VIT, TRAIN_STAGE1, TRAIN_STAGE2 };
@@ -293,10 +246,11 @@ START_TEST(a_warm_step_calls_no_allocator)
         train_config c = world_config(order[k]);
         c.max_iters = 6;
         c.accumulate = 2;
+        after_step = count_allocations;
         must(&c, false);
-        for (int i = 3; i < 6; i++)
-            ck_assert_msg(seen.allocations[i] == seen.allocations[2], "%s, step %d: %ld allocations",
-                          names[order[k]], i + 1, seen.allocations[i] - seen.allocations[i - 1]);
+        for (int i = 4; i <= 6; i++)
+            ck_assert_msg(allocations[i] == allocations[3], "%s, step %d: %ld allocations", names[order[k]],
+                          i, allocations[i] - allocations[i - 1]);
     }
 }
 END_TEST
@@ -317,18 +271,17 @@ START_TEST(a_run_that_was_stopped_goes_on_to_the_same_bytes)
     if (_i)
         world_train_all(TRAIN_VIT);
     train_config whole = long_run(task, "whole"), parts = long_run(task, "parts");
-    train_result result;
     must(&whole, false);
-    seen.stop_at = 3;
-    ck_assert_msg(run(&parts, false, &result), "%s", e.text);
+    stop_at = 3;
+    train_result result = must(&parts, false);
     ck_assert(result.stopped && result.steps == 3 && folder_has("parts/checkpoint.h5")
               && folder_has("parts/model.h5"));
-    seen.stop_at = 0;
+    stop_at = 0;
     FILE *log = fopen(IN_FOLDER("parts/log.jsonl"), "a");          /* as if it had been killed a step later */
     fputs("{\"step\":4,\"epoch\":0,\"loss\":77}\n{\"step\":5,\"epo", log);
     fclose(log);
-    ck_assert_msg(run(&parts, true, &result), "%s", e.text);
-    ck_assert(!result.stopped && result.steps == 6 && seen.steps == 3);
+    result = must(&parts, true);
+    ck_assert(!result.stopped && result.steps == 6 && steps_seen == 3);
     same_bytes("whole/model.h5", "parts/model.h5");
     same_logs("whole/log.jsonl", "parts/log.jsonl");
 }
@@ -343,15 +296,14 @@ START_TEST(checkpoints_come_at_their_time_and_the_one_before_is_kept)
               && !folder_has("lm/checkpoint.new.h5"));
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
     must(&c, true);                                        /* nothing left to do but the model */
-    ck_assert_int_eq(seen.steps, 0);
+    ck_assert_int_eq(steps_seen, 0);
     same_bytes("first.h5", "lm/model.h5");
     ck_assert(!truncate(IN_FOLDER("lm/checkpoint.h5"), 5000));
     must(&c, true);
-    ck_assert_msg(strstr(seen.warnings, "checkpoint.h5") && strstr(seen.warnings, "going on from"), "%s",
-                  seen.warnings);
-    ck_assert_int_eq(seen.steps, 2);
+    ck_assert_msg(strstr(warnings, "checkpoint.h5") && strstr(warnings, "going on from"), "%s", warnings);
+    ck_assert_int_eq(steps_seen, 2);
     same_bytes("first.h5", "lm/model.h5");
-    ck_assert_ptr_nonnull(strstr(seen.notes, "goes on after step 4"));
+    ck_assert_ptr_nonnull(strstr(notes, "goes on after step 4"));
 }
 END_TEST
 
@@ -360,7 +312,7 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     train_config c = long_run(TRAIN_LM, "lm");
     c.save_freq = 3;
     must(&c, true);                                        /* there is none: from the beginning */
-    ck_assert_ptr_nonnull(strstr(seen.warnings, "no checkpoint in it; starts from the beginning"));
+    ck_assert_ptr_nonnull(strstr(warnings, "no checkpoint in it; starts from the beginning"));
     c.seed = 7;
     must_fail(&c, true, ERROR_USAGE, "run.seed: the checkpoint has 42, this run 7");
     c.accumulate = 2;
@@ -370,9 +322,9 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     must_fail(&c, true, ERROR_RUN, "fc1/weight: shape; expected [40,16], found [32,16]");
     must(&c, false);                                       /* anew: what was there is set aside */
     ck_assert(folder_has("lm/checkpoint.h5.aside"));
-    ck_assert_ptr_nonnull(strstr(seen.warnings, "starts anew"));
+    ck_assert_ptr_nonnull(strstr(warnings, "starts anew"));
     must(&c, true);                                        /* from its own, which is at its end */
-    ck_assert_int_eq(seen.steps, 0);
+    ck_assert_int_eq(steps_seen, 0);
 }
 END_TEST
 
@@ -380,9 +332,9 @@ START_TEST(a_run_that_is_stopped_before_its_first_step_leaves_the_old_model)
 {
     train_config c = long_run(TRAIN_LM, "lm");
     train_result result;
+    volatile int stop = 1;
     must(&c, false);
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
-    stop = 1;
     ck_assert(train_run(&c, &(train_options){ .stop = &stop }, &result, &e));
     ck_assert(result.stopped && result.steps == 0 && !folder_has("lm/model.h5")
               && !folder_has("lm/checkpoint.h5"));
@@ -397,13 +349,13 @@ START_TEST(a_loss_that_is_not_finite_ends_the_run_and_names_step_tensor_and_samp
     c.weight_decay = 10;                                   /* weights grow a thousandfold a step */
     c.max_iters = 500;
     c.schedule = TRAIN_CONSTANT;
-    must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
-    ck_assert(strstr(e.text, "step ") == e.text && strstr(e.text, "; samples "));
+    const char *text = must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
+    ck_assert(strstr(text, "step ") == text && strstr(text, "; samples "));
     ck_assert(folder_has("lm/checkpoint.h5") && !folder_has("lm/model.h5"));
     char says[64];
-    snprintf(says, sizeof says, "%.*s", (int)strcspn(e.text, ":"), e.text);
+    snprintf(says, sizeof says, "%.*s", (int)strcspn(text, ":"), text);
     must_fail(&c, true, ERROR_RUN, says);                  /* it can be met again */
-    ck_assert_int_eq(seen.steps, 0);
+    ck_assert_int_eq(steps_seen, 0);
 }
 END_TEST
 
@@ -523,7 +475,7 @@ Suite *suite_runs(void)
     Suite *s = suite_create("runs");
     TCase *c = tcase_create("runs");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, every_task_leaves_a_model_a_log_and_its_configuration);
     tcase_add_test(c, a_frozen_tower_stays_and_the_rest_moves);
     tcase_add_test(c, losses_that_are_left_out_are_not_in_the_log);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 char warnings[16384], notes[16384];
-long stop_at;
+long steps_seen, stop_at;
 void (*after_step)(long step);
 static volatile int stop;
 static error e;
@@ -28,6 +28,7 @@ static void on_note(void *context, const char *text) { (void)context; add(notes,
 static void on_step(void *context, const train_line *line)
 {
     (void)context;
+    steps_seen++;
     stop = line->step == stop_at;
     if (after_step)
         after_step(line->step);
@@ -39,6 +40,7 @@ static bool run(const train_config *c, bool resume, train_result *result)
 {
     stop = 0;
     warnings[0] = notes[0] = 0;
+    steps_seen = 0;
     return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
 }
 

@@ -4,6 +4,7 @@
 #include "tests/world.h"
 
 extern char warnings[16384], notes[16384];         /* what the last run has told, a line each */
+extern long steps_seen;                            /* of the last run */
 extern long stop_at;                               /* runs stop after this step; 0: after none */
 extern void (*after_step)(long step);              /* NULL: nothing is done */
 extern const train_watch watch;                    /* which keeps all that */
