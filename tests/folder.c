@@ -1,6 +1,7 @@
 /* folder.c - a folder of its own for each test that writes files. */
 #include "tests/tests.h"
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,4 +53,37 @@ int folder_count(void)
     if (d)
         closedir(d);
     return n;
+}
+
+bool folder_has(const char *name) { return !access(IN_FOLDER(name), F_OK); }
+
+void folder_write(const char *name, const char *text) { folder_write_bytes(name, text, (long)strlen(text)); }
+
+void folder_write_bytes(const char *name, const void *bytes, long n)
+{
+    FILE *f = fopen(IN_FOLDER(name), "wb");
+    ck_assert_msg(f != NULL, "%s: %s", name, strerror(errno));
+    bool written = fwrite(bytes, 1, (size_t)n, f) == (size_t)n;
+    ck_assert_msg(!fclose(f) && written, "%s: %s", name, strerror(errno));
+}
+
+char *folder_load(const char *name, long *n)
+{
+    error e;
+    long size;
+    char *bytes = file_load(IN_FOLDER(name), 1L << 30, &size, &e);
+    ck_assert_msg(bytes != NULL, "%s", e.text);
+    if (n)
+        *n = size;
+    return bytes;
+}
+
+bool folder_same(const char *a, const char *b)
+{
+    long n, m;
+    char *x = folder_load(a, &n), *y = folder_load(b, &m);
+    bool same = n == m && !memcmp(x, y, (size_t)n);
+    mem_free(x);
+    mem_free(y);
+    return same;
 }

@@ -4,14 +4,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-void put(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-}
-
 void put_picture(const char *name, int shade)
 {
     picture p;
@@ -27,18 +19,9 @@ void folder(const char *name)
     ck_assert_int_eq(mkdir(IN_FOLDER(name), 0777), 0);
 }
 
-char *text_of(const char *name)
-{
-    long n;
-    error e;
-    char *text = file_load(IN_FOLDER(name), 1 << 20, &n, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
 void holds(const char *name, const char *expected)
 {
-    char *text = text_of(name);
+    char *text = folder_load(name, NULL);
     ck_assert_str_eq(text, expected);
     mem_free(text);
 }

@@ -4,11 +4,9 @@
 #include "tests/shell.h"
 #include <stdio.h>
 
-void put(const char *name, const char *text);      /* a file of the test's folder */
 void put_picture(const char *name, int shade);     /* 8 x 8 of one grey */
 void folder(const char *name);
 void put_member(FILE *f, const char *name, const void *bytes, long n);     /* of a tar archive */
-char *text_of(const char *name);                   /* mem_free it */
 void holds(const char *name, const char *expected);            /* a list that was written is exactly this */
 void prints(said s, const char *part);             /* exit 0, and this on stdout; frees s */
 

@@ -95,11 +95,7 @@ END_TEST
 static void train(train_task task, const char *name)
 {
     train_config c = world_config(task);
-    config_table tables[TRAIN_TABLES];
-    char *yaml = config_print(tables, train_config_tables(&c, tables), false);
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(yaml && f && fputs(yaml, f) >= 0 && !fclose(f));
-    mem_free(yaml);
+    world_write(&c, name);
     WORKS("train", IN_FOLDER(name), "--quiet");
 }
 

@@ -15,25 +15,10 @@
 static error e;
 
 /* ---- a folder with a world and models, made by the program, once for all tests ------------------------- */
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
-static void write_config(train_task task, const char *name)
-{
-    train_config c = world_config(task);
-    config_table tables[TRAIN_TABLES];
-    char *text = config_print(tables, train_config_tables(&c, tables), false);
-    ck_assert_ptr_nonnull(text);
-    write_text(IN_FOLDER(name), text);
-    mem_free(text);
-}
-
 static void train(train_task task, const char *name)
 {
-    write_config(task, name);
+    train_config c = world_config(task);
+    world_write(&c, name);
     WORKS("train", IN_FOLDER(name), "--quiet");
 }
 
@@ -53,20 +38,18 @@ static void begin(void)
     train(TRAIN_STAGE2, "stage2.yaml");
 }
 
-static const char *picture_of(char to[512])
+static const char *picture_name(void)
 {
+    static char name[300];
     DIR *d = opendir(IN_FOLDER("world/test"));
-    char name[300] = "none.png";
     for (struct dirent *entry; d && (entry = readdir(d)); )
         if (entry->d_name[0] != '.')
             snprintf(name, sizeof name, "world/test/%s", entry->d_name);
     closedir(d);
-    return folder_path(to, name);
+    return name;
 }
-#define PICTURE picture_of((char[512]){ 0 })
+#define PICTURE IN_FOLDER(picture_name())
 #define MODEL IN_FOLDER("stage2/model.h5")
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
 
 /* No file that was being written. */
 static void nothing_half_written(const char *folder)
@@ -216,8 +199,8 @@ END_TEST
 /* ---- configurations ---------------------------------------------------------------------------------- */
 START_TEST(all_problems_of_a_configuration_are_told_at_once)
 {
-    write_text(IN_FOLDER("bad.yaml"), "run:\n  batch_size_trian: 3\n  init_lr: fast\n  seed: -1\n  seed: 2\n"
-               "model:\n  vit: {patch: 8.5}\n  colour: red\ndatasets: 7\n");
+    folder_write("bad.yaml", "run:\n  batch_size_trian: 3\n  init_lr: fast\n  seed: -1\n  seed: 2\n"
+                 "model:\n  vit: {patch: 8.5}\n  colour: red\ndatasets: 7\n");
     said s = BLIP2("train", IN_FOLDER("bad.yaml"));
     ck_assert_msg(s.code == 2, "%d: %s", s.code, s.err);
     static const char *const all[] = { "bad.yaml:2:3: run.batch_size_trian: ", "did you mean",
@@ -231,7 +214,7 @@ START_TEST(all_problems_of_a_configuration_are_told_at_once)
     FAILS(2, "run.init_lr", "train", IN_FOLDER("bad.yaml"));
     FAILS(2, "run.taks", "train", IN_FOLDER("lm.yaml"), "run.taks=lm");
     FAILS(2, "run.seed", "train", IN_FOLDER("lm.yaml"), "run.seed=many");
-    write_text(IN_FOLDER("bad2.yaml"), "run: {k_tests: 1}\n");
+    folder_write("bad2.yaml", "run: {k_tests: 1}\n");
     FAILS(2, "run.k_tests", "evaluate", IN_FOLDER("bad2.yaml"));
     FAILS(2, "run.task", "train", IN_FOLDER("lm.yaml"), "run.task=stage9");
 }
@@ -243,8 +226,8 @@ START_TEST(a_dry_run_prints_a_configuration_and_writes_nothing)
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("dry"));
     said s = BLIP2("train", IN_FOLDER("stage2.yaml"), "--dry-run", out);
     ck_assert_msg(s.code == 0, "%s", s.err);
-    ck_assert(!there("dry") && strstr(s.out, "# opt_model ") && strstr(s.out, "# memory at the peak: "));
-    write_text(IN_FOLDER("again.yaml"), s.out);            /* what it needs stands in comments */
+    ck_assert(!folder_has("dry") && strstr(s.out, "# opt_model ") && strstr(s.out, "# memory at the peak: "));
+    folder_write("again.yaml", s.out);                     /* what it needs stands in comments */
     said again = BLIP2("train", IN_FOLDER("again.yaml"), "--dry-run");
     *strstr(s.out, "# memory") = *strstr(again.out, "# memory") = 0;       /* what is free changes */
     ck_assert_str_eq(s.out, again.out);
@@ -254,15 +237,14 @@ START_TEST(a_dry_run_prints_a_configuration_and_writes_nothing)
 END_TEST
 
 /* ---- files that are not what they should be ---------------------------------------------------------- */
+/* Its first bytes or all of them (0), one of them changed. */
 static void copy(const char *from, const char *to, long bytes, long flip)
 {
     long n;
-    char *text = file_load(from, 1 << 26, &n, &e);
-    FILE *f = fopen(to, "w");
-    ck_assert(text && f);
+    char *text = folder_load(from, &n);
     if (flip)
         text[flip] ^= 1;
-    ck_assert(fwrite(text, 1, (size_t)(bytes && bytes < n ? bytes : n), f) > 0 && !fclose(f));
+    folder_write_bytes(to, text, bytes && bytes < n ? bytes : n);
     mem_free(text);
 }
 
@@ -282,10 +264,10 @@ static void mixed_model(const char *path)
 
 START_TEST(a_model_file_that_is_wrong_is_refused_in_one_line)
 {
-    copy(MODEL, IN_FOLDER("cut.h5"), 20000, 0);
-    copy(MODEL, IN_FOLDER("flipped.h5"), 0, 20);                 /* in the superblock */
-    write_text(IN_FOLDER("text.h5"), "no model at all\n");
-    write_text(IN_FOLDER("empty.h5"), "");
+    copy("stage2/model.h5", "cut.h5", 20000, 0);
+    copy("stage2/model.h5", "flipped.h5", 0, 20);                /* in the superblock */
+    folder_write("text.h5", "no model at all\n");
+    folder_write("empty.h5", "");
     mixed_model(IN_FOLDER("mixed.h5"));
     ck_assert(!mkfifo(IN_FOLDER("pipe"), 0600));
     static const struct { const char *file, *says; } all[] = {
@@ -306,8 +288,8 @@ END_TEST
 
 START_TEST(a_picture_that_is_wrong_is_refused_and_the_others_get_their_captions)
 {
-    copy(PICTURE, IN_FOLDER("cut.png"), 200, 0);
-    write_text(IN_FOLDER("text.png"), "no picture\n");
+    copy(picture_name(), "cut.png", 200, 0);
+    folder_write("text.png", "no picture\n");
     ck_assert(!mkfifo(IN_FOLDER("pipe.png"), 0600));
     static const struct { const char *file, *says; } all[] = {
         { "cut.png", "cut.png: " }, { "text.png", "text.png: " },
@@ -335,8 +317,7 @@ START_TEST(a_picture_of_one_pixel_has_a_caption)
         222, 0, 0, 0, 12, 73, 68, 65, 84, 120, 156, 99, 248, 207, 192, 0, 0, 3, 1, 1, 0, 201, 254, 146, 239,
         0, 0, 0, 0,
         73, 69, 78, 68, 174, 66, 96, 130 };
-    FILE *f = fopen(IN_FOLDER("pixel.png"), "w");
-    ck_assert(f && fwrite(pixel, sizeof pixel, 1, f) == 1 && !fclose(f));
+    folder_write_bytes("pixel.png", pixel, sizeof pixel);
     WORKS("caption", MODEL, IN_FOLDER("pixel.png"), "--max-new-tokens", "3", "--beams", "2");
     WORKS("answer", MODEL, IN_FOLDER("pixel.png"), "", "--beams", "1");
 }
@@ -346,19 +327,19 @@ START_TEST(a_data_set_that_is_wrong_is_told_before_anything_is_written)
 {
     char list[600], out[600];
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("new"));
-    write_text(IN_FOLDER("world/bad.jsonl"),
-               "{\"image\": \"train/000001.png\", \"captions\": [\"a\"]}\n{\"image\": 7}\nno\n");
+    folder_write("world/bad.jsonl",
+                 "{\"image\": \"train/000001.png\", \"captions\": [\"a\"]}\n{\"image\": 7}\nno\n");
     snprintf(list, sizeof list, "datasets.train=bad.jsonl");
     FAILS(1, "bad.jsonl: ", "train", IN_FOLDER("vit.yaml"), list, out);
-    write_text(IN_FOLDER("world/gone.jsonl"), "{\"image\": \"train/none.png\", \"captions\": [\"a\"]}\n");
+    folder_write("world/gone.jsonl", "{\"image\": \"train/none.png\", \"captions\": [\"a\"]}\n");
     FAILS(1, "train/none.png", "train", IN_FOLDER("vit.yaml"), "datasets.train=gone.jsonl",
           "run.batch_size_train=1", out);
     FAILS(1, "world/none.jsonl: cannot be opened", "train", IN_FOLDER("vit.yaml"),
           "datasets.train=none.jsonl", out);
-    write_text(IN_FOLDER("world/out.jsonl"), "{\"image\": \"../vit.yaml\", \"captions\": [\"a\"]}\n");
+    folder_write("world/out.jsonl", "{\"image\": \"../vit.yaml\", \"captions\": [\"a\"]}\n");
     FAILS(1, "out.jsonl", "train", IN_FOLDER("vit.yaml"), "datasets.train=out.jsonl",
           "run.batch_size_train=1", out);
-    ck_assert(!there("new"));
+    ck_assert(!folder_has("new"));
 }
 END_TEST
 
@@ -373,7 +354,7 @@ START_TEST(output_that_cannot_be_written_is_an_error_and_leaves_nothing_half_wri
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("small"));
     shell_next.file_bytes = 40000;
     FAILS(1, "small/model.h5: ", "train", IN_FOLDER("lm.yaml"), out, "--quiet");
-    ck_assert(there("small/log.jsonl") && !there("small/model.h5"));
+    ck_assert(folder_has("small/log.jsonl") && !folder_has("small/model.h5"));
     nothing_half_written(IN_FOLDER("small"));
     shell_next.file_bytes = 1000;
     FAILS(1, "vocab", "tokenize", "--train", "bpe", "--size", "300", "--out", IN_FOLDER("v"),
@@ -381,7 +362,7 @@ START_TEST(output_that_cannot_be_written_is_an_error_and_leaves_nothing_half_wri
     nothing_half_written(IN_FOLDER("v"));
     shell_next.file_bytes = 1000;
     FAILS(1, "w2", "dataset", "make", "scenes", IN_FOLDER("w2"), "--train", "64", "--quiet");
-    ck_assert(!there("w2"));
+    ck_assert(!folder_has("w2"));
     shell_next.out = "/dev/full";
     FAILS(1, "standard output: cannot be written", "caption", MODEL, PICTURE, "--beams", "1");
     shell_next.out = "/dev/full";
@@ -424,7 +405,7 @@ static void lines_have(said s, const char *keys)
 START_TEST(with_json_every_line_is_an_object)
 {
     char file[600], root[600], out[600];
-    copy(PICTURE, IN_FOLDER("na\"me\xff.png"), 0, 0);      /* no UTF-8, and a quote */
+    copy(picture_name(), "na\"me\xff.png", 0, 0);          /* no UTF-8, and a quote */
     lines_have(BLIP2("caption", "--json", MODEL, PICTURE, IN_FOLDER("na\"me\xff.png"), "--beams", "2"),
                "image caption ids score");
     lines_have(BLIP2("answer", "--json", MODEL, PICTURE, "what ?", "say \"yes\"\n"),
@@ -446,11 +427,11 @@ START_TEST(with_json_every_line_is_an_object)
     snprintf(file, sizeof file, "model.file=%s", MODEL);
     snprintf(root, sizeof root, "datasets.root=%s", IN_FOLDER("world"));
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("some/answers"));
-    write_text(IN_FOLDER("eval.yaml"), "run: {limit: 6}\n");
+    folder_write("eval.yaml", "run: {limit: 6}\n");
     lines_have(BLIP2("evaluate", "--json", IN_FOLDER("eval.yaml"), file, root, out),
                "model list captions vqa");
-    ck_assert(there("some/answers/metrics.json") && there("some/answers/captions.json")
-              && there("some/answers/vqa.json"));
+    ck_assert(folder_has("some/answers/metrics.json") && folder_has("some/answers/captions.json")
+              && folder_has("some/answers/vqa.json"));
 }
 END_TEST
 
@@ -460,7 +441,7 @@ START_TEST(evaluate_prints_what_re_ranking_gains_under_its_row)
     snprintf(file, sizeof file, "model.file=%s", IN_FOLDER("stage1/model.h5"));
     snprintf(root, sizeof root, "datasets.root=%s", IN_FOLDER("world"));
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("found"));
-    write_text(IN_FOLDER("eval.yaml"), "run: {limit: 6, k_test: 3, tasks: [retrieval]}\n");
+    folder_write("eval.yaml", "run: {limit: 6, k_test: 3, tasks: [retrieval]}\n");
     said s = BLIP2("evaluate", IN_FOLDER("eval.yaml"), file, root, out);
     ck_assert_msg(s.code == 0, "%s", s.err);
     const char *itc = strstr(s.out, "\n  itc "), *itm = strstr(s.out, "\n  itm "),
@@ -481,7 +462,7 @@ START_TEST(answers_have_lengths_of_their_own)
     snprintf(file, sizeof file, "model.file=%s", MODEL);
     snprintf(root, sizeof root, "datasets.root=%s", IN_FOLDER("world"));
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("said"));
-    write_text(IN_FOLDER("eval.yaml"), "run: {limit: 4, min_len: 8, length_penalty: 2, controls: false}\n");
+    folder_write("eval.yaml", "run: {limit: 4, min_len: 8, length_penalty: 2, controls: false}\n");
     said s = BLIP2("evaluate", "--json", IN_FOLDER("eval.yaml"), file, root, out, "--seed", "7",
                    "run.answer_length_penalty=0.5");
     ck_assert_msg(s.code == 0, "%s", s.err);
@@ -504,7 +485,7 @@ START_TEST(what_would_be_read_is_not_written_over)
           "-o", IN_FOLDER("stage1/model.h5"));
     FAILS(2, "bert/vocab.txt: is of another tokenizer", "tokenize", "--train", "bpe", "--size", "300", "-o",
           IN_FOLDER("bert"), IN_FOLDER("world/text.txt"));
-    write_text(IN_FOLDER("latin.txt"), "caf\xe9\n");
+    folder_write("latin.txt", "caf\xe9\n");
     FAILS(1, "latin.txt: vocabulary: text: not UTF-8", "tokenize", "--train", "bert", "-o", IN_FOLDER("v4"),
           IN_FOLDER("world/text.txt"), IN_FOLDER("latin.txt"));
 }
@@ -561,7 +542,7 @@ START_TEST(a_signal_ends_training_with_whole_files)
         ck_assert_msg(blip2_open(&m, IN_FOLDER(log), &sealed, &e) && sealed, "%s", e.text);
         blip2_close(&m);
         snprintf(log, sizeof log, "%s/checkpoint.h5", name);
-        ck_assert(there(log));
+        ck_assert(folder_has(log));
     }
 }
 END_TEST

@@ -30,20 +30,13 @@ static const config_key keys[] = {
 static settings s;
 static error e;
 
-static void write_file(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert_ptr_nonnull(f);
-    ck_assert(fputs(text, f) >= 0 && !fclose(f));
-}
-
 /* a.yaml of the test's folder, with one word of the command line or none */
 static bool take(const char *text, const char *word)
 {
     char *words[] = { (char *)word };
     config_table t = { "", keys, (int)(sizeof keys / sizeof *keys), &s };
     s = (settings){ .size = 224, .seed = 42 };
-    write_file("a.yaml", text);
+    folder_write("a.yaml", text);
     return config_open(IN_FOLDER("a.yaml"), words, word != NULL, &t, 1, &e);
 }
 
@@ -57,8 +50,8 @@ static void refused(const char *text, const char *word, const char *what)
 /* ---- include ------------------------------------------------------------------------------------------- */
 START_TEST(own_keys_replace_those_of_included_files)
 {
-    write_file("base.yaml", "model: {size: 100, shade: green}\nrun: {seed: 1, out: base}\n");
-    write_file("more.yaml", "run: {seed: 2}\n");
+    folder_write("base.yaml", "model: {size: 100, shade: green}\nrun: {seed: 1, out: base}\n");
+    folder_write("more.yaml", "run: {seed: 2}\n");
     ck_assert_msg(take("include: base.yaml\nrun: {out: own}\n", NULL), "%s", e.text);
     ck_assert(s.size == 100 && s.shade == 1 && s.seed == 1);
     ck_assert_str_eq(s.out, "own");
@@ -71,8 +64,8 @@ START_TEST(paths_start_from_the_folder_of_the_file_they_stand_in)
 {
     char text[600];
     ck_assert(!mkdir(IN_FOLDER("deep"), 0700));
-    write_file("deep/one.yaml", "include: two.yaml\nmodel: {size: 7}\n");
-    write_file("deep/two.yaml", "run: {seed: 9}\nmodel: {size: 8}\n");
+    folder_write("deep/one.yaml", "include: two.yaml\nmodel: {size: 7}\n");
+    folder_write("deep/two.yaml", "run: {seed: 9}\nmodel: {size: 8}\n");
     ck_assert_msg(take("include: deep/one.yaml\n", NULL), "%s", e.text);
     ck_assert(s.size == 7 && s.seed == 9);
     snprintf(text, sizeof text, "include: %s\n", IN_FOLDER("deep/two.yaml"));          /* an absolute one */
@@ -83,7 +76,7 @@ END_TEST
 
 START_TEST(mistakes_of_included_files_are_told_with_their_own_places)
 {
-    write_file("base.yaml", "model:\n  size: 0\n  shape: 3\n");
+    folder_write("base.yaml", "model:\n  size: 0\n  shape: 3\n");
     refused("include: base.yaml\nrun: {seeds: 1}\n", NULL, "a.yaml: 3 problems\n");
     ck_assert_ptr_nonnull(strstr(e.text, "base.yaml:2:9: model.size: "));
     ck_assert_ptr_nonnull(strstr(e.text, "base.yaml:3:3: model.shape: unknown key"));
@@ -94,7 +87,12 @@ START_TEST(mistakes_of_included_files_are_told_with_their_own_places)
     refused("include: {a: b}\n", NULL, "include: expected a file, or a list of files");
     refused("include: [[a]]\n", NULL, "include: expected a list of files");
     refused("include: a.yaml\n", NULL, "included 8 deep here; does one include itself?");
-    write_file("zero.yaml", "");
+    folder_write("four.yaml", "include: [three.yaml, three.yaml, three.yaml, three.yaml]\n");
+    folder_write("three.yaml", "include: [two.yaml, two.yaml, two.yaml, two.yaml, two.yaml]\n");
+    folder_write("two.yaml", "include: [one.yaml, one.yaml, one.yaml, one.yaml, one.yaml]\n");
+    folder_write("one.yaml", "run: {seed: 1}\n");
+    refused("include: four.yaml\n", NULL, "include: two.yaml: more than 64 files in all");
+    folder_write("zero.yaml", "");
     refused("include: zero.yaml\n", NULL, "zero.yaml: empty");
 }
 END_TEST
@@ -142,6 +140,9 @@ START_TEST(what_a_text_cannot_speak_of_is_told)
     refused("run: {out: '${run.out}'}", NULL, "speaks of itself");
     refused("run: {out: '${root}'}\ndata: {root: '${out}'}", NULL, "2 keys end so");
     refused("run: {out: '${root}'}\ndata: {root: '${run.out}'}", NULL, "speaks of itself");
+#define TEN(x) x x x x x x x x x x
+    refused("data: {root: '', images: '" TEN("${root}") "'}\nrun: {out: '" TEN("${images}") "'}\n"
+            "model: {out: '" TEN("${run.out}") "'}", NULL, "more than 1000 of these");
     char text[1200] = "data: {root: ", *end = text + strlen(text);
     memset(end, 'x', 400);
     strcpy(end + 400, "}\nrun: {out: '${root}${root}'}");
@@ -151,7 +152,7 @@ END_TEST
 
 START_TEST(memory_that_runs_out_anywhere_is_an_error)
 {
-    write_file("base.yaml", "model: {size: 100, shade: green}\n");
+    folder_write("base.yaml", "model: {size: 100, shade: green}\n");
     for (long nth = 1; ; nth++) {
         mem_fail_at(nth, true);
         bool ok = take("include: base.yaml\nrun: {out: '${seed}'}\n", NULL);

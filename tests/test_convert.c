@@ -5,7 +5,6 @@
 #include "tests/converted.h"
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static error e;
 
@@ -69,13 +68,11 @@ START_TEST(a_tower_alone_is_a_model_to_start_from)
     char whole[512];
     snprintf(whole, sizeof whole, "%s", model);
     ck_assert_msg(convert_export(model, IN_FOLDER("out"), false, -1, &left_out, &e), "%s", e.text);
-    char *bytes = file_load(IN_FOLDER("out/model.safetensors"), 1 << 24, &n, &e);
-    ck_assert(bytes != NULL);
+    char *bytes = folder_load("out/model.safetensors", &n);
     rename_in_header(bytes, "\"visual_encoder.", "\"");
     rename_in_header(bytes, "\"query_tokens\"", "\"query_t\"");
     rename_in_header(bytes, "\"blip2.config\"", "\"other\"");
-    FILE *f = fopen(IN_FOLDER("eva.safetensors"), "w");
-    ck_assert(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
+    folder_write_bytes("eva.safetensors", bytes, n);
     mem_free(bytes);
     made_convert(IN_FOLDER("eva.safetensors"), IN_FOLDER("tower.h5"));
     blip2_model x;
@@ -95,7 +92,7 @@ START_TEST(a_model_without_a_tower_comes_back)
     const char *model = made_model(NO_TOWER);
     ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "Hugging Face's BLIP-2 has a vision tower, this one has none"));
-    ck_assert(access(IN_FOLDER("out"), F_OK) != 0);
+    ck_assert(!folder_has("out"));
     ck_assert_msg(convert_export(model, IN_FOLDER("out"), false, -1, &left_out, &e), "%s", e.text);
     made_convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
     ck_assert(made_same(model, IN_FOLDER("back.h5"), NULL) > 30);
@@ -110,8 +107,7 @@ START_TEST(files_of_another_model_are_not_mixed_with_an_export)
     const char *model = made_model(WITH_OPT);
     for (int i = 0; i < 3; i++) {
         ck_assert_msg(convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e), "%s", e.text);
-        FILE *f = fopen(IN_FOLDER(names[i]), "w");
-        ck_assert(f && !fclose(f));
+        folder_write(names[i], "");
         ck_assert(!convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e));
         ck_assert_ptr_nonnull(strstr(e.text, names[i] + strlen("out/")));
         ck_assert_int_eq(remove(IN_FOLDER(names[i])), 0);
@@ -124,7 +120,7 @@ static void refused(const char *const *sources, int n, const char *says)
 {
     ck_assert(!convert_run(sources, n, IN_FOLDER("never.h5"), NULL, &e));
     ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert(access(IN_FOLDER("never.h5"), F_OK) != 0);
+    ck_assert(!folder_has("never.h5"));
 }
 
 START_TEST(everything_that_does_not_fit_is_told_at_once)
@@ -191,9 +187,8 @@ END_TEST
 START_TEST(of_several_files_that_of_transformers_is_taken)
 {
     long left_out;
-    FILE *f;
     ck_assert(convert_export(made_model(WITH_OPT), IN_FOLDER("out"), true, -1, &left_out, &e));
-    ck_assert((f = fopen(IN_FOLDER("out/model.safetensors.index.json"), "w")) && !fclose(f));
+    folder_write("out/model.safetensors.index.json", "");
     made_convert(IN_FOLDER("out"), IN_FOLDER("b.h5"));
 }
 END_TEST
@@ -216,8 +211,7 @@ START_TEST(sources_that_are_no_model_are_refused)
     const char *const none[] = { IN_FOLDER("none") }, *const folder[] = { IN_FOLDER("") };
     refused(none, 1, "no such file or folder");
     refused(folder, 1, "neither config.json nor a tokenizer's files in it");
-    FILE *f = fopen(IN_FOLDER("config.json"), "w");
-    ck_assert(f && fputs("{\"model_type\": \"llama\"}", f) >= 0 && !fclose(f));
+    folder_write("config.json", "{\"model_type\": \"llama\"}");
     refused(folder, 1, "model_type: expected blip-2, opt, t5 or bert, found llama");
     made_text(IN_FOLDER("config.json"),
               "{\"model_type\": \"opt\", \"hidden_size\": 1.5, \"activation_function\": \"gelu\"}");
@@ -254,12 +248,6 @@ START_TEST(settings_that_are_not_built_or_of_another_type_are_named)
 }
 END_TEST
 
-static void write_generation(const char *text)
-{
-    FILE *f = fopen(IN_FOLDER("out/generation_config.json"), "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
 START_TEST(what_generation_is_told_beats_the_model)
 {
     long left_out;
@@ -269,16 +257,17 @@ START_TEST(what_generation_is_told_beats_the_model)
         bool sealed;
         ck_assert(convert_export(made_model(kind ? WITH_T5 : WITH_OPT), folder[0], true, -1, &left_out, &e));
         made_rewrite(IN_FOLDER("out/model.safetensors"), "blip2.config", "other.config");
-        write_generation("{\"eos_token_id\": [7, 2], \"pad_token_id\": 3, \"num_beams\": 4}");
+        folder_write("out/generation_config.json",
+                     "{\"eos_token_id\": [7, 2], \"pad_token_id\": 3, \"num_beams\": 4}");
         made_convert(folder[0], IN_FOLDER("b.h5"));
         ck_assert_msg(blip2_open(&m, IN_FOLDER("b.h5"), &sealed, &e), "%s", e.text);
         ck_assert_int_eq(kind ? m.config.t5.eos : m.config.opt.eos, 7);
         ck_assert_int_eq(kind ? m.config.t5.pad : m.config.opt.pad, 3);
         blip2_close(&m);
     }
-    write_generation("{\"eos_token_id\": \"seven\"}");
+    folder_write("out/generation_config.json", "{\"eos_token_id\": \"seven\"}");
     refused(folder, 1, "generation_config.json: eos_token_id: expected a whole number");
-    write_generation("{\"eos_token_id\": 7");
+    folder_write("out/generation_config.json", "{\"eos_token_id\": 7");
     refused(folder, 1, "generation_config.json");
 }
 END_TEST

@@ -49,15 +49,6 @@ static long file_bytes(const char *path)
     return (long)s.st_size;
 }
 
-static void same_files(const char *a, const char *b)
-{
-    long n, m;
-    char *x = file_load(a, 1L << 30, &n, &e), *y = file_load(b, 1L << 30, &m, &e);
-    ck_assert_msg(x && y && n == m && !memcmp(x, y, (size_t)n), "%s and %s", a, b);
-    mem_free(x);
-    mem_free(y);
-}
-
 /* ---- convert --dtype ----------------------------------------------------------------------------------- */
 /* Sizes are those of the types, inspect says so, and the model speaks. */
 START_TEST(a_file_is_as_large_as_its_type_and_speaks)
@@ -98,7 +89,7 @@ START_TEST(as_is_is_the_type_of_the_source)
         return;
     WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("as-is.h5"), "--quiet");
     WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("given.h5"), "--dtype", folders[_i].type, "--quiet");
-    same_files(IN_FOLDER("as-is.h5"), IN_FOLDER("given.h5"));
+    ck_assert(folder_same("as-is.h5", "given.h5"));
     WORKS("convert", IN_MODEL(""), "-o", IN_FOLDER("other.h5"), "--dtype", _i % 2 ? "int8" : "bf16",
           "--quiet");
     ck_assert_int_ne(file_bytes(IN_FOLDER("as-is.h5")), file_bytes(IN_FOLDER("other.h5")));
@@ -153,7 +144,7 @@ START_TEST(sixteen_bits_come_back_from_an_export)
     WORKS("export", IN_FOLDER("a.h5"), "-o", IN_FOLDER("a"), "--quiet");
     WORKS("convert", IN_FOLDER("a"), "-o", IN_FOLDER("b.h5"), "--quiet");
     WORKS("export", IN_FOLDER("b.h5"), "-o", IN_FOLDER("b"), "--quiet");
-    same_files(IN_FOLDER("a/model.safetensors"), IN_FOLDER("b/model.safetensors"));
+    ck_assert(folder_same("a/model.safetensors", "b/model.safetensors"));
     ck_assert_int_gt(same_bits(IN_FOLDER("a/model.safetensors"), IN_FOLDER("b/model.safetensors")), 15);
     json_t *a = object(BLIP2("inspect", IN_FOLDER("a.h5"), "--json"));
     json_t *b = object(BLIP2("inspect", IN_FOLDER("b.h5"), "--json"));

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static error e;
 
@@ -453,22 +452,16 @@ START_TEST(perplexity_is_that_of_the_training_loss)
 }
 END_TEST
 
-static void write_file(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
 START_TEST(answers_of_several_people_are_scored_by_both_rules)
 {
     world_train_all(TRAIN_STAGE2);
-    write_file("world/people.jsonl",
-               "{\"image\": \"test/000073.png\", \"image_id\": 3, \"questions\": [{\"question\": \"what ?\", "
-               "\"question_id\": \"700\", \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, "
-               "\"a\", \"red\", "
-               "\"red\", \"red\", \"red\", \"red\", \"red\", \"red\"]}]}\n"
-               "{\"image\": \"test/000074.png\", \"image_id\": 4, \"questions\": [{\"question\": \"what ?\", "
-               "\"question_id\": \"701\", \"answers\": [\"red\", \"blue\"]}]}\n");
+    folder_write("world/people.jsonl",
+        "{\"image\": \"test/000073.png\", \"image_id\": 3, \"questions\": [{\"question\": \"what ?\", "
+        "\"question_id\": \"700\", \"type\": \"other\", \"answers\": [\"red\", {\"answer\": \"red\"}, "
+        "\"a\", \"red\", "
+        "\"red\", \"red\", \"red\", \"red\", \"red\", \"red\"]}]}\n"
+        "{\"image\": \"test/000074.png\", \"image_id\": 4, \"questions\": [{\"question\": \"what ?\", "
+        "\"question_id\": \"701\", \"answers\": [\"red\", \"blue\"]}]}\n");
     eval_config c = config_of("stage2/model.h5", "people");
     world_text(c.list, "people.jsonl");
     c.tasks = (config_list){ 1, { "vqa" } };
@@ -489,12 +482,12 @@ END_TEST
 START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
 {
     world_train_all(TRAIN_STAGE1);
-    write_file("java", "#!/bin/sh\ncase \"$*\" in\n"
-               "*none.jar*) exit 1;;\n"
-               "*meteor.jar*) awk '/^SCORE( [|][|][|] [^|]*)+$/ { print 1, 2 }\n"
-               "/^EVAL/ { n = gsub(/1 2/, \"\"); for (i = 0; i < n; i++) print 0.5; print 0.25 }';;\n"
-               "*short.jar*) echo 1 2;;\n"
-               "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
+    folder_write("java", "#!/bin/sh\ncase \"$*\" in\n"
+                 "*none.jar*) exit 1;;\n"
+                 "*meteor.jar*) awk '/^SCORE( [|][|][|] [^|]*)+$/ { print 1, 2 }\n"
+                 "/^EVAL/ { n = gsub(/1 2/, \"\"); for (i = 0; i < n; i++) print 0.5; print 0.25 }';;\n"
+                 "*short.jar*) echo 1 2;;\n"
+                 "*) sed 's/\"test\".*/\"scores\": {\"All\": {\"f\": 0.5}},/' \"$4\" >\"$6\";;\nesac\n");
     ck_assert(!chmod(IN_FOLDER("java"), 0700));
     setenv("PATH", folder_path((char[512]){ 0 }, ":/usr/bin:/bin"), 1);
     eval_config c = config_of("stage1/model.h5", "jars");
@@ -504,7 +497,7 @@ START_TEST(meteor_and_spice_come_from_a_program_of_the_user)
     mem_free(text);
     static const char *const jars[] = { "meteor.jar", "spice.jar", "short.jar", "none.jar" };
     for (int k = 0; k < 4; k++)
-        write_file(jars[k], "");
+        folder_write(jars[k], "");
     world_text(c.meteor_jar, IN_FOLDER("meteor.jar"));
     world_text(c.spice_jar, IN_FOLDER("spice.jar"));
     text = eval_run(&c, &e);
@@ -548,7 +541,7 @@ START_TEST(what_cannot_be_measured_is_told_before_anything_is_written)
         world_text(c.list, all[i].list);
         ck_assert(!eval_run(&c, &e));
         ck_assert_msg(strstr(e.text, all[i].says) && (int)e.kind == all[i].kind, "%s", e.text);
-        ck_assert(access(IN_FOLDER("never"), F_OK) != 0);
+        ck_assert(!folder_has("never"));
     }
 }
 END_TEST

@@ -80,23 +80,6 @@ static void must_fail(const train_config *c, error_kind kind, const char *says)
     ck_assert_int_eq(e.kind, kind);
 }
 
-static char *load(const char *name, long *n)
-{
-    char *x = file_load(IN_FOLDER(name), 1 << 26, n, &e);
-    ck_assert_msg(x != NULL, "%s", e.text);
-    return x;
-}
-
-static bool equal(const char *a, const char *b)
-{
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    bool same = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return same;
-}
-
 /* Two data sets, one with everything drawn, one whole; 8 steps, more than a visit of the second. */
 static train_config of(const char *name, const char *cache)
 {
@@ -156,7 +139,7 @@ START_TEST(features_that_are_read_train_like_features_that_are_computed)
     again.num_workers = 5;
     ag_threads(3);
     must(&again);
-    ck_assert(equal("with/model.h5", "again/model.h5"));
+    ck_assert(folder_same("with/model.h5", "again/model.h5"));
     ck_assert(!strstr(notes, "to be computed") && !stat(IN_FOLDER("cache/f.h5"), &after));
     ck_assert(before.st_ino == after.st_ino && before.st_mtime == after.st_mtime);
 }
@@ -206,7 +189,7 @@ START_TEST(a_run_with_a_cache_goes_on_to_the_same_bytes)
     parts.max_iters = 16;
     ck_assert_msg(run(&parts, true, 0, &result), "%s", e.text);
     ck_assert_int_eq(lines, 7);                            /* from the checkpoint of its end */
-    ck_assert(equal("whole/model.h5", "parts/model.h5"));
+    ck_assert(folder_same("whole/model.h5", "parts/model.h5"));
 }
 END_TEST
 
@@ -218,11 +201,11 @@ START_TEST(ranks_make_and_read_one_cache)
     ck_assert_msg(run(&two, false, 2, &result), "%s", e.text);
     ck_assert_msg(run(&again, false, 2, &result), "%s", e.text);
     must(&one);
-    ck_assert(equal("two/model.h5", "again/model.h5"));
-    ck_assert(access(IN_FOLDER("two.h5.part"), F_OK));
+    ck_assert(folder_same("two/model.h5", "again/model.h5"));
+    ck_assert(!folder_has("two.h5.part"));
     two = of("two", "two.h5");                             /* what two ranks made, read by one */
     must(&two);
-    ck_assert(equal("two/model.h5", "one/model.h5"));
+    ck_assert(folder_same("two/model.h5", "one/model.h5"));
 }
 END_TEST
 
@@ -233,11 +216,11 @@ START_TEST(what_was_stopped_while_it_was_made_is_gone_on_with)
     must(&whole);
     stop_filling = true;
     ck_assert(must(&parts).stopped && lines == 0);
-    ck_assert(!access(IN_FOLDER("parts.h5.part"), F_OK) && access(IN_FOLDER("parts.h5"), F_OK));
+    ck_assert(folder_has("parts.h5.part") && !folder_has("parts.h5"));
     stop_filling = false;
     must(&parts);
-    ck_assert(equal("whole/model.h5", "parts/model.h5"));
-    ck_assert(access(IN_FOLDER("parts.h5.part"), F_OK));
+    ck_assert(folder_same("whole/model.h5", "parts/model.h5"));
+    ck_assert(!folder_has("parts.h5.part"));
 }
 END_TEST
 
@@ -259,16 +242,15 @@ START_TEST(rows_that_were_not_written_or_not_whole_are_made_again)
     ck_assert(must(&parts).stopped);
     stop_filling = false;
     long n, m;
-    char *bytes = load("whole.h5", &n), *part = load("parts.h5.part", &m);
+    char *bytes = folder_load("whole.h5", &n), *part = folder_load("parts.h5.part", &m);
     ck_assert_int_eq(n, m);
-    FILE *f = fopen(IN_FOLDER("parts.h5.part"), "w");      /* all rows there, one of them with a wrong byte */
-    bytes[n / 2] ^= 1;
-    ck_assert(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
+    bytes[n / 2] ^= 1;                                     /* all rows there, one of them with a wrong byte */
+    folder_write_bytes("parts.h5.part", bytes, n);
     mem_free(bytes);
     mem_free(part);
     must(&parts);
     ck_assert_msg(strstr(notes, "; 1 to be computed"), "%s", notes);
-    ck_assert(equal("whole/model.h5", "parts/model.h5"));
+    ck_assert(folder_same("whole/model.h5", "parts/model.h5"));
 }
 END_TEST
 
@@ -317,7 +299,7 @@ START_TEST(what_cannot_have_a_cache_is_usage)
     c = world_config(TRAIN_VIT);
     world_text(c.feature_cache, IN_FOLDER("f.h5"));
     must_fail(&c, ERROR_USAGE, "run.feature_cache: expected task stage1 or stage2, found vit");
-    ck_assert(access(IN_FOLDER("f.h5"), F_OK));
+    ck_assert(!folder_has("f.h5"));
 }
 END_TEST
 
@@ -344,7 +326,7 @@ END_TEST
 static void flip(const char *name, long at)
 {
     long n;
-    char *bytes = load(name, &n);
+    char *bytes = folder_load(name, &n);
     FILE *f = fopen(IN_FOLDER(name), "r+");
     ck_assert(f && !fseek(f, at < 0 ? n + at : at, SEEK_SET));
     fputc(bytes[at < 0 ? n + at : at] ^ 4, f);
@@ -357,7 +339,7 @@ START_TEST(a_damaged_cache_is_refused)
     train_config c = of("run", "f.h5");
     long n;
     must(&c);
-    char *bytes = load("f.h5", &n);
+    char *bytes = folder_load("f.h5", &n);
     const long places[] = { 9, 100, 600, n / 2, n - 30, n - 4 };
     for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
         train_result result;
@@ -370,8 +352,7 @@ START_TEST(a_damaged_cache_is_refused)
     ck_assert_str_eq(warnings, "");
     for (long cut = 0; cut < n; cut += n / 7) {
         train_result result;
-        FILE *f = fopen(IN_FOLDER("f.h5"), "w");
-        ck_assert(f && fwrite(bytes, 1, (size_t)cut, f) == (size_t)cut && !fclose(f));
+        folder_write_bytes("f.h5", bytes, cut);
         ck_assert_msg(!run(&c, false, 0, &result), "cut at %ld of %ld", cut, n);
     }
     mem_free(bytes);

@@ -111,22 +111,15 @@ START_TEST(a_moved_output_is_named_and_nothing_else)
 }
 END_TEST
 
-static void put(const char *name, const char *text)
-{
-    file_out *f = file_create(IN_FOLDER(name), &e);
-    file_write(f, text, (long)strlen(text));
-    ck_assert_msg(file_finish(f, &e), "%s", e.text);
-}
-
 START_TEST(a_changed_id_is_named_with_its_line)
 {
     ck_assert(mkdir(IN_FOLDER("tiny"), 0777) == 0);
-    put("tiny/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
-    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
-        "{\"text\": \"\", \"ids\": [2, 3], \"decoded\": \"\"}\n");
+    folder_write("tiny/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
+    folder_write("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
+                 "{\"text\": \"\", \"ids\": [2, 3], \"decoded\": \"\"}\n");
     ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 0, "%s", said);
-    put("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
-        "{\"text\": \"red\", \"ids\": [2, 1, 3], \"more\": 1}\n");
+    folder_write("tiny.jsonl", "{\"text\": \"red\", \"ids\": [2, 4, 3]}\n"
+                 "{\"text\": \"red\", \"ids\": [2, 1, 3], \"more\": 1}\n");
     ck_assert_msg(run(IN_FOLDER("tiny.jsonl")) == 1, "%s", said);
     ck_assert_msg(is_said("line 2: ids: other ids") && is_said("line 2: more: was not compared"), "%s", said);
     ck_assert_msg(!is_said("line 1"), "%s", said);

@@ -131,16 +131,10 @@ END_TEST
 
 START_TEST(equal_content_gives_equal_files)
 {
-    long n, m;
     ck_assert(write_sample(IN_FOLDER("a.h5")));
     sleep(1);
     ck_assert(write_sample(IN_FOLDER("b.h5")));
-    char *a = file_load(IN_FOLDER("a.h5"), 1 << 20, &n, &e);
-    char *b = file_load(IN_FOLDER("b.h5"), 1 << 20, &m, &e);
-    ck_assert_int_eq(n, m);
-    ck_assert_mem_eq(a, b, (size_t)n);
-    mem_free(a);
-    mem_free(b);
+    ck_assert(folder_same("a.h5", "b.h5"));
 }
 END_TEST
 
@@ -201,20 +195,14 @@ START_TEST(large_data_in_many_blocks_come_back)
 END_TEST
 
 /* ---- HDF5: damage -------------------------------------------------------------------------------------- */
-static void put_bytes(const char *path, const char *all, long n)
-{
-    FILE *f = fopen(path, "wb");
-    ck_assert(f && fwrite(all, 1, (size_t)n, f) == (size_t)n && !fclose(f));
-}
-
 START_TEST(a_changed_byte_anywhere_is_refused)
 {
     long n;
     ck_assert(write_sample(IN_FOLDER("a.h5")));
-    char *all = file_load(IN_FOLDER("a.h5"), 1 << 20, &n, &e);
+    char *all = folder_load("a.h5", &n);
     for (long i = 0; i < n; i++) {
         all[i] = (char)(all[i] ^ 1 << i % 8);
-        put_bytes(IN_FOLDER("b.h5"), all, n);
+        folder_write_bytes("b.h5", all, n);
         ck_assert_msg(!read_sample(IN_FOLDER("b.h5")), "byte %ld of %ld changed and nothing said", i, n);
         all[i] = (char)(all[i] ^ 1 << i % 8);
     }
@@ -226,16 +214,16 @@ START_TEST(a_file_cut_or_grown_anywhere_is_refused)
 {
     long n;
     ck_assert(write_sample(IN_FOLDER("a.h5")));
-    char *all = file_load(IN_FOLDER("a.h5"), 1 << 20, &n, &e);
+    char *all = folder_load("a.h5", &n);
     for (long cut = 0; cut < n; cut += cut < 128 || cut > n - 512 ? 1 : 37) {
-        put_bytes(IN_FOLDER("b.h5"), all, cut);
+        folder_write_bytes("b.h5", all, cut);
         h5 *f = h5_open(IN_FOLDER("b.h5"), &e);
         ck_assert_msg(!f || !h5_sealed(f), "cut to %ld of %ld bytes and still sealed", cut, n);
         h5_close(f);
         if (f)
             ck_assert(read_sample(IN_FOLDER("b.h5")));     /* only the seal is gone: all numbers are there */
     }
-    put_bytes(IN_FOLDER("b.h5"), all, n + 1);
+    folder_write_bytes("b.h5", all, n + 1);
     ck_assert(!read_sample(IN_FOLDER("b.h5")));
     mem_free(all);
 }
@@ -243,8 +231,8 @@ END_TEST
 
 START_TEST(other_files_are_refused_with_one_line)
 {
-    put_bytes(IN_FOLDER("empty"), "", 0);
-    put_bytes(IN_FOLDER("text"), "not an hdf5 file, but long enough to hold a superblock ..........", 65);
+    folder_write("empty", "");
+    folder_write_bytes("text", "not an hdf5 file, but long enough to hold a superblock ..........", 65);
     ck_assert(!h5_open(IN_FOLDER("empty"), &e));
     ck_assert(!h5_open(IN_FOLDER("text"), &e));
     ck_assert_ptr_nonnull(strstr(e.text, "not an HDF5 file"));

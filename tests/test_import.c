@@ -15,9 +15,9 @@ START_TEST(a_folder_with_texts_becomes_lists)
     folder("in"), folder("in/val");
     put_picture("in/a.png", 1), put_picture("in/b.png", 2), put_picture("in/c.png", 3);
     put_picture("in/val/d.png", 4);
-    put("in/a.txt", "A dog.\n\n two \"dogs\"\t\n");
-    put("in/b.txt", "  \n");
-    put("in/val/d.txt", "a cat");
+    folder_write("in/a.txt", "A dog.\n\n two \"dogs\"\t\n");
+    folder_write("in/b.txt", "  \n");
+    folder_write("in/val/d.txt", "a cat");
     prints(IMPORT(IN_FOLDER("in"), ALL_TRAIN, "--copy", "--json"),
            "\"train\":{\"pictures\":1,\"captions\":2,\"questions\":0},\"val\":{\"pictures\":1,\"captions\":1,"
            "\"questions\":0},\"test\":{\"pictures\":0,\"captions\":0,\"questions\":0},\"missing\":0,"
@@ -34,7 +34,7 @@ START_TEST(pictures_may_stay_where_they_are)
 {
     folder("in"), folder("in/x"), folder("in/y");
     put_picture("in/x/a.png", 1), put_picture("in/y/b.png", 2);
-    put("in/l.jsonl",
+    folder_write("in/l.jsonl",
         "{\"image\":\"x/a.png\",\"caption\":\"one\"}\n{\"image\":\"y/b.png\",\"caption\":\"two\"}\n");
     prints(IMPORT(IN_FOLDER("in/l.jsonl"), ALL_TRAIN), "pictures stay in ");
     holds("out/train.jsonl", "{\"image\":\"x/a.png\",\"captions\":[\"one\"]}\n"
@@ -48,17 +48,17 @@ END_TEST
 START_TEST(tables_are_read_by_their_header)
 {
     put_picture("a.png", 1), put_picture("b,c.png", 2);
-    put("t.csv", "\xef\xbb\xbfimage_id,image,caption,split\r\n7,a.png,\"one, \"\"two\"\"\",train\r\n"
+    folder_write("t.csv", "\xef\xbb\xbfimage_id,image,caption,split\r\n7,a.png,\"one, \"\"two\"\"\",train\r\n"
                  "8,\"b,c.png\",\"a\nline\",val\n7,a.png,again,train\n");
     WORKS("dataset", "import", IN_FOLDER("t.csv"), "-o", IN_FOLDER("out"));
     holds("out/train.jsonl",
           "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"one, \\\"two\\\"\",\"again\"]}\n");
     holds("out/val.jsonl", "{\"image\":\"b,c.png\",\"image_id\":8,\"captions\":[\"a\\u000aline\"]}\n");
-    put("t.tsv", "\"quoted\" words\ta.png\n");
+    folder_write("t.tsv", "\"quoted\" words\ta.png\n");
     WORKS("dataset", "import", IN_FOLDER("t.tsv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN, "--columns",
           "caption,image");
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"\\\"quoted\\\" words\"]}\n");
-    put("T.csv", "image,TEXT\na.png,one\n");
+    folder_write("T.csv", "image,TEXT\na.png,one\n");
     WORKS("dataset", "import", IN_FOLDER("T.csv"), "-o", IN_FOLDER("out"), "--force", ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"]}\n");
 }
@@ -67,7 +67,7 @@ END_TEST
 START_TEST(lavis_lists_of_captions_and_questions)
 {
     put_picture("a.png", 1);
-    put("l.json", "[{\"image\":\"a.png\",\"caption\":[\"one\",\"two\"],\"image_id\":\"coco_1\"},\n"
+    folder_write("l.json", "[{\"image\":\"a.png\",\"caption\":[\"one\",\"two\"],\"image_id\":\"coco_1\"},\n"
                   " {\"image\":\"a.png\",\"question\":\"what?\",\"answer\":[\"x\",\"y\",\"y\"],"
                   "\"question_id\":5,\"image_id\":\"coco_1\"}]");
     WORKS("dataset", "import", IN_FOLDER("l.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
@@ -83,16 +83,17 @@ START_TEST(coco_captions_and_karpathys_splits)
 {
     folder("val2014");
     put_picture("val2014/a.png", 1), put_picture("val2014/b.png", 2);
-    put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"a.png\"},{\"id\":2,\"file_name\":\"b.png\"}],"
-                  "\"annotations\":[{\"image_id\":1,\"id\":9,\"caption\":\"one\"},{\"image_id\":2,"
-                  "\"caption\":"
-                  "\"two\"},{\"image_id\":1,\"caption\":\"three\"}]}");
+    folder_write("c.json",
+        "{\"images\":[{\"id\":1,\"file_name\":\"a.png\"},{\"id\":2,\"file_name\":\"b.png\"}],"
+        "\"annotations\":[{\"image_id\":1,\"id\":9,\"caption\":\"one\"},{\"image_id\":2,"
+        "\"caption\":"
+        "\"two\"},{\"image_id\":1,\"caption\":\"three\"}]}");
     char *source = mem_text("val:%s", IN_FOLDER("c.json"));
     WORKS("dataset", "import", source, "-o", IN_FOLDER("out"));
     holds("out/val.jsonl", "{\"image\":\"a.png\",\"image_id\":1,\"captions\":[\"one\",\"three\"]}\n"
                            "{\"image\":\"b.png\",\"image_id\":2,\"captions\":[\"two\"]}\n");
     mem_free(source);
-    put("k.json",
+    folder_write("k.json",
         "{\"dataset\":\"coco\",\"images\":[{\"filepath\":\"val2014\",\"filename\":\"a.png\",\"cocoid\":1,"
         "\"split\":\"restval\",\"sentences\":[{\"raw\":\"one\",\"tokens\":[\"one\"]}]},{\"filepath\":"
         "\"val2014\",\"filename\":\"b.png\",\"cocoid\":2,\"split\":\"test\",\"sentences\":[{\"raw\":\"x\"}]}"
@@ -107,11 +108,12 @@ START_TEST(genome_and_gqa)
 {
     folder("VG_100K_2");
     put_picture("VG_100K_2/4.jpg", 1), put_picture("17.jpg", 2);
-    put("r.json",
+    folder_write("r.json",
         "[{\"id\":4,\"regions\":[{\"image_id\":4,\"phrase\":\"a sign\",\"x\":1},{\"phrase\":\"a car\"}]},"
         "{\"id\":5,\"regions\":[]}]");
-    put("g.json", "{\"0293\":{\"imageId\":\"17\",\"question\":\"Is it?\",\"answer\":\"no\",\"types\":"
-                  "{\"structural\":\"verify\"}}}");
+    folder_write("g.json",
+        "{\"0293\":{\"imageId\":\"17\",\"question\":\"Is it?\",\"answer\":\"no\",\"types\":"
+        "{\"structural\":\"verify\"}}}");
     WORKS("dataset", "import", IN_FOLDER("r.json"), IN_FOLDER("g.json"), "-o", IN_FOLDER("out"), ALL_TRAIN,
           "--skip-missing");
     holds("out/train.jsonl",
@@ -136,9 +138,9 @@ START_TEST(all_answers_count)
         sprintf(line + strlen(line), "\"%d\",", i);
     strcat(line, "\"cat\",\"cat\"]}\n"
            "{\"image\":\"a.png\",\"question\":\"Who?\",\"answers\":[\"d\",\"b\",\"a\",\"a\",\"b\"]}\n");
-    put("l.jsonl", line);
+    folder_write("l.jsonl", line);
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
-    char *text = text_of("out/train.jsonl");
+    char *text = folder_load("out/train.jsonl", NULL);
     ck_assert(strstr(text, "\"answer\":\"cat\"") && strstr(text, "\"69\",\"cat\",\"cat\"]"));
     ck_assert_ptr_nonnull(strstr(text, "\"Who?\",\"answer\":\"b\""));      /* of equals, the first */
     mem_free(text);
@@ -149,9 +151,10 @@ START_TEST(vqa_joins_questions_and_answers)
 {
     folder("train2014");
     put_picture("train2014/COCO_train2014_000000000042.jpg", 1);
-    put("q.json", "\n {\"data_subtype\":\"train2014\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
-                  "\"question_id\":421}]}");
-    put("a.json", answers);
+    folder_write("q.json",
+        "\n {\"data_subtype\":\"train2014\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
+        "\"question_id\":421}]}");
+    folder_write("a.json", answers);
     WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl",
           "{\"image\":\"COCO_train2014_000000000042.jpg\",\"image_id\":42,\"captions\":[],"
@@ -162,7 +165,7 @@ START_TEST(vqa_joins_questions_and_answers)
           "--pattern", "{s}/COCO_{s}_{12}.jpg");
     FAILS(1, "expected the file of questions beside it", "dataset", "import", IN_FOLDER("a.json"), "-o",
           IN_FOLDER("none"));
-    put("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":422}]}");
+    folder_write("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":422}]}");
     FAILS(1, "questions[0]: question_id: no file of annotations has an answer", "dataset", "import",
           IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("none"));
 }
@@ -173,10 +176,10 @@ START_TEST(easy_vqa_gets_captions_from_its_questions)
     folder("e"), folder("e/train"), folder("e/test"), folder("e/train/images"), folder("e/test/images");
     put_picture("e/train/images/0.png", 1), put_picture("e/train/images/1.png", 2);
     put_picture("e/test/images/0.png", 3);
-    put("e/train/questions.json",
-        "[[\"what is the red shape?\",\"circle\",0],[\"is no blue shape present?\",\"no\",1]]");
-    put("e/test/questions.json",
-        "[[\"is there a triangle?\",\"yes\",0],[\"is there not a teal shape?\",\"yes\",0]]");
+    folder_write("e/train/questions.json",
+                 "[[\"what is the red shape?\",\"circle\",0],[\"is no blue shape present?\",\"no\",1]]");
+    folder_write("e/test/questions.json",
+                 "[[\"is there a triangle?\",\"yes\",0],[\"is there not a teal shape?\",\"yes\",0]]");
     prints(IMPORT(IN_FOLDER("e"), ALL_TRAIN, "--json"),
            "\"test\":{\"pictures\":1,\"captions\":1,\"questions\":2}");
     holds("out/train.jsonl",
@@ -186,7 +189,7 @@ START_TEST(easy_vqa_gets_captions_from_its_questions)
           "{\"image\":\"train/images/1.png\",\"captions\":[\"a blue "
           "shape\"],\"questions\":[{\"question\":\"is no "
           "blue shape present?\",\"answer\":\"no\",\"type\":\"yes/no\"}]}\n");
-    char *test = text_of("out/test.jsonl");
+    char *test = folder_load("out/test.jsonl", NULL);
     ck_assert_ptr_nonnull(strstr(test, "\"captions\":[\"a triangle\"]"));
     mem_free(test);
 }
@@ -196,11 +199,10 @@ END_TEST
 static void put_shard(const char *name, const char *first, bool whole)
 {
     long n;
-    error e;
     put_picture("p.png", 5);
-    char *png = file_load(IN_FOLDER("p.png"), 1 << 20, &n, &e);
+    char *png = folder_load("p.png", &n);
     FILE *f = fopen(IN_FOLDER(name), "wb");
-    ck_assert(png && f);
+    ck_assert_ptr_nonnull(f);
     put_member(f, first, png, n);
     put_member(f, "000001.txt", "one dog", 7);
     put_member(f, "sub/000002.json", "{\"caption\":\"two dogs\",\"url\":\"x\"}", 32);
@@ -219,7 +221,7 @@ START_TEST(shards_are_read_as_streams)
     prints(IMPORT(IN_FOLDER("s-00.tar"), ALL_TRAIN, "--json"), "\"without_text\":1");
     holds("out/train.jsonl", "{\"image\":\"images/s-00-000001.png\",\"captions\":[\"one dog\"]}\n"
                              "{\"image\":\"images/s-00-sub-000002.jpg\",\"captions\":[\"two dogs\"]}\n");
-    ck_assert_int_ne(access(IN_FOLDER("out/images/s-00-sub-000003.png"), F_OK), 0);
+    ck_assert(!folder_has("out/images/s-00-sub-000003.png"));
     WORKS("dataset", "inspect", IN_FOLDER("out"));
 }
 END_TEST
@@ -250,8 +252,8 @@ START_TEST(pictures_without_an_id_beside_some_with_one_stay_apart)
 {
     folder("a"), folder("b");
     put_picture("a/x.png", 1), put_picture("b/x.png", 2), put_picture("y.png", 3);
-    put("a/x.txt", "one"), put("b/x.txt", "two");
-    put("l.jsonl", "{\"image\":\"y.png\",\"image_id\":\"7b\",\"caption\":\"three\"}\n");
+    folder_write("a/x.txt", "one"), folder_write("b/x.txt", "two");
+    folder_write("l.jsonl", "{\"image\":\"y.png\",\"image_id\":\"7b\",\"caption\":\"three\"}\n");
     prints(IMPORT(IN_FOLDER("l.jsonl"), IN_FOLDER("a"), IN_FOLDER("b"), ALL_TRAIN, "--copy"), "3 pictures");
     WORKS("dataset", "inspect", IN_FOLDER("out"));
 }
@@ -263,7 +265,7 @@ START_TEST(damaged_shards_leave_nothing_behind)
     REFUSES(1, "../000001.png: a name that leaves the archive", IN_FOLDER("s.tar"));
     put_shard("s.tar", "000001.png", false);
     REFUSES(1, "s.tar: ", IN_FOLDER("s.tar"));
-    put("s.tar", "no archive at all");
+    folder_write("s.tar", "no archive at all");
     REFUSES(1, "s.tar: not an archive", IN_FOLDER("s.tar"));
 }
 END_TEST
@@ -272,8 +274,8 @@ END_TEST
 START_TEST(all_problems_are_named_with_their_lines)
 {
     put_picture("a.png", 1), put_picture("b.png", 2);
-    put("l.jsonl",
-        "\xef\xbb\xbf"                             /* a byte order mark is no problem */
+    folder_write("l.jsonl",
+        "\xef\xbb\xbf"                    /* a byte order mark is no problem */
         "{\"image\":\"a.png\",\"caption\":\"x\",\"image_id\":1}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":5}\n{\"image\":\n{\"image\":\"../a.png\",\"caption\":\"x\"}\n"
         "{\"image\":\"b.png\",\"caption\":\"x\",\"image_id\":1}\n{\"url\":\"http://x\",\"caption\":\"x\"}\n"
@@ -291,7 +293,7 @@ START_TEST(all_problems_are_named_with_their_lines)
     for (size_t i = 0; i < sizeof says/sizeof *says; i++)
         ck_assert_msg(strstr(s.err, says[i]) != NULL, "expected \"%s\" in: %s", says[i], s.err);
     shell_free(s);
-    ck_assert_int_ne(access(IN_FOLDER("out"), F_OK), 0);
+    ck_assert(!folder_has("out"));
 }
 END_TEST
 
@@ -300,7 +302,7 @@ START_TEST(only_twenty_problems_are_printed)
     char lines[4096] = "";
     for (int i = 0; i < 30; i++)
         sprintf(lines + strlen(lines), "{\"image\":\"%d.png\",\"caption\":\"x\"}\n", i);
-    put("l.jsonl", lines);
+    folder_write("l.jsonl", lines);
     said s = IMPORT(IN_FOLDER("l.jsonl"));
     ck_assert_ptr_nonnull(strstr(s.err, "30 problems"));
     ck_assert(strstr(s.err, "/19.png") && !strstr(s.err, "/20.png"));
@@ -314,12 +316,12 @@ START_TEST(names_that_json_cannot_hold_are_refused)
 {
     folder("in");
     put_picture("in/a\xff.png", 1), put_picture("in/b.png", 2);
-    put("in/a\xff.txt", "one"), put("in/b.txt", "two");
+    folder_write("in/a\xff.txt", "one"), folder_write("in/b.txt", "two");
     REFUSES(1, "in: a\\xff.png: name: not UTF-8", IN_FOLDER("in"));
     put_shard("s.tar", "\xff.png", true);
     REFUSES(1, "s.tar: \\xff: name: not UTF-8", IN_FOLDER("s.tar"));
     folder("c\xff");
-    put_picture("c\xff/a.png", 1), put("c\xff/a.txt", "one");
+    put_picture("c\xff/a.png", 1), folder_write("c\xff/a.txt", "one");
     REFUSES(1, "c\\xff: name: not UTF-8", IN_FOLDER("c\xff"));
     WORKS("dataset", "import", IN_FOLDER("c\xff"), "-o", IN_FOLDER("out"), "--copy");
 }
@@ -328,14 +330,14 @@ END_TEST
 START_TEST(bad_tables_are_refused)
 {
     put_picture("a.png", 1);
-    put("t.csv", "image,caption\na.png,one,two\na.png,\"open\n");
+    folder_write("t.csv", "image,caption\na.png,one,two\na.png,\"open\n");
     REFUSES(1, "t.csv:2: 3 fields; expected 2", IN_FOLDER("t.csv"));
     REFUSES(1, "t.csv:3: a quote is not closed", IN_FOLDER("t.csv"));
-    put("t.csv", "picture,words\na.png,one\n");
+    folder_write("t.csv", "picture,words\na.png,one\n");
     REFUSES(1, "t.csv:1: no column for the pictures", IN_FOLDER("t.csv"));
-    put("t.csv", "image,caption\na.png,\xff\n");
+    folder_write("t.csv", "image,caption\na.png,\xff\n");
     REFUSES(1, "t.csv:2: not UTF-8", IN_FOLDER("t.csv"));
-    put("t.csv", "");
+    folder_write("t.csv", "");
     REFUSES(1, "no column for the pictures", IN_FOLDER("t.csv"));
 }
 END_TEST
@@ -344,7 +346,7 @@ START_TEST(links_and_options_are_checked)
 {
     folder("in");
     put_picture("a.png", 1);
-    put("in/l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
+    folder_write("in/l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
     ck_assert_int_eq(symlink("../a.png", IN_FOLDER("in/a.png")), 0);
     REFUSES(1, "a link leads outside the folder of the pictures", IN_FOLDER("in/l.jsonl"));
     REFUSES(2, "--split: expected shares", IN_FOLDER("in/l.jsonl"), "--split", "a,b");
@@ -352,7 +354,7 @@ START_TEST(links_and_options_are_checked)
     REFUSES(1, "none: No such file", IN_FOLDER("none"));
     WORKS("dataset", "import", IN_FOLDER("in/l.jsonl"), "-o", IN_FOLDER("out"), "--allow-outside");
     FAILS(2, "sources and -o DIR are needed", "dataset", "import", "-o", "x");
-    put("x.bin", "x");
+    folder_write("x.bin", "x");
     FAILS(1, "x.bin: form: expected a folder, .csv", "dataset", "import", IN_FOLDER("x.bin"), "-o",
           IN_FOLDER("y"));
 }
@@ -369,8 +371,11 @@ START_TEST(what_alpha_hides_is_laid_on_white)
     file_write(f, clear.bytes, clear.n);
     ck_assert(file_finish(f, &e));
     put_picture("in/plain.png", 7);
-    put("in/broken.png", "\x89PNG and no more"), put("in/photo.jpg", "no picture");
-    put("in/clear.txt", "x"), put("in/plain.txt", "x"), put("in/broken.txt", "x"), put("in/photo.txt", "x");
+    folder_write("in/broken.png", "\x89PNG and no more"), folder_write("in/photo.jpg", "no picture");
+    folder_write("in/clear.txt", "x");
+    folder_write("in/plain.txt", "x");
+    folder_write("in/broken.txt", "x");
+    folder_write("in/photo.txt", "x");
     WORKS("dataset", "import", IN_FOLDER("in"), ALL_TRAIN, "--copy", "--white", "-o", IN_FOLDER("out"));
     picture p;
     ck_assert_msg(picture_read(&p, IN_FOLDER("out/images/clear.png"), &e), "%s", e.text);
@@ -382,12 +387,7 @@ START_TEST(what_alpha_hides_is_laid_on_white)
         char before[64], after[64];
         snprintf(before, sizeof before, "in/%s", same[i]);
         snprintf(after, sizeof after, "out/images/%s", same[i]);
-        long n, m;
-        char *a = file_load(IN_FOLDER(before), 1 << 20, &n, &e),
-             *b = file_load(IN_FOLDER(after), 1 << 20, &m, &e);
-        ck_assert(a && b && n == m && !memcmp(a, b, (size_t)n));
-        mem_free(a);
-        mem_free(b);
+        ck_assert(folder_same(before, after));
     }
     FAILS(2, "--white needs --copy", "dataset", "import", IN_FOLDER("in"), "--white", "-o",
           IN_FOLDER("other"));
@@ -402,13 +402,13 @@ START_TEST(the_split_of_a_picture_stays_when_others_come)
         put_picture((sprintf(name, "%d.png", i), name), i);
         sprintf(lines + strlen(lines), "{\"image\":\"%d.png\",\"caption\":\"x\",\"image_id\":%d}\n", i, i);
     }
-    put("l.jsonl", lines);
+    folder_write("l.jsonl", lines);
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("all"), "--split", "0.5,0.25,0.25");
     *strstr(lines, "{\"image\":\"30.png\"") = 0;
-    put("l.jsonl", lines);
+    folder_write("l.jsonl", lines);
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("half"), "--split", "0.5,0.25,0.25");
-    before = text_of("half/val.jsonl");
-    after = text_of("all/val.jsonl");
+    before = folder_load("half/val.jsonl", NULL);
+    after = folder_load("all/val.jsonl", NULL);
     ck_assert_int_eq(strncmp(before, after, strlen(before)), 0);
     ck_assert_uint_gt(strlen(after), strlen(before));
     ck_assert_uint_gt(strlen(before), 40);
@@ -423,15 +423,15 @@ START_TEST(a_package_in_a_folder_is_imported)
     folder("p"), folder("p/usr"), folder("p/usr/share"), folder("p/usr/share/tuxpaint");
     folder("p/usr/share/tuxpaint/stamps");
     put_picture("p/usr/share/tuxpaint/stamps/frog.png", 1);
-    put("p/usr/share/tuxpaint/stamps/frog.txt", "A frog.\nde.utf8=Ein Frosch.\n");
-    put("p/usr/share/tuxpaint/stamps/frog.svg", "<svg/>");
-    put("p/usr/share/tuxpaint/stamps/cow.svg", "<svg/>");
+    folder_write("p/usr/share/tuxpaint/stamps/frog.txt", "A frog.\nde.utf8=Ein Frosch.\n");
+    folder_write("p/usr/share/tuxpaint/stamps/frog.svg", "<svg/>");
+    folder_write("p/usr/share/tuxpaint/stamps/cow.svg", "<svg/>");
     prints(BLIP2("dataset", "fetch", "stamps", "--from", IN_FOLDER("p"), "-o", IN_FOLDER("out"), "--json"),
            "\"drawings\":1");
     static const char *const lists[] = { "out/train.jsonl", "out/val.jsonl", "out/test.jsonl" };
     int found = 0;
     for (int i = 0; i < 3; i++) {
-        char *list = text_of(lists[i]);
+        char *list = folder_load(lists[i], NULL);
         ck_assert(!*list || !strcmp(list, "{\"image\":\"images/frog.png\",\"captions\":[\"A frog.\"]}\n"));
         found += *list != 0;
         mem_free(list);
@@ -461,9 +461,9 @@ START_TEST(paths_begin_where_the_user_says)
 {
     folder("in"), folder("in/train2014");
     put_picture("in/train2014/a.png", 1);
-    put("l.jsonl", "{\"image\": \"train2014/a.png\", \"caption\": \"a dog\"}\n");
+    folder_write("l.jsonl", "{\"image\": \"train2014/a.png\", \"caption\": \"a dog\"}\n");
     prints(IMPORT(IN_FOLDER("l.jsonl"), ALL_TRAIN, "--images", IN_FOLDER("in")), "datasets.images=");
-    char *text = text_of("out/train.jsonl");
+    char *text = folder_load("out/train.jsonl", NULL);
     ck_assert_msg(strstr(text, "\"image\":\"train2014/a.png\""), "%s", text);
     mem_free(text);
 }
@@ -474,13 +474,13 @@ START_TEST(pictures_in_the_folder_that_is_replaced_are_kept)
 {
     folder("in");
     put_picture("in/a.png", 1);
-    put("in/a.txt", "a dog");
+    folder_write("in/a.txt", "a dog");
     WORKS("dataset", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--copy");
     REFUSES(2, "pictures that stay where they are lie in it", IN_FOLDER("out/train.jsonl"), "--force");
-    ck_assert(!access(IN_FOLDER("out/images/a.png"), F_OK));
+    ck_assert(folder_has("out/images/a.png"));
     WORKS("dataset", "import", IN_FOLDER("out/train.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--copy",
           "--force");
-    ck_assert(access(IN_FOLDER("out/train.jsonl"), F_OK) == 0);
+    ck_assert(folder_has("out/train.jsonl"));
 }
 END_TEST
 
@@ -488,7 +488,7 @@ START_TEST(packs_have_their_own_ending)
 {
     folder("in");
     put_picture("in/a.png", 1);
-    put("in/a.txt", "a dog");
+    folder_write("in/a.txt", "a dog");
     REFUSES(2, "--pack: expected a name that ends in .h5", IN_FOLDER("in"), "--pack", IN_FOLDER("p.pack"));
 }
 END_TEST

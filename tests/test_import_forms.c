@@ -25,11 +25,9 @@ static void text_member(FILE *f, const char *name, const char *text)
 static void picture_member(FILE *f, const char *name)
 {
     long n;
-    error e;
-    if (access(IN_FOLDER("p.png"), F_OK))
+    if (!folder_has("p.png"))
         put_picture("p.png", 5);
-    char *png = file_load(IN_FOLDER("p.png"), 1 << 20, &n, &e);
-    ck_assert_ptr_nonnull(png);
+    char *png = folder_load("p.png", &n);
     put_member(f, name, png, n);
     mem_free(png);
 }
@@ -106,9 +104,9 @@ END_TEST
 START_TEST(sources_may_share_their_pictures)
 {
     put_picture("a.png", 1);
-    put("c.jsonl", "{\"image\":\"a.png\",\"caption\":\"one\"}\n");
-    put("q.jsonl", "{\"image\":\"a.png\",\"question\":\"what?\",\"answer\":\"x\"}\n");
-    put("empty.jsonl", "\n");
+    folder_write("c.jsonl", "{\"image\":\"a.png\",\"caption\":\"one\"}\n");
+    folder_write("q.jsonl", "{\"image\":\"a.png\",\"question\":\"what?\",\"answer\":\"x\"}\n");
+    folder_write("empty.jsonl", "\n");
     WORKS("dataset", "import", IN_FOLDER("c.jsonl"), IN_FOLDER("q.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"],\"questions\":[{\"question\":"
                              "\"what?\",\"answer\":\"x\"}]}\n");
@@ -128,8 +126,9 @@ START_TEST(tests_need_no_answers)
 {
     folder("test2015"), folder("pics");
     put_picture("test2015/COCO_test2015_000000000042.jpg", 1), put_picture("pics/a.png", 2);
-    put("q.json", "{\"data_subtype\":\"test-dev2015\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
-                  "\"question_id\":421}]}");
+    folder_write("q.json",
+        "{\"data_subtype\":\"test-dev2015\",\"questions\":[{\"image_id\":42,\"question\":\"What?\","
+        "\"question_id\":421}]}");
     REFUSES(1, "no file of annotations has an answer to it; only test:FILE may have none",
             IN_FOLDER("q.json"));
     char *vqa = for_tests("q.json");
@@ -138,14 +137,15 @@ START_TEST(tests_need_no_answers)
                             "\"questions\":[{\"question\":\"What?\",\"answer\":\"\",\"question_id\":"
                             "\"421\"}]}\n");
     WORKS("dataset", "inspect", IN_FOLDER("out"), "--images", IN_FOLDER("test2015"));
-    put("info.json", "{\"images\":[{\"id\":7,\"file_name\":\"a.png\"}],\"categories\":[]}");
+    folder_write("info.json", "{\"images\":[{\"id\":7,\"file_name\":\"a.png\"}],\"categories\":[]}");
     FAILS(1, "COCO's pictures without their captions; expected", "dataset", "import", IN_FOLDER("info.json"),
           "-o", IN_FOLDER("none"));
     char *coco = for_tests("info.json");
     prints(BLIP2("dataset", "import", coco, "-o", IN_FOLDER("coco"), "--images", IN_FOLDER("pics")),
            "test.jsonl: 1 pictures, 0 captions, 0 questions");
     holds("coco/test.jsonl", "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[]}\n");
-    put("l.json", "[{\"image\":\"a.png\",\"question\":\"who?\",\"question_id\":1},{\"image\":\"a.png\"}]");
+    folder_write("l.json",
+        "[{\"image\":\"a.png\",\"question\":\"who?\",\"question_id\":1},{\"image\":\"a.png\"}]");
     FAILS(1, "only test:SRC may have no answers", "dataset", "import", IN_FOLDER("l.json"), "-o",
           IN_FOLDER("none"), "--images", IN_FOLDER("pics"));
     char *lavis = for_tests("l.json"), *pics = for_tests("pics");
@@ -161,8 +161,9 @@ START_TEST(genome_questions_are_read)
 {
     folder("VG_100K");
     put_picture("VG_100K/4.jpg", 1);
-    put("qa.json", "[{\"id\":4,\"qas\":[{\"image_id\":4,\"qa_id\":986,\"question\":\"What?\",\"answer\":\"A "
-                   "net.\",\"a_objects\":[],\"q_objects\":[]}]},{\"id\":5,\"qas\":[]}]");
+    folder_write("qa.json",
+        "[{\"id\":4,\"qas\":[{\"image_id\":4,\"qa_id\":986,\"question\":\"What?\",\"answer\":\"A "
+        "net.\",\"a_objects\":[],\"q_objects\":[]}]},{\"id\":5,\"qas\":[]}]");
     WORKS("dataset", "import", IN_FOLDER("qa.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"4.jpg\",\"image_id\":4,\"captions\":[],\"questions\":"
                              "[{\"question\":\"What?\",\"answer\":\"A net.\",\"question_id\":\"986\"}]}\n");
@@ -171,12 +172,13 @@ END_TEST
 
 START_TEST(forms_of_addresses_name_a_way_on)
 {
-    put("sbu.json", "{\"image_urls\":[\"http://x/1.jpg\"],\"captions\":[\"one\"],\"user_ids\":[\"u\"]}");
+    folder_write("sbu.json",
+        "{\"image_urls\":[\"http://x/1.jpg\"],\"captions\":[\"one\"],\"user_ids\":[\"u\"]}");
     REFUSES(1, "SBU's addresses; pictures are not fetched from addresses: img2dataset",
             IN_FOLDER("sbu.json"));
-    put("00000.parquet", "PAR1");
+    folder_write("00000.parquet", "PAR1");
     REFUSES(1, "Parquet is not read; img2dataset makes .tar shards", IN_FOLDER("00000.parquet"));
-    put("cc.csv", "url,caption\nhttp://x/1.jpg,one\n");
+    folder_write("cc.csv", "url,caption\nhttp://x/1.jpg,one\n");
     REFUSES(1, "not fetched: img2dataset", IN_FOLDER("cc.csv"));
 }
 END_TEST
@@ -184,8 +186,8 @@ END_TEST
 START_TEST(question_types_of_vqa_are_kept)
 {
     put_picture("42.jpg", 1);
-    put("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":421}]}");
-    put("a.json", "{\"annotations\":[{\"question_id\":421,\"image_id\":42,\"answer_type\":\"other\","
+    folder_write("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":421}]}");
+    folder_write("a.json", "{\"annotations\":[{\"question_id\":421,\"image_id\":42,\"answer_type\":\"other\","
                   "\"question_type\":\"what "
                   "is\",\"answers\":[{\"answer\":\"net\"}],\"multiple_choice_answer\":\"net\"}]}");
     WORKS("dataset", "import", IN_FOLDER("a.json"), IN_FOLDER("q.json"), "-o", IN_FOLDER("out"), ALL_TRAIN,
@@ -215,7 +217,7 @@ START_TEST(links_to_folders_are_followed_or_named)
 {
     folder("in"), folder("outside"), folder("in/deep");
     put_picture("outside/a.png", 1), put_picture("in/deep/b.png", 2);
-    put("outside/a.txt", "one"), put("in/deep/b.txt", "two");
+    folder_write("outside/a.txt", "one"), folder_write("in/deep/b.txt", "two");
     ck_assert_int_eq(symlink("deep", IN_FOLDER("in/again")), 0);
     ck_assert_int_eq(symlink("..", IN_FOLDER("in/deep/loop")), 0);
     WORKS("dataset", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"), ALL_TRAIN);
@@ -243,7 +245,7 @@ START_TEST(texts_of_folders_are_read_whole)
 {
     folder("in");
     put_picture("in/a.png", 1);
-    put("in/a.txt", "\xef\xbb\xbf" "a dog\n");
+    folder_write("in/a.txt", "\xef\xbb\xbf" "a dog\n");
     WORKS("dataset", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"a dog\"]}\n");
     error e;
@@ -251,9 +253,7 @@ START_TEST(texts_of_folders_are_read_whole)
     ck_assert_msg(records_of_folder(IN_FOLDER("in"), &l, &e), "%s", e.text);
     ck_assert_str_eq(l.items[0].captions[0], "a dog");
     record_list_free(&l);
-    FILE *f = fopen(IN_FOLDER("in/a.txt"), "w");
-    fwrite("one\0two", 7, 1, f);
-    fclose(f);
+    folder_write_bytes("in/a.txt", "one\0two", 7);
     FAILS(1, "a.txt: a zero byte; expected UTF-8 text", "dataset", "import", IN_FOLDER("in"), "-o",
           IN_FOLDER("none"));
     ck_assert(!records_of_folder(IN_FOLDER("in"), &l, &e));
@@ -265,14 +265,15 @@ START_TEST(vqa_takes_any_name_of_a_folder)
 {
     folder("c\xff");
     put_picture("c\xff/42.jpg", 1);
-    put("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":421}]}");
-    put("a.json", "{\"annotations\":[{\"question_id\":421,\"answers\":[{\"answer\":\"net\"},{\"answer\":"
-                  "2}]}]}");
+    folder_write("q.json", "{\"questions\":[{\"image_id\":42,\"question\":\"What?\",\"question_id\":421}]}");
+    folder_write("a.json",
+        "{\"annotations\":[{\"question_id\":421,\"answers\":[{\"answer\":\"net\"},{\"answer\":"
+        "2}]}]}");
     REFUSES(1, "c\\xff: name: not UTF-8", IN_FOLDER("q.json"), IN_FOLDER("a.json"), "--images",
             IN_FOLDER("c\xff"));
     WORKS("dataset", "import", IN_FOLDER("q.json"), IN_FOLDER("a.json"), "-o", IN_FOLDER("out"), ALL_TRAIN,
           "--copy", "--images", IN_FOLDER("c\xff"));
-    char *text = text_of("out/train.jsonl");
+    char *text = folder_load("out/train.jsonl", NULL);
     ck_assert_ptr_nonnull(strstr(text, "\"answers\":[\"net\",\"2\"]"));
     mem_free(text);
 }
@@ -282,18 +283,18 @@ END_TEST
 START_TEST(columns_are_each_there_once)
 {
     put_picture("a.png", 1);
-    put("t.csv", "image,description\na.png,one\n");
+    folder_write("t.csv", "image,description\na.png,one\n");
     REFUSES(1, "t.csv:1: no column for the texts; expected caption, captions, text or question",
             IN_FOLDER("t.csv"));
-    put("t.csv", "image,caption,caption\na.png,one,two\n");
+    folder_write("t.csv", "image,caption,caption\na.png,one,two\n");
     REFUSES(1, "t.csv:1: two columns are called caption; expected each name once", IN_FOLDER("t.csv"));
-    put("t.csv", "image , caption \r\na.png,one\r\n");
+    folder_write("t.csv", "image , caption \r\na.png,one\r\n");
     WORKS("dataset", "import", IN_FOLDER("t.csv"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"]}\n");
-    put("t.csv", "a.png,one\n");
+    folder_write("t.csv", "a.png,one\n");
     WORKS("dataset", "import", IN_FOLDER("t.csv"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force", "--columns",
           "image, caption");
-    put("t.csv", "image\na.png\n");
+    folder_write("t.csv", "image\na.png\n");
     char *test = for_tests("t.csv");
     prints(BLIP2("dataset", "import", test, "-o", IN_FOLDER("bare")), "for tests: 1 pictures without a text");
     mem_free(test);
@@ -303,13 +304,13 @@ END_TEST
 START_TEST(nothing_of_a_record_vanishes)
 {
     put_picture("a.png", 1);
-    put("l.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"],\"caption\":\"two\",\"questions\":"
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"],\"caption\":\"two\",\"questions\":"
                    "[{\"question\":\"how many?\",\"answers\":[\"two\",2,{\"answer\":2}]}]}\n");
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\",\"two\"],\"questions\":"
                              "[{\"question\":\"how "
                              "many?\",\"answer\":\"2\",\"answers\":[\"two\",\"2\",\"2\"]}]}\n");
-    put("l.jsonl", "{\"image\":\"a.png\",\"questions\":{\"question\":\"x\"}}\n"
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"questions\":{\"question\":\"x\"}}\n"
                    "{\"image\":\"a.png\",\"question\":\"x?\",\"answers\":[\"two\",{\"text\":2}]}\n"
                    "{\"image\":\"a.png\",\"question\":\"x?\",\"answer\":\"y\",\"answers\":\"two\"}\n"
                    "{\"image\":\"a.png\",\"caption\":\"x\",\"text\":{}}\n"
@@ -333,10 +334,11 @@ START_TEST(inspect_reads_what_import_reads)
 {
     folder("in"), folder("in/val"), folder("tmp");
     put_picture("in/val/a.png", 1), put_picture("b.png", 2);
-    put("in/val/a.txt", "one two");
-    put("t.csv", "image,caption\nb.png,three small words\nnone.png,x\n");
-    put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"b.png\"}],\"annotations\":[{\"image_id\":1,"
-                  "\"caption\":\"one\"}]}");
+    folder_write("in/val/a.txt", "one two");
+    folder_write("t.csv", "image,caption\nb.png,three small words\nnone.png,x\n");
+    folder_write("c.json",
+        "{\"images\":[{\"id\":1,\"file_name\":\"b.png\"}],\"annotations\":[{\"image_id\":1,"
+        "\"caption\":\"one\"}]}");
     setenv("TMPDIR", IN_FOLDER("tmp"), 1);
     said s = BLIP2("dataset", "inspect", IN_FOLDER("t.csv"));
     ck_assert_int_eq(s.code, 1);                   /* one is missing */
@@ -351,9 +353,9 @@ START_TEST(inspect_reads_what_import_reads)
     text_member(f, "1.txt", "one");
     close_archive(f);
     prints(BLIP2("dataset", "inspect", IN_FOLDER("x.tar")), "missing 0, broken 0");
-    put("bad.csv", "image\n");
+    folder_write("bad.csv", "image\n");
     FAILS(1, "bad.csv:1: no column for the texts", "dataset", "inspect", IN_FOLDER("bad.csv"));
-    put("bad.jsonl", "{\"image\":\n");
+    folder_write("bad.jsonl", "{\"image\":\n");
     FAILS(1, "bad.jsonl: 1 bad record", "dataset", "inspect", IN_FOLDER("bad.jsonl"));
     FAILS(1, "none.json: ", "dataset", "inspect", IN_FOLDER("none.json"));
     ck_assert_int_eq(rmdir(IN_FOLDER("tmp")), 0);  /* nothing was left in it */
@@ -363,8 +365,8 @@ END_TEST
 START_TEST(sheets_replace_nothing_that_is_inspected)
 {
     put_picture("a.png", 1);
-    put("l.png", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
-    put("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
+    folder_write("l.png", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
     FAILS(2, "--sheet: expected a name that ends in .png", "dataset", "inspect", IN_FOLDER("l.jsonl"),
           "--sheet", IN_FOLDER("l.jsonl"));
     FAILS(2, "l.png is what is inspected", "dataset", "inspect", IN_FOLDER("l.png"), "--sheet",
@@ -379,15 +381,12 @@ END_TEST
 /* The sheet of a folder is of its training list, and letters keep their base. */
 static char *sheet_of(const char *caption, long *n)
 {
-    error e;
     char line[256];
     snprintf(line, sizeof line, "{\"image\":\"a.png\",\"caption\":\"%s\"}\n", caption);
-    put("train.jsonl", line);
-    put("test.jsonl", "{\"image\":\"a.png\",\"caption\":\"not shown\"}\n");
+    folder_write("train.jsonl", line);
+    folder_write("test.jsonl", "{\"image\":\"a.png\",\"caption\":\"not shown\"}\n");
     WORKS("dataset", "inspect", IN_FOLDER("."), "--sheet", IN_FOLDER("sheet.png"));
-    char *bytes = file_load(IN_FOLDER("sheet.png"), 1 << 24, n, &e);
-    ck_assert_msg(bytes != NULL, "%s", e.text);
-    return bytes;
+    return folder_load("sheet.png", n);
 }
 
 START_TEST(sheets_show_training_and_letters_with_marks)
@@ -407,7 +406,7 @@ END_TEST
 START_TEST(repeated_ids_are_named)
 {
     put_picture("a.png", 1), put_picture("b.png", 1);
-    put("l.jsonl", "{\"image\":\"a.png\",\"image_id\":\"x7\",\"caption\":\"x\"}\n"
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"image_id\":\"x7\",\"caption\":\"x\"}\n"
                    "{\"image\":\"a.png\",\"image_id\":\"x7\",\"caption\":\"y\"}\n"
                    "{\"image\":\"a.png\",\"image_id\":\"x7\",\"caption\":\"z\"}\n"
                    "{\"image\":\"b.png\",\"image_id\":\"x8\",\"caption\":\"z\"}\n");
@@ -431,7 +430,7 @@ START_TEST(white_turns_nothing)
     file_out *f = file_create(IN_FOLDER("in/a.png"), &e);
     file_write(f, turned.bytes, turned.n);
     ck_assert(file_finish(f, &e));
-    put("in/a.txt", "x");
+    folder_write("in/a.txt", "x");
     WORKS("dataset", "import", IN_FOLDER("in"), ALL_TRAIN, "--copy", "--white", "-o", IN_FOLDER("out"));
     picture p;
     ck_assert_msg(picture_read(&p, IN_FOLDER("out/images/a.png"), &e), "%s", e.text);
@@ -444,7 +443,7 @@ START_TEST(options_may_stand_before_the_part)
 {
     folder("in");
     put_picture("in/a.png", 1);
-    put("in/a.txt", "x");
+    folder_write("in/a.txt", "x");
     WORKS("dataset", "--quiet", "--seed", "3", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"));
     WORKS("dataset", "--threads=1", "import", "-o", IN_FOLDER("two"), IN_FOLDER("in"));
     WORKS("dataset", "--threads", "1", "inspect", IN_FOLDER("in"));
@@ -455,7 +454,7 @@ END_TEST
 START_TEST(a_quiet_fetch_says_nothing)
 {
     folder("none");
-    put_picture("none/a.png", 1), put("none/a.txt", "a dog");
+    put_picture("none/a.png", 1), folder_write("none/a.txt", "a dog");
     said s = BLIP2("dataset", "fetch", "stamps", "--from", IN_FOLDER("none"), "-o", IN_FOLDER("out"),
                    "--quiet");
     ck_assert_int_eq(s.code, 0);

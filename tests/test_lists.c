@@ -7,14 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void put(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
-}
-
 static void put_picture(const char *name, long width, long height)
 {
     picture p;
@@ -69,12 +61,12 @@ END_TEST
 START_TEST(one_broken_picture_stops_the_file)
 {
     put_picture("a.png", 8, 8);
-    put("b.png", "no picture");
+    folder_write("b.png", "no picture");
     FAILS(1, "b.png: not a picture; expected PNG, JPEG or WebP", "preprocess", IN_FOLDER("a.png"),
           IN_FOLDER("b.png"), "-o", IN_FOLDER("o.h5"));
     FAILS(1, "2 of 3 pictures cannot be read", "preprocess", IN_FOLDER("a.png"), IN_FOLDER("b.png"),
           IN_FOLDER("none.png"), "-o", IN_FOLDER("o.h5"));
-    ck_assert_int_ne(access(IN_FOLDER("o.h5"), F_OK), 0);
+    ck_assert(!folder_has("o.h5"));
     ck_assert_int_eq(folder_count(), 2);
     FAILS(2, "--reference: expected lavis or hf, found \"other\"", "preprocess", "x", "--reference", "other");
     FAILS(2, "pictures and -o F.h5 are needed", "preprocess", IN_FOLDER("a.png"));
@@ -84,7 +76,7 @@ END_TEST
 /* ---- tokenize ---- */
 static said typed(const char *input, const char *const *words)
 {
-    put("input", input);
+    folder_write("input", input);
     ck_assert_ptr_nonnull(freopen(IN_FOLDER("input"), "r", stdin));  /* a test is a process of its own */
     return shell_run(words);
 }
@@ -99,7 +91,7 @@ static void prints(said s, const char *expected)
 
 START_TEST(lines_become_ids_and_ids_lines)
 {
-    put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\ndog\n##s\n");
+    folder_write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\ndog\n##s\n");
     const char *folder = IN_FOLDER("");
     prints(TYPED("Red dogs\n\nred [SEP]", "tokenize", folder), "[2,4,5,6,3]\n[2,3]\n[2,4,3,3]\n");
     prints(TYPED("red dogs", "tokenize", folder, "--max", "3"), "[2,4,3]\n");
@@ -121,7 +113,7 @@ static void complains(said s, const char *what)
 
 START_TEST(lines_that_are_no_text_and_ids_that_are_none_are_named)
 {
-    put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
+    folder_write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nred\n");
     const char *folder = IN_FOLDER("");
     complains(TYPED("red\na\xff", "tokenize", folder),
               "standard input:2: tokenizer: text: not UTF-8 at byte 2");
@@ -140,8 +132,8 @@ static void make_list(void)
 {
     put_picture("a.png", 20, 10);
     put_picture("b.png", 8, 12);
-    put("broken.png", "no picture");
-    put("list.jsonl",
+    folder_write("broken.png", "no picture");
+    folder_write("list.jsonl",
         "{\"image\":\"a.png\",\"image_id\":7,\"captions\":[\"a red dog\",\"one two three four five\"]}\n"
         "{\"image\":\"a.png\",\"image_id\":7,\"caption\":\"\"}\n"
         "{\"image\":\"b.png\",\"image_id\":8,\"questions\":["
@@ -169,13 +161,13 @@ END_TEST
 START_TEST(what_cannot_be_used_is_named)
 {
     make_list();
-    put("bad.jsonl",
-        "{\"image\":\"broken.png\",\"caption\":\"x\"}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
-        "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
+    folder_write("bad.jsonl",
+                 "{\"image\":\"broken.png\",\"caption\":\"x\"}\n{\"image\":\"none.png\",\"caption\":\"x\"}\n"
+                 "{\"image\":\"a.png\",\"caption\":\"x\"}\n");
     said s = BLIP2("dataset", "inspect", IN_FOLDER("bad.jsonl"));
     ck_assert_ptr_nonnull(strstr(s.err, "some pictures cannot be used"));
     SAYS(s, 1, "missing 1, broken 1", "broken.png: not a picture", "none.png: is not there");
-    put("worse.jsonl", "{\"caption\":\"x\"}\n");
+    folder_write("worse.jsonl", "{\"caption\":\"x\"}\n");
     FAILS(1, "worse.jsonl:1: image: expected a text", "dataset", "inspect", IN_FOLDER("worse.jsonl"));
     FAILS(2, "a folder or a list is needed", "dataset", "inspect");
 }
@@ -185,8 +177,8 @@ START_TEST(a_folder_of_pictures_with_texts_is_a_list)
 {
     put_picture("a.png", 20, 10);
     put_picture("b.PNG", 8, 12);
-    put("a.txt", "one caption\n\n  \nand another one\n");
-    put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\none\n");
+    folder_write("a.txt", "one caption\n\n  \nand another one\n");
+    folder_write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\none\n");
     SAYS(BLIP2("dataset", "inspect", IN_FOLDER(""), "--tokenizer", IN_FOLDER(""), "--sheet",
                IN_FOLDER("sheet.png")), 0,
          "2 pictures in 2 records, 2 captions, 0 questions", "words a caption: 2 to 3, 2.5 on average",

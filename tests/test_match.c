@@ -13,11 +13,7 @@ static error e;
 static void train(train_task task, const char *name)
 {
     train_config c = world_config(task);
-    config_table tables[TRAIN_TABLES];
-    char *text = config_print(tables, train_config_tables(&c, tables), false);
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(text && f && fputs(text, f) >= 0 && !fclose(f));
-    mem_free(text);
+    world_write(&c, name);
     WORKS("train", IN_FOLDER(name), "--quiet");
 }
 
@@ -183,8 +179,7 @@ START_TEST(what_cannot_be_matched_is_refused_in_one_line)
           IN_FOLDER("vit/model.h5"), PICTURE(0), "a");
     FAILS(1, "none.png: cannot be opened", "match", MODEL, IN_FOLDER("none.png"), "a");
     FAILS(1, "test.jsonl: not a picture", "match", MODEL, IN_FOLDER("world/test.jsonl"), "a");
-    FILE *f = fopen(IN_FOLDER("list.txt"), "wb");
-    ck_assert(f && fwrite("a.png\0b.png\n", 1, 12, f) == 12 && !fclose(f));
+    folder_write_bytes("list.txt", "a.png\0b.png\n", 12);
     FAILS(1, "list.txt: a zero byte", "match", MODEL, "--images", IN_FOLDER("list.txt"), "a");
 }
 END_TEST

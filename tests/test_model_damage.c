@@ -1,7 +1,6 @@
 /* test_model_damage.c - a model file that was cut, changed or not finished is refused, or loads the same. */
 #include "tests/tests.h"
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 static error e;
@@ -48,19 +47,13 @@ static void save(const char *path)
     ck_assert_msg(opens_equal(path), "%s", e.text);
 }
 
-static void put_bytes(const char *path, const char *all, long n)
-{
-    FILE *f = fopen(path, "wb");
-    ck_assert(f && fwrite(all, 1, (size_t)n, f) == (size_t)n && !fclose(f));
-}
-
 START_TEST(a_cut_file_is_refused)
 {
     long n;
     save(IN_FOLDER("m.h5"));
-    char *all = file_load(IN_FOLDER("m.h5"), 1 << 24, &n, &e);
+    char *all = folder_load("m.h5", &n);
     for (int percent = 0; percent < 100; percent++) {
-        put_bytes(IN_FOLDER("cut.h5"), all, n * percent / 100);
+        folder_write_bytes("cut.h5", all, n * percent / 100);
         ck_assert_msg(!opens_equal(IN_FOLDER("cut.h5")), "cut at %d %%", percent);
         ck_assert_ptr_nonnull(strstr(e.text, "cut.h5: "));
     }
@@ -73,11 +66,11 @@ START_TEST(a_flipped_bit_is_refused_or_changes_nothing)
     long n, refused = 0;
     enum { FLIPS = 150 };
     save(IN_FOLDER("m.h5"));
-    char *all = file_load(IN_FOLDER("m.h5"), 1 << 24, &n, &e);
+    char *all = folder_load("m.h5", &n);
     for (int i = 0; i < FLIPS; i++) {
         long at = (long)(ag_uniform(5, (uint64_t)i) * (double)n);
         all[at] = (char)(all[at] ^ 1 << i % 8);
-        put_bytes(IN_FOLDER("flip.h5"), all, n);
+        folder_write_bytes("flip.h5", all, n);
         blip2_part back[BLIP2_PARTS];
         bool ok = opens_equal(IN_FOLDER("flip.h5"));
         h5 *f = ok ? h5_open(IN_FOLDER("flip.h5"), &e) : NULL;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- a tape that measures ------------------------------------------------------------------------------ */
@@ -118,16 +117,15 @@ START_TEST(what_is_only_measured_takes_no_memory)
 END_TEST
 
 /* ---- what this machine has ----------------------------------------------------------------------------- */
-static void write_file(const char *name, const char *text)
+/* A file and the folders above it. */
+static void write_deep(const char *name, const char *text)
 {
-    char path[512], part[512];
-    folder_path(path, name);
-    for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
-        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
-        mkdir(part, 0777);
-    }
-    FILE *f = fopen(path, "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
+    error e;
+    char folder[512];
+    folder_path(folder, name);
+    *strrchr(folder, '/') = 0;
+    ck_assert_msg(file_make_folders(folder, &e), "%s", e.text);
+    folder_write(name, text);
 }
 
 static double available(const char **limit)
@@ -139,25 +137,25 @@ START_TEST(the_least_limit_counts)
 {
     const char *limit;
     ck_assert(available(&limit) >= 1e17);                  /* nothing is known */
-    write_file("root/proc/meminfo",
+    write_deep("root/proc/meminfo",
                "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 5000 kB\nSwapFree: 1000 kB\n");
     ck_assert(available(&limit) == 6000 * 1024.0 && !strcmp(limit, "of this machine"));
-    write_file("root/proc/self/cgroup", "0::/a/b\n");
-    write_file("root/sys/fs/cgroup/a/b/memory.max", "max\n");
-    write_file("root/sys/fs/cgroup/a/b/memory.current", "77\n");
+    write_deep("root/proc/self/cgroup", "0::/a/b\n");
+    write_deep("root/sys/fs/cgroup/a/b/memory.max", "max\n");
+    write_deep("root/sys/fs/cgroup/a/b/memory.current", "77\n");
     ck_assert(available(&limit) == 6000 * 1024.0);
-    write_file("root/sys/fs/cgroup/a/memory.max", "5000000\n");            /* the group that holds it */
-    write_file("root/sys/fs/cgroup/a/memory.current", "3000000\n");
+    write_deep("root/sys/fs/cgroup/a/memory.max", "5000000\n");            /* the group that holds it */
+    write_deep("root/sys/fs/cgroup/a/memory.current", "3000000\n");
     ck_assert(available(&limit) == 2e6 && !strcmp(limit, "of this control group"));
-    write_file("root/sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 400000\nactive_file 100000\n");
+    write_deep("root/sys/fs/cgroup/a/memory.stat", "anon 5\ninactive_file 400000\nactive_file 100000\n");
     ck_assert(available(&limit) == 2.5e6);
-    write_file("root/sys/fs/cgroup/a/memory.current", "9000000\n");
+    write_deep("root/sys/fs/cgroup/a/memory.current", "9000000\n");
     ck_assert(available(&limit) == 0);
-    write_file("root/proc/self/cgroup", "9:cpu:/c\n7:memory:/c\n");        /* version 1 */
-    write_file("root/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "3000\n");
-    write_file("root/sys/fs/cgroup/memory/c/memory.usage_in_bytes", "1000\n");
+    write_deep("root/proc/self/cgroup", "9:cpu:/c\n7:memory:/c\n");        /* version 1 */
+    write_deep("root/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "3000\n");
+    write_deep("root/sys/fs/cgroup/memory/c/memory.usage_in_bytes", "1000\n");
     ck_assert(available(&limit) == 2000);
-    write_file("root/proc/self/cgroup", "nonsense\n\n::\n");
+    write_deep("root/proc/self/cgroup", "nonsense\n\n::\n");
     ck_assert(available(&limit) == 6000 * 1024.0);
 }
 END_TEST
@@ -204,18 +202,9 @@ static double number(const json_t *j, const char *key)
     return json_number_value(x);
 }
 
-static void write_config(train_config c)
-{
-    config_table tables[TRAIN_TABLES];
-    char *text = config_print(tables, train_config_tables(&c, tables), false);
-    ck_assert_ptr_nonnull(text);
-    write_file("run.yaml", text);
-    mem_free(text);
-}
-
 static void within_a_tenth(const train_config *c, const char *what)
 {
-    write_config(*c);
+    world_write(c, "run.yaml");
     json_t *need = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), "--dry-run", "--json",
                                                  NULL });
     json_t *run = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), "--json", "--quiet", NULL });
@@ -268,7 +257,7 @@ END_TEST
 START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
 {
     train_config c = larger(TRAIN_STAGE1);
-    write_config(c);
+    world_write(&c, "run.yaml");
     char batch[] = "run.batch_size_train=60", off[] = "run.memory_check=false";
     char out[600];
     snprintf(out, sizeof out, "run.output_dir=%s", IN_FOLDER("refused"));
@@ -282,7 +271,7 @@ START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
     shell_next.address_bytes = most;
     FAILS(1, "memory is out", "train", IN_FOLDER("run.yaml"), batch, out, "model.qformer.width=1536",
           "model.qformer.hidden=6144", off);
-    ck_assert(access(IN_FOLDER("refused"), F_OK));
+    ck_assert(!folder_has("refused"));
     shell_next.address_bytes = most;           /* a dry run says it and goes on */
     json_t *need = answer((const char *const[]){ "train", IN_FOLDER("run.yaml"), batch, "--dry-run", "--json",
                                                  "model.qformer.width=1536", "model.qformer.hidden=6144",
@@ -300,7 +289,7 @@ START_TEST(a_dry_run_goes_on_without_data)
         world_text(c.data.root, "no/such/folder");
         if (i % 2)
             world_text(c.llm_tokenizer, "no/such/words");
-        write_config(c);
+        world_write(&c, "run.yaml");
         said s = BLIP2("train", IN_FOLDER("run.yaml"), "--dry-run", "--json");
         ck_assert_msg(s.code == 0 && strstr(s.err, "no/such"), "%d: %s", i, s.err);
         ck_assert(strstr(s.out, "\"stand_in\":true"));
@@ -309,7 +298,7 @@ START_TEST(a_dry_run_goes_on_without_data)
     }
     train_config c = larger(TRAIN_STAGE1);
     world_text(c.data.images, "no/such/folder");           /* the list is there, the pictures are not */
-    write_config(c);
+    world_write(&c, "run.yaml");
     said s = BLIP2("train", IN_FOLDER("run.yaml"), "--dry-run", "--json", "run.max_iters=0",
                    "run.max_epoch=3");
     ck_assert_msg(s.code == 0 && strstr(s.err, "64 of 64 pictures cannot be read"), "%s", s.err);

@@ -15,13 +15,6 @@ static void begin(void)
     ck_assert_msg(pack_write(IN_FOLDER("world"), IN_FOLDER("world"), IN_FOLDER("w.h5"), &e), "%s", e.text);
 }
 
-static char *load(const char *name, long *n)
-{
-    char *x = file_load(IN_FOLDER(name), 1 << 26, n, &e);
-    ck_assert_msg(x != NULL, "%s", e.text);
-    return x;
-}
-
 START_TEST(a_packed_data_set_trains_to_the_same_bytes)
 {
     train_config c = world_config(TRAIN_VIT);
@@ -37,7 +30,7 @@ START_TEST(a_packed_data_set_trains_to_the_same_bytes)
         }
         world_train(&c);
     }
-    char *a = load("folder/model.h5", &n), *b = load("packed/model.h5", &m);
+    char *a = folder_load("folder/model.h5", &n), *b = folder_load("packed/model.h5", &m);
     ck_assert(n == m && !memcmp(a, b, (size_t)n));
     mem_free(a);
     mem_free(b);
@@ -59,7 +52,7 @@ START_TEST(each_list_has_its_own_pictures)
         ck_assert_int_eq(records_missing(IN_FOLDER(""), &packed, &e), 0);
         for (long i = 0; i < plain.count; i++) {
             snprintf(name, sizeof name, "world/%s", plain.items[i].image);
-            char *file = load(name, &n);
+            char *file = folder_load(name, &n);
             void *inside = pack_picture(folder_path(path, packed.items[i].image), &m, &e);
             ck_assert_msg(inside && n == m && !memcmp(file, inside, (size_t)n), "%s", e.text);
             ck_assert_str_eq(packed.items[i].captions[0], plain.items[i].captions[0]);
@@ -96,20 +89,18 @@ static bool reads(const char *name)
 START_TEST(damage_anywhere_is_seen)
 {
     long n, seen = 0, tried = 0;
-    char *bytes = load("w.h5", &n);
+    char *bytes = folder_load("w.h5", &n);
     for (int k = 0; k < 2; k++)                            /* val and test are other lists: read all three */
         ck_assert(reads("w.h5") && reads("w.h5:val") && reads("w.h5:test"));
     for (long at = 3; at < n; at += n / 150, tried++) {
-        FILE *f = fopen(IN_FOLDER("bad.h5"), "w");
         bytes[at] ^= 1;
-        ck_assert(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
+        folder_write_bytes("bad.h5", bytes, n);
         bytes[at] ^= 1;
         seen += !reads("bad.h5") || !reads("bad.h5:val") || !reads("bad.h5:test");
     }
     ck_assert_int_eq(seen, tried);
     for (long cut = 0; cut < n; cut += n / 20) {
-        FILE *f = fopen(IN_FOLDER("bad.h5"), "w");
-        ck_assert(f && fwrite(bytes, 1, (size_t)cut, f) == (size_t)cut && !fclose(f));
+        folder_write_bytes("bad.h5", bytes, cut);
         ck_assert(!reads("bad.h5"));
     }
     mem_free(bytes);

@@ -26,20 +26,6 @@ static void put(bytes *b, const void *from, long n)
     b->n += n;
 }
 
-static void write_file(const char *name, const void *from, long n)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(f && fwrite(from, 1, (size_t)n, f) == (size_t)n && !fclose(f));
-}
-
-static char *read_list(void)
-{
-    long n;
-    char *text = file_load(IN_FOLDER("out/list.jsonl"), 1 << 20, &n, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
 static void *png_of(uint8_t red, long side, long *n)
 {
     picture p;
@@ -104,8 +90,8 @@ static const char names[] = "# group: Smileys\n\n"
 
 static bool unpack_font(const bytes *f)
 {
-    write_file("font.ttf", f->at, f->n);
-    write_file("names.txt", names, sizeof names - 1);
+    folder_write_bytes("font.ttf", f->at, f->n);
+    folder_write_bytes("names.txt", names, sizeof names - 1);
     return glyphs_unpack(IN_FOLDER("font.ttf"), IN_FOLDER("names.txt"), IN_FOLDER("out"), &u, &e);
 }
 
@@ -116,7 +102,7 @@ START_TEST(glyphs_of_a_font_get_their_names)
     ck_assert_msg(unpack_font(&f), "%s", e.text);
     ck_assert_int_eq(u.pictures, 2);
     ck_assert_int_eq(u.without_picture, 2);                /* the family, and the llama */
-    char *list = read_list();
+    char *list = folder_load("out/list.jsonl", NULL);
     ck_assert_str_eq(list, "{\"image\":\"u1f600.png\",\"captions\":[\"grinning face\"]}\n"
                      "{\"image\":\"u1f603.png\",\"captions\":[\"grinning face with big eyes\"]}\n");
     mem_free(list);
@@ -198,7 +184,7 @@ static bool look(void *context, const char *name, const uint8_t *from, long n, e
 static bool read_rcc(const bytes *f)
 {
     seen[0] = e.text[0] = 0;
-    write_file("x.rcc", f->at, f->n);
+    folder_write_bytes("x.rcc", f->at, f->n);
     return rcc_each(IN_FOLDER("x.rcc"), look, NULL, &e);
 }
 
@@ -244,11 +230,11 @@ static void add_drawing(const char *name, const char *rdf, bool png)
     snprintf(text, sizeof text, "<svg><metadata><rdf:RDF><cc:Work>%s</cc:Work></rdf:RDF></metadata></svg>",
              rdf);
     snprintf(path, sizeof path, "svg/%s.svg", name);
-    write_file(path, text, (long)strlen(text));
+    folder_write(path, text);
     snprintf(path, sizeof path, "png/%s.png", name);
     void *bytes_of = png ? png_of(9, 300, &n) : NULL;
     if (png)
-        write_file(path, bytes_of, n);
+        folder_write_bytes(path, bytes_of, n);
     mem_free(bytes_of);
 }
 
@@ -278,7 +264,7 @@ START_TEST(drawings_have_title_keywords_and_description_as_captions)
 {
     make_art();
     ck_assert_msg(clipart_unpack(IN_FOLDER("svg"), IN_FOLDER("png"), IN_FOLDER("out"), &u, &e), "%s", e.text);
-    char *list = read_list();
+    char *list = folder_load("out/list.jsonl", NULL);
     ck_assert_str_eq(list, "{\"image\":\"cat.png\",\"captions\":[\"Cat\"]}\n{\"image\":\"food-pear.png\","
                            "\"captions\":["
                      "\"A green pear & leaf\",\"fruit, food\",\"A pear that lies on a table.\"]}\n");
@@ -301,13 +287,13 @@ START_TEST(a_drawing_of_any_bytes_is_read_or_left_out)
     mkdir(IN_FOLDER("svg"), 0777);
     mkdir(IN_FOLDER("png"), 0777);
     void *png = png_of(9, 2, &n);
-    write_file("png/x.png", png, n);
+    folder_write_bytes("png/x.png", png, n);
     mem_free(png);
     for (size_t at = 0; at < sizeof rdf - 1; at++)
         for (int k = 0; k < 3; k++) {
             memcpy(damaged, rdf, sizeof rdf);
             damaged[at] = "<\xff\0"[k];
-            write_file("svg/x.svg", damaged, k == 2 ? (long)at : (long)sizeof rdf - 1);
+            folder_write_bytes("svg/x.svg", damaged, k == 2 ? (long)at : (long)sizeof rdf - 1);
             ck_assert_msg(clipart_unpack(IN_FOLDER("svg"), IN_FOLDER("png"), IN_FOLDER("out"), &u, &e), "%s",
                           e.text);
             ck_assert_int_eq(u.pictures + u.without_text, 1);

@@ -284,16 +284,6 @@ START_TEST(every_task_draws_one_curve_in_parts_of_a_batch_too)
 END_TEST
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
-static void same_bytes(const char *a, const char *b)
-{
-    long n, m;
-    char *x = file_load(a, 1 << 26, &n, &e), *y = file_load(b, 1 << 26, &m, &e);
-    ck_assert(x && y);
-    ck_assert_msg(n == m && !memcmp(x, y, (size_t)n), "%s and %s differ", a, b);
-    mem_free(x);
-    mem_free(y);
-}
-
 START_TEST(ranks_give_the_same_bytes_again_and_when_they_go_on)
 {
     order whole = of(TRAIN_STAGE1, 2, 6), again, parts, rest;
@@ -310,8 +300,8 @@ START_TEST(ranks_give_the_same_bytes_again_and_when_they_go_on)
     train(again);
     train(parts);
     ck_assert_int_eq(train(rest).steps, 3);
-    same_bytes(IN_FOLDER("stage1/model.h5"), IN_FOLDER("again/model.h5"));
-    same_bytes(IN_FOLDER("stage1/model.h5"), IN_FOLDER("parts/model.h5"));
+    ck_assert(folder_same("stage1/model.h5", "again/model.h5"));
+    ck_assert(folder_same("stage1/model.h5", "parts/model.h5"));
 }
 END_TEST
 

@@ -21,12 +21,8 @@ static error e;
 static void write_config(train_task task, const char *name)
 {
     train_config c = world_config(task);
-    config_table tables[TRAIN_TABLES];
     c.max_iters = 1000000;
-    char *text = config_print(tables, train_config_tables(&c, tables), false);
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(text && f && fputs(text, f) >= 0 && !fclose(f));
-    mem_free(text);
+    world_write(&c, name);
 }
 
 static void begin(void)

@@ -20,12 +20,6 @@ static void listen(void *context, const char *what)
     strcat(heard, "\n");
 }
 
-static void put(const char *name, const char *text)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert_msg(f && fputs(text, f) >= 0 && !fclose(f), "%s", name);
-}
-
 /* ---- HTML, read as strictly as its writer could write it ----------------------------------------------- */
 static bool is_void(const char *tag)
 {
@@ -105,9 +99,8 @@ static void read_tag(html *h, char **at)
 
 static void read_html(const char *name, html *h)
 {
-    long bytes;
-    char *text = file_load(IN_FOLDER(name), 1 << 26, &bytes, &e);
-    ck_assert_msg(text && !strncmp(text, "<!DOCTYPE html>\n", 16), "%s", name);
+    char *text = folder_load(name, NULL);
+    ck_assert_msg(!strncmp(text, "<!DOCTYPE html>\n", 16), "%s", name);
     *h = (html){ 0 };
     for (char *p = text + 16; *p;) {
         int n = *p == '\n' || *p == '\t' ? 1 : text_printable(p);
@@ -124,17 +117,9 @@ static void read_html(const char *name, html *h)
     mem_free(text);
 }
 
-static char *page(const char *name)
-{
-    long bytes;
-    char *text = file_load(IN_FOLDER(name), 1 << 26, &bytes, &e);
-    ck_assert(text != NULL);
-    return text;
-}
-
 static bool has(const char *name, const char *what)
 {
-    char *text = page(name);
+    char *text = folder_load(name, NULL);
     bool found = strstr(text, what) != NULL;
     mem_free(text);
     return found;
@@ -187,23 +172,24 @@ START_TEST(nothing_from_a_file_leaves_its_place)
 {
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
-    put("run/config.yaml", "</pre><script>alert(2)</script>\xff\x01 & \"quoted\"\n");
-    put("run/log.jsonl", "{\"step\":1,\"" EVIL "\":1}\n{\"step\":2,\"" EVIL "\":3,\"loss\":2}\n");
-    put("run/modules.txt", "</pre><script>alert(3)</script>\xff\x01\n");
-    put("run/run.json",
-        "{\"version\":\"" EVIL "\",\"ranks\":1e300,\"config_xxh3\":[\"" EVIL "\"],\"lists\":[7,"
-        "{\"file\":\"" EVIL "\",\"samples\":\"" EVIL "\",\"xxh3\":\"" EVIL "\"}]}");
-    put("run/metrics.json",
+    folder_write("run/config.yaml", "</pre><script>alert(2)</script>\xff\x01 & \"quoted\"\n");
+    folder_write("run/log.jsonl", "{\"step\":1,\"" EVIL "\":1}\n{\"step\":2,\"" EVIL "\":3,\"loss\":2}\n");
+    folder_write("run/modules.txt", "</pre><script>alert(3)</script>\xff\x01\n");
+    folder_write("run/run.json",
+                 "{\"version\":\"" EVIL "\",\"ranks\":1e300,\"config_xxh3\":[\"" EVIL "\"],\"lists\":[7,"
+                 "{\"file\":\"" EVIL "\",\"samples\":\"" EVIL "\",\"xxh3\":\"" EVIL "\"}]}");
+    folder_write("run/metrics.json",
         "{\"model\":\"" EVIL "\",\"images\":\"" EVIL "\",\"list\":\"" EVIL "\",\"captions\":{\"" EVIL
         "\":1,\"CIDEr\":1,\"settings\":{\"" EVIL "\":\"" EVIL "\"}},\"vqa\":{\"model\":{\"" EVIL "\":0.5,"
         "\"all\":0.5,\"questions\":2}},\"retrieval\":{\"sum\":{\"txt_r1\":1}}}");
-    put("run/captions.json", "[{\"image\":\"" EVIL "\",\"caption\":\"" EVIL "\",\"truth\":\"" EVIL "\"}]");
-    put("run/vqa.json",
+    folder_write("run/captions.json",
+        "[{\"image\":\"" EVIL "\",\"caption\":\"" EVIL "\",\"truth\":\"" EVIL "\"}]");
+    folder_write("run/vqa.json",
         "[{\"image\":\"" EVIL "\",\"question\":\"" EVIL "\",\"answer\":\"" EVIL "\",\"truth\":\"a\"}]");
-    put("run/retrieval.json",
-        "{\"scores_i2t\":[[1]],\"img2txt\":[\"" EVIL "\"],"
-        "\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
-        "\",\"b\"]}");
+    folder_write("run/retrieval.json",
+                 "{\"scores_i2t\":[[1]],\"img2txt\":[\"" EVIL "\"],"
+                 "\"scores_t2i\":[[1,2]],\"txt2img\":[[0]],\"texts\":[\"" EVIL "\"],\"images\":[\"" EVIL
+                 "\",\"b\"]}");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
     ck_assert(has("r.html", "&lt;script&gt;alert(1)") && has("r.html", "&lt;script&gt;alert(2)"));
@@ -215,8 +201,8 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
 {
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
-    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n");
-    put("run/config.yaml",
+    folder_write("run/log.jsonl", "{\"step\":1,\"loss\":2}\n");
+    folder_write("run/config.yaml",
         "run:\n  task: stage1   # what\n  init_lr: 0.001   # peak\n  output_dir: \"a # b\"   # where\n"
         "model:\n  freeze: []\n  vit:\n    width: 128   # of a token\n    depth: 4\n  prompt: \"\"\n");
     base = &(eval_report_base){ "other<b>.yaml",
@@ -232,15 +218,15 @@ START_TEST(settings_that_differ_from_a_base_are_shown)
         ck_assert_msg(has("r.html", rows[i]), "%s", rows[i]);
     ck_assert(!has("r.html", "<td>run.task") && !has("r.html", "<td>model.vit.depth")
               && !has("r.html", "nothing differs"));
-    put("run/config.yaml", base->config);
+    folder_write("run/config.yaml", base->config);
     ck_assert(make("run", "r.html") && has("r.html", "nothing differs"));
-    put("run/config.yaml", "a: 1\n   b\n:\n#\n  c:\nd: \"\\\n        e: 2\n");  /* no configuration of ours */
+    folder_write("run/config.yaml", "a: 1\n   b\n:\n#\n  c:\nd: \"\\\n        e: 2\n"); /* none of ours */
     ck_assert(make("run", "r.html"));
     read_html("r.html", &h);
     char deep[8000];                                       /* sections whose names are longer than any key */
     for (int first = 200; first < 260; first++) {
         snprintf(deep, sizeof deep, "%0*d:\n  b:\n    %06000d:\n      c: 1\n", first, 0, 0);
-        put("run/config.yaml", deep);
+        folder_write("run/config.yaml", deep);
         ck_assert(make("run", "r.html"));
     }
     base = NULL;
@@ -251,12 +237,13 @@ START_TEST(a_run_of_ranks_is_repeated_with_as_many)
 {
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
-    put("run/config.yaml",
-        "run:\n  task: stage1   # x\n  batch_size_train: 4   # x\n  accum_grad_iters: 2\n"
-        "  accum_exact: true\n"
-        "model:\n  qformer:\n    vocab: 141   # x\n");
-    put("run/run.json", "{\"ranks\":2,\"threads\":1,\"first_step\":7,\"config_xxh3\":\"00\"}");
-    put("run/log.jsonl", "{\"step\":1,\"loss\":8,\"loss_itc\":2.8,\"loss_itm\":0.65,\"loss_lm\":5}\n"
+    folder_write("run/config.yaml",
+                 "run:\n  task: stage1   # x\n  batch_size_train: 4   # x\n  accum_grad_iters: 2\n"
+                 "  accum_exact: true\n"
+                 "model:\n  qformer:\n    vocab: 141   # x\n");
+    folder_write("run/run.json", "{\"ranks\":2,\"threads\":1,\"first_step\":7,\"config_xxh3\":\"00\"}");
+    folder_write("run/log.jsonl",
+        "{\"step\":1,\"loss\":8,\"loss_itc\":2.8,\"loss_itm\":0.65,\"loss_lm\":5}\n"
         "{\"step\":2,\"loss\":7,\"loss_itc\":2.6,\"loss_itm\":0.6,\"loss_lm\":4.9,\"val_loss_itc\":2}\n");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
@@ -265,7 +252,7 @@ START_TEST(a_run_of_ranks_is_repeated_with_as_many)
         "<td>steps of an earlier start</td><td>7</td>" };
     for (size_t i = 0; i < sizeof says / sizeof *says; i++)
         ck_assert_msg(has("r.html", says[i]), "%s", says[i]);
-    char *text = page("r.html"), *first = strstr(text, "ln 16");
+    char *text = folder_load("r.html", NULL), *first = strstr(text, "ln 16");
     ck_assert(!strstr(first + 1, "ln 16"));                /* not that of another batch, val_loss_itc */
     mem_free(text);
     ck_assert(!unlink(IN_FOLDER("run/run.json")));         /* an older run: its ranks are not known */
@@ -279,9 +266,9 @@ START_TEST(where_people_answered_bars_are_of_the_official_accuracy)
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
 #define VQA "\"model\":{\"all\":0.25,\"colour\":0.125,\"questions\":8,\"interval_95\":{\"all\":[0.1,0.5]}}"
-    put("run/metrics.json", "{\"vqa\":{" VQA "}}");
+    folder_write("run/metrics.json", "{\"vqa\":{" VQA "}}");
     ck_assert(make("run", "r.html") && has("r.html", "letter by letter") && has("r.html", ">12.5 %<"));
-    put("run/metrics.json",
+    folder_write("run/metrics.json",
         "{\"vqa\":{" VQA ",\"model_official\":{\"overall\":62.5,\"interval_95\":[50,75],\"perAnswerType\":"
         "{\"colour\":37.5}},\"blind_official\":{\"overall\":20}}}");
     ck_assert(make("run", "r.html") && has("r.html", "by the challenge's rule, for several people"));
@@ -298,17 +285,17 @@ START_TEST(numbers_that_are_none_leave_gaps)
 {
     html h;
     ck_assert(!mkdir(IN_FOLDER("run"), 0700));
-    put("run/log.jsonl",
-        "{\"step\":1,\"loss\":null,\"lr\":0}\n{\"step\":2,\"loss\":1e300,\"lr\":0}\nnot a line\n"
-        "{\"loss\":3}\n{\"step\":3,\"loss\":-1e-300,\"lr\":0}\n{\"step\":4,\"loss\":null,\"lr\":0}"
-        "\n{\"step\":5,\"lo");
-    put("run/metrics.json",
-        "{\"captions\":{\"CIDEr\":null,\"Bleu_4\":\"x\",\"interval_95\":[1]},\"vqa\":{\"model\":{"
-        "\"all\":7,\"questions\":1,\"interval_95\":{\"all\":[null,1]}}},\"retrieval\":5}");
+    folder_write("run/log.jsonl",
+                 "{\"step\":1,\"loss\":null,\"lr\":0}\n{\"step\":2,\"loss\":1e300,\"lr\":0}\nnot a line\n"
+                 "{\"loss\":3}\n{\"step\":3,\"loss\":-1e-300,\"lr\":0}\n{\"step\":4,\"loss\":null,\"lr\":0}"
+                 "\n{\"step\":5,\"lo");
+    folder_write("run/metrics.json",
+                 "{\"captions\":{\"CIDEr\":null,\"Bleu_4\":\"x\",\"interval_95\":[1]},\"vqa\":{\"model\":{"
+                 "\"all\":7,\"questions\":1,\"interval_95\":{\"all\":[null,1]}}},\"retrieval\":5}");
     ck_assert_msg(make("run", "r.html"), "%s", e.text);
     read_html("r.html", &h);
     ck_assert_msg(strstr(heard, "3 lines of log.jsonl, which are no steps"), "%s", heard);
-    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n"); /* one step, the same number always */
+    folder_write("run/log.jsonl", "{\"step\":1,\"loss\":2}\n"); /* one step, the same number always */
     ck_assert(make("run", "r.html"));
     read_html("r.html", &h);
     FILE *f = fopen(IN_FOLDER("run/log.jsonl"), "wb");     /* bytes of 0 part no lines */
@@ -316,7 +303,7 @@ START_TEST(numbers_that_are_none_leave_gaps)
         fwrite("{\"step\":1,\"loss\":2}", 1, 20, f);
     ck_assert(f && !fclose(f) && make("run", "r.html"));
     read_html("r.html", &h);
-    put("run/log.jsonl", "");
+    folder_write("run/log.jsonl", "");
     ck_assert(make("run", "r.html") && strstr(heard, "log.jsonl has no steps"));
     read_html("r.html", &h);
 }
@@ -329,16 +316,16 @@ START_TEST(what_is_missing_is_told)
     ck_assert(!make("run", "r.html") && e.kind == ERROR_RUN);
     ck_assert_msg(strstr(e.text, "run: no run in it; expected a log.jsonl"), "%s", e.text);
     ck_assert(!make("none", "r.html") && strstr(e.text, "none: no run in it"));
-    ck_assert(access(IN_FOLDER("r.html"), F_OK) != 0);
-    put("run/log.jsonl", "{\"step\":1,\"loss\":2}\n{\"step\":2,\"loss\":1}\n");
+    ck_assert(!folder_has("r.html"));
+    folder_write("run/log.jsonl", "{\"step\":1,\"loss\":2}\n{\"step\":2,\"loss\":1}\n");
     ck_assert(make("run", "r.html"));
     read_html("r.html", &h);
     static const char *const says[] = { "figures: no metrics.json", "no model.h5", "no config.yaml" };
     for (int i = 0; i < 3; i++)
         ck_assert_msg(strstr(heard, says[i]) && has("r.html", says[i]), "%s: %s", says[i], heard);
     ck_assert(!make("run", "none/r.html"));                                /* no such folder */
-    put("run/metrics.json", "[1");
-    put("run/model.h5", "no model");
+    folder_write("run/metrics.json", "[1");
+    folder_write("run/model.h5", "no model");
     ck_assert(make("run", "r.html") && strstr(heard, "metrics.json"));
     read_html("r.html", &h);
 }

@@ -1,85 +1,12 @@
 /* test_resume.c - what the bytes of a run depend on, and what not: stopping and going on with everything
  * random switched on, pictures held or decoded when drawn, several data sets, broken pictures, damaged
  * checkpoints. */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static error e;
-static char warnings[4096];
-static volatile int stop;
-static long stop_at, break_at;                             /* steps */
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-    warnings[0] = 0;
-    stop_at = break_at = 0;
-}
-
-static void on_warning(void *context, const char *text)
-{
-    (void)context;
-    size_t used = strlen(warnings);
-    snprintf(warnings + used, sizeof warnings - used, "%s\n", text);
-}
-
-static void on_step(void *context, const train_line *line)
-{
-    (void)context;
-    stop = line->step == stop_at;
-    for (int i = 1; line->step == break_at && i <= 64; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "world/train/%06d.png", i);
-        ck_assert(!truncate(IN_FOLDER(name), 40));
-    }
-}
-
-static bool run(const train_config *c, bool resume, train_result *result)
-{
-    static const train_watch watch = { .warn = on_warning, .step = on_step };
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static train_result must(const train_config *c, bool resume)
-{
-    train_result result = { 0 };
-    ck_assert_msg(run(c, resume, &result), "%s", e.text);
-    return result;
-}
-
-static void must_fail(const train_config *c, error_kind kind, const char *says)
-{
-    train_result result;
-    ck_assert(!run(c, false, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, kind);
-}
-
-static const char *in_run(char to[512], const char *name, const char *file)
-{
-    char both[128];
-    snprintf(both, sizeof both, "%s/%s", name, file);
-    return folder_path(to, both);
-}
-
-static bool equal(const char *a, const char *b, const char *file)
-{
-    char paths[2][512];
-    long n, m;
-    char *x = file_load(in_run(paths[0], a, file), 1 << 26, &n, &e);
-    char *y = file_load(in_run(paths[1], b, file), 1 << 26, &m, &e);
-    ck_assert_msg(x && y, "%s", e.text);
-    bool same = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return same;
-}
 
 /* ---- a run with everything that is random ------------------------------------------------------------ */
 static train_config full_run(const char *name)
@@ -107,7 +34,9 @@ static train_config full_run(const char *name)
 
 START_TEST(a_run_with_all_that_is_random_goes_on_to_the_same_bytes)
 {
-    static const char *const files[] = { "model.h5", "checkpoint.h5", "checkpoint.old.h5" };
+    static const char *const files[][2] = { { "whole/model.h5", "parts/model.h5" },
+                                            { "whole/checkpoint.h5", "parts/checkpoint.h5" },
+                                            { "whole/checkpoint.old.h5", "parts/checkpoint.old.h5" } };
     train_config whole = full_run("whole"), parts = full_run("parts");
     ag_threads(2);
     must(&whole, false);
@@ -118,7 +47,7 @@ START_TEST(a_run_with_all_that_is_random_goes_on_to_the_same_bytes)
     stop_at = 0;
     ck_assert_int_eq(must(&parts, true).steps, 8);
     for (int k = 0; k < 3; k++)
-        ck_assert_msg(equal("whole", "parts", files[k]), "%s", files[k]);
+        ck_assert_msg(folder_same(files[k][0], files[k][1]), "%s", files[k][0]);
 }
 END_TEST
 
@@ -130,13 +59,13 @@ START_TEST(pictures_decoded_when_drawn_by_any_number_of_threads_give_the_same_by
         drawn.memory_mb = 0;
         drawn.num_workers = (long[]){ 1, 2, 5 }[k];
         must(&drawn, false);
-        ck_assert_msg(equal("held", "drawn", "model.h5"), "%ld workers", drawn.num_workers);
+        ck_assert_msg(folder_same("held/model.h5", "drawn/model.h5"), "%ld workers", drawn.num_workers);
     }
     for (int k = 0; k < 2; k++)                            /* the same without anything drawn */
         held.set[k].view = drawn.set[k].view = TRAIN_VIEW_WHOLE;
     must(&held, false);
     must(&drawn, false);
-    ck_assert(equal("held", "drawn", "model.h5"));
+    ck_assert(folder_same("held/model.h5", "drawn/model.h5"));
 }
 END_TEST
 
@@ -146,15 +75,13 @@ START_TEST(views_and_ratios_change_what_is_learned)
     must(&a, false);
     b.set[0].view = TRAIN_VIEW_CROP;
     must(&b, false);
-    ck_assert(!equal("a", "b", "model.h5"));
+    ck_assert(!folder_same("a/model.h5", "b/model.h5"));
     b = full_run("b");
     b.set[1].ratio = 2;
     must(&b, false);
-    ck_assert(!equal("a", "b", "model.h5"));
-    train_result result;
+    ck_assert(!folder_same("a/model.h5", "b/model.h5"));
     a.set[1].ratio = 2;
-    ck_assert(!run(&a, true, &result) && e.kind == ERROR_USAGE);
-    ck_assert_msg(strstr(e.text, "data sets, ratios and families"), "%s", e.text);
+    must_fail(&a, true, ERROR_USAGE, "data sets, ratios and families");
 }
 END_TEST
 
@@ -173,15 +100,16 @@ START_TEST(data_sets_that_do_not_fit_together_are_usage)
 {
     train_config c = full_run("wrong");
     world_text(c.data.root, "somewhere");
-    must_fail(&c, ERROR_USAGE, "datasets.root: expected nothing beside data sets that have names (set0)");
+    must_fail(&c, false, ERROR_USAGE,
+              "datasets.root: expected nothing beside data sets that have names (set0)");
     c = full_run("wrong");
     c.set[1].image_size = 224;
-    must_fail(&c, ERROR_USAGE, "image_size: expected model.vit.image_size, 16, found 224");
+    must_fail(&c, false, ERROR_USAGE, "image_size: expected model.vit.image_size, 16, found 224");
     c = full_run("wrong");
     c.set[0].min_scale = 0.9;
     c.set[0].max_scale = 0.6;
-    must_fail(&c, ERROR_USAGE, "min_scale: expected at most max_scale, 0.6, found 0.9");
-    ck_assert(access(IN_FOLDER("wrong"), F_OK));
+    must_fail(&c, false, ERROR_USAGE, "min_scale: expected at most max_scale, 0.6, found 0.9");
+    ck_assert(!folder_has("wrong"));
 }
 END_TEST
 
@@ -199,10 +127,9 @@ static void break_pictures(void)
 /* The list without them. */
 static void write_whole_list(void)
 {
-    long n;
-    char *text = file_load(IN_FOLDER("world/train.jsonl"), 1 << 24, &n, &e);
+    char *text = folder_load("world/train.jsonl", NULL);
     FILE *to = fopen(IN_FOLDER("world/whole.jsonl"), "w");
-    ck_assert(text && to);
+    ck_assert_ptr_nonnull(to);
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
         if (!strstr(line, "000005.png") && !strstr(line, "000033.png") && !strstr(line, "000064.png"))
             fprintf(to, "%s\n", line);
@@ -219,16 +146,15 @@ START_TEST(broken_pictures_are_left_out_counted_and_named)
     ck_assert_int_eq(must(&c, false).bad_samples, BROKEN);
     ck_assert_msg(strstr(warnings, "3 of 80 pictures cannot be used and are left out")
                   && strstr(warnings, "000033.png"), "%s", warnings);
-    long n;
-    char *log = file_load(IN_FOLDER("broken/log.jsonl"), 1 << 20, &n, &e);
-    ck_assert(log && strstr(log, "\"bad_samples\":3"));
+    char *log = folder_load("broken/log.jsonl", NULL);
+    ck_assert_ptr_nonnull(strstr(log, "\"bad_samples\":3"));
     mem_free(log);
     again.num_workers = 3;
     must(&again, false);
-    ck_assert(equal("broken", "again", "model.h5"));
+    ck_assert(folder_same("broken/model.h5", "again/model.h5"));
     world_text(without.set[0].train_list, "whole.jsonl");          /* as if they had never been there */
     ck_assert_int_eq(must(&without, false).bad_samples, 0);
-    ck_assert(equal("broken", "without", "model.h5"));
+    ck_assert(folder_same("broken/model.h5", "without/model.h5"));
 }
 END_TEST
 
@@ -236,25 +162,32 @@ START_TEST(too_many_broken_pictures_end_the_run_before_it_begins)
 {
     train_config c = full_run("broken");
     break_pictures();
-    must_fail(&c, ERROR_RUN, "3 of 80 pictures cannot be used; datasets.on_bad_sample is skip, "
-                             "max_bad_fraction 0.01");
-    ck_assert_ptr_nonnull(strstr(e.text, "\n  "));         /* which, and why */
+    const char *text = must_fail(&c, false, ERROR_RUN, "3 of 80 pictures cannot be used; "
+                                 "datasets.on_bad_sample is skip, max_bad_fraction 0.01");
+    ck_assert_ptr_nonnull(strstr(text, "\n  "));           /* which, and why */
     c.max_bad_fraction = 1;
     c.on_bad_sample = 1;
-    must_fail(&c, ERROR_RUN, "datasets.on_bad_sample is stop");
-    ck_assert(access(IN_FOLDER("broken"), F_OK));
+    must_fail(&c, false, ERROR_RUN, "datasets.on_bad_sample is stop");
+    ck_assert(!folder_has("broken"));
 }
 END_TEST
+
+static void break_all(long step)
+{
+    for (int i = 1; step == 2 && i <= 64; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "world/train/%06d.png", i);
+        ck_assert(!truncate(IN_FOLDER(name), 40));
+    }
+}
 
 START_TEST(a_picture_that_breaks_during_the_run_ends_it)
 {
     train_config c = full_run("late");
-    train_result result;
     c.memory_mb = 0;
-    break_at = 2;
-    ck_assert(!run(&c, false, &result) && e.kind == ERROR_RUN);
-    ck_assert_msg(strstr(e.text, "world/train/0000") && strstr(e.text, "it was whole when the run began"),
-                  "%s", e.text);
+    after_step = break_all;
+    const char *text = must_fail(&c, false, ERROR_RUN, "it was whole when the run began");
+    ck_assert_msg(strstr(text, "world/train/0000") != NULL, "%s", text);
 }
 END_TEST
 
@@ -273,9 +206,10 @@ START_TEST(a_save_that_was_interrupted_between_its_renames_is_brought_to_its_end
         ck_assert(!rename(IN_FOLDER("cut/checkpoint.old.h5"), IN_FOLDER("cut/checkpoint.h5")));
     }
     ck_assert_int_eq(must(&c, true).steps, 8);
-    ck_assert(equal("whole", "cut", "model.h5") && equal("whole", "cut", "checkpoint.h5")
-              && equal("whole", "cut", "checkpoint.old.h5"));
-    ck_assert(access(IN_FOLDER("cut/checkpoint.new.h5"), F_OK));
+    ck_assert(folder_same("whole/model.h5", "cut/model.h5")
+              && folder_same("whole/checkpoint.h5", "cut/checkpoint.h5")
+              && folder_same("whole/checkpoint.old.h5", "cut/checkpoint.old.h5"));
+    ck_assert(!folder_has("cut/checkpoint.new.h5"));
 }
 END_TEST
 
@@ -292,8 +226,8 @@ START_TEST(a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one)
     ck_assert(!truncate(IN_FOLDER("cut/checkpoint.h5"), 3000));
     stop_at = 0;
     ck_assert_int_eq(must(&c, true).steps, 8);             /* 4 is still there */
-    ck_assert(equal("whole", "cut", "model.h5"));
-    ck_assert(!access(IN_FOLDER("cut/checkpoint.h5.damaged"), F_OK));      /* nothing is removed */
+    ck_assert(folder_same("whole/model.h5", "cut/model.h5"));
+    ck_assert(folder_has("cut/checkpoint.h5.damaged"));                    /* nothing is removed */
 }
 END_TEST
 
@@ -301,8 +235,7 @@ END_TEST
 static long place_of_seed(const char *file, int64_t seed)
 {
     long n, at = 0;
-    char *bytes = file_load(file, 1 << 26, &n, &e);
-    ck_assert_msg(bytes != NULL, "%s", e.text);
+    char *bytes = folder_load(file, &n);
     while (at + 8 <= n && memcmp(bytes + at, &seed, 8))
         at++;
     mem_free(bytes);
@@ -318,7 +251,7 @@ START_TEST(a_damaged_number_of_the_state_is_damage)
     stop_at = 5;
     must(&c, false);
     FILE *f = fopen(IN_FOLDER("cut/checkpoint.h5"), "r+");
-    ck_assert(f && !fseek(f, place_of_seed(IN_FOLDER("cut/checkpoint.h5"), c.seed), SEEK_SET)
+    ck_assert(f && !fseek(f, place_of_seed("cut/checkpoint.h5", c.seed), SEEK_SET)
               && fputc(7, f) == 7 && !fclose(f));
     stop_at = 0;
     ck_assert_int_eq(must(&c, true).steps, 8);
@@ -337,8 +270,8 @@ START_TEST(a_run_that_was_begun_anew_does_not_go_on_from_the_one_before)
     stop_at = 0;
     c.max_iters = 1;
     must(&c, false);                                       /* and this one leaves its own */
-    ck_assert(strstr(warnings, "starts anew") && !access(IN_FOLDER("again/checkpoint.h5.aside"), F_OK)
-              && !access(IN_FOLDER("again/checkpoint.old.h5.aside"), F_OK));
+    ck_assert(strstr(warnings, "starts anew") && folder_has("again/checkpoint.h5.aside")
+              && folder_has("again/checkpoint.old.h5.aside"));
     c.max_iters = 3;
     train_config alone = full_run("alone");
     alone.save_freq = 0;
@@ -346,7 +279,7 @@ START_TEST(a_run_that_was_begun_anew_does_not_go_on_from_the_one_before)
     alone.max_iters = 3;
     must(&alone, false);
     ck_assert_int_eq(must(&c, true).steps, 3);
-    ck_assert(equal("again", "alone", "model.h5"));
+    ck_assert(folder_same("again/model.h5", "alone/model.h5"));
 }
 END_TEST
 
@@ -354,10 +287,9 @@ START_TEST(what_killed_processes_left_half_written_is_cleaned)
 {
     train_config c = full_run("swept");
     ck_assert(!mkdir(IN_FOLDER("swept"), 0777));
-    FILE *f = fopen(IN_FOLDER("swept/checkpoint.new.h5.tmp.999999999"), "w");      /* no such process */
-    ck_assert(f && !fclose(f));
+    folder_write("swept/checkpoint.new.h5.tmp.999999999", "");                     /* no such process */
     must(&c, true);
-    ck_assert(access(IN_FOLDER("swept/checkpoint.new.h5.tmp.999999999"), F_OK));
+    ck_assert(!folder_has("swept/checkpoint.new.h5.tmp.999999999"));
 }
 END_TEST
 
@@ -371,9 +303,8 @@ START_TEST(a_killed_run_goes_on_to_the_same_bytes)         /* `make test-kill` d
     snprintf(command, sizeof command, "TMPDIR=%s %s/test-kill 3 11 %s/blip2%s >%s 2>&1", IN_FOLDER(""), here,
              here, REAL == 64 ? "-f64" : "", IN_FOLDER("kills.txt"));
     int status = system(command);
-    long bytes;
-    char *told = file_load(IN_FOLDER("kills.txt"), 1 << 20, &bytes, &e);
-    ck_assert_msg(status == 0 && told && strstr(told, "3 passed, 0 failed"), "%s", told ? told : e.text);
+    char *told = folder_load("kills.txt", NULL);
+    ck_assert_msg(status == 0 && strstr(told, "3 passed, 0 failed"), "%s", told);
     mem_free(told);
 }
 END_TEST
@@ -383,7 +314,7 @@ Suite *suite_resume(void)
     Suite *s = suite_create("resume");
     TCase *c = tcase_create("resume");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, a_run_with_all_that_is_random_goes_on_to_the_same_bytes);
     tcase_add_test(c, pictures_decoded_when_drawn_by_any_number_of_threads_give_the_same_bytes);
     tcase_add_test(c, views_and_ratios_change_what_is_learned);

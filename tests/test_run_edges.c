@@ -1,6 +1,6 @@
 /* test_run_edges.c - runs at the edges: data sets with nothing in them, texts with zero bytes or cut to the
  * least length, only first captions, and frozen towers in low precision where something goes wrong.        */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include "eval/eval.h"
 #include <glob.h>
 #include <stdio.h>
@@ -8,60 +8,6 @@
 #include <string.h>
 
 static error e;
-static char warnings[4096];
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-    warnings[0] = 0;
-}
-
-static void on_warning(void *context, const char *text)
-{
-    (void)context;
-    size_t used = strlen(warnings);
-    snprintf(warnings + used, sizeof warnings - used, "%s\n", text);
-}
-
-static bool run(const train_config *c)
-{
-    static const train_watch watch = { .warn = on_warning };
-    train_result result;
-    return train_run(c, &(train_options){ .watch = &watch }, &result, &e);
-}
-
-static void must(const train_config *c) { ck_assert_msg(run(c), "%s", e.text); }
-
-static void must_fail(const train_config *c, error_kind kind, const char *says)
-{
-    ck_assert(!run(c));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, kind);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n)
-{
-    FILE *f = fopen(IN_FOLDER(name), "w");
-    ck_assert(f && fwrite(bytes, 1, n, f) == n && !fclose(f));
-}
-
-static char *load(const char *name, long *n)
-{
-    char *x = file_load(IN_FOLDER(name), 1 << 26, n, &e);
-    ck_assert_msg(x != NULL, "%s", e.text);
-    return x;
-}
-
-static bool same(const char *a, const char *b)
-{
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    bool equal = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return equal;
-}
 
 /* ---- the project's own configurations ------------------------------------------------------------------ */
 START_TEST(every_configuration_of_the_project_is_read)
@@ -85,20 +31,20 @@ END_TEST
 START_TEST(a_data_set_with_nothing_in_it_is_named)
 {
     train_config c = world_config(TRAIN_VIT);
-    write_file("world/nothing.jsonl", "", 0);
+    folder_write("world/nothing.jsonl", "");
     world_text(c.data.train_list, "nothing.jsonl");
-    must_fail(&c, ERROR_RUN, "world/nothing.jsonl: no pictures in it");
+    must_fail(&c, false, ERROR_RUN, "world/nothing.jsonl: no pictures in it");
     static const char line[] = "{\"image\": \"broken.png\", \"captions\": [\"a\"]}\n";
-    write_file("world/broken.png", line, 9);
-    write_file("world/nothing.jsonl", line, strlen(line));
+    folder_write_bytes("world/broken.png", line, 9);
+    folder_write("world/nothing.jsonl", line);
     c.max_bad_fraction = 1;
-    must_fail(&c, ERROR_USAGE, "world/nothing.jsonl can be used");
+    must_fail(&c, false, ERROR_USAGE, "world/nothing.jsonl can be used");
     c = world_config(TRAIN_VIT);
     world_text(c.data.train_list, "world/pack.h5:val");
-    must_fail(&c, ERROR_USAGE, "datasets.train: a pack lies in the folder that root names");
+    must_fail(&c, false, ERROR_USAGE, "datasets.train: a pack lies in the folder that root names");
     c.data.root[0] = 0;
     world_text(c.data.train_list, "train.jsonl");
-    must_fail(&c, ERROR_USAGE, "datasets: root: expected the folder of train.jsonl, found nothing");
+    must_fail(&c, false, ERROR_USAGE, "datasets: root: expected the folder of train.jsonl, found nothing");
     c = world_config(TRAIN_VIT);
     c.max_bad_fraction = 1;
     c.sets.count = 2;
@@ -108,18 +54,18 @@ START_TEST(a_data_set_with_nothing_in_it_is_named)
         c.set[k].ratio = 1 + k;
     }
     c.data.root[0] = 0;
-    must(&c);
+    must(&c, false);
     world_text(c.set[1].train_list, "nothing.jsonl");
-    must_fail(&c, ERROR_USAGE, "datasets.set1: nothing in ");
+    must_fail(&c, false, ERROR_USAGE, "datasets.set1: nothing in ");
 }
 END_TEST
 
 START_TEST(a_zero_byte_is_no_text)
 {
     train_config c = world_config(TRAIN_LM);
-    write_file("world/zero.txt", "a red circle\na b\0lue square\n", 28);
+    folder_write_bytes("world/zero.txt", "a red circle\na b\0lue square\n", 28);
     world_text(c.data.text_list, "zero.txt");
-    must_fail(&c, ERROR_RUN, "world/zero.txt: a zero byte in it; expected text");
+    must_fail(&c, false, ERROR_RUN, "world/zero.txt: a zero byte in it; expected text");
 }
 END_TEST
 
@@ -130,7 +76,7 @@ static void write_captions(const char *name, const char *more)
     for (int i = 1; i <= 16; i++)
         snprintf(list + strlen(list), sizeof list - strlen(list),
                  "{\"image\": \"train/%06d.png\", \"captions\": [\"circle %d\"%s]}\n", i, i, more);
-    write_file(name, list, strlen(list));
+    folder_write(name, list);
 }
 
 /* Only the first caption is drawn from: as if the list had no other. */
@@ -149,16 +95,14 @@ START_TEST(first_captions_alone_are_read_where_that_is_asked_for)
             snprintf(c.data.train_list, CONFIG_TEXT_SIZE, "list%d.jsonl", k > 0);
             snprintf(name, sizeof name, "out%d%d", task, k);
             world_text(c.output_dir, IN_FOLDER(name));
-            must(&c);
+            must(&c, false);
         }
-    long n;
     for (int task = 0; task < 2; task++)
         for (int k = 0; k < 2; k++) {
             char a[32], b[32];
             snprintf(a, sizeof a, "out%d%d/model.h5", task, k);
             snprintf(b, sizeof b, "out%d2/model.h5", task);
-            mem_free(load(a, &n));
-            ck_assert_msg(same(a, b) == !k, "%s, %s", a, b);
+            ck_assert_msg(folder_same(a, b) == !k, "%s, %s", a, b);
         }
 }
 END_TEST
@@ -170,7 +114,7 @@ static void write_list(const char *name, const char *caption, const char *questi
         snprintf(list + strlen(list), sizeof list - strlen(list),
                  "{\"image\": \"train/%06d.png\", \"captions\": [\"%s %d\"], \"questions\": "
                  "[{\"question\": \"%s\", \"answer\": \"circle\"}]}\n", i, caption, i, question);
-    write_file(name, list, strlen(list));
+    folder_write(name, list);
 }
 
 /* Cleaned by the run, or beforehand by hand: the same model. */
@@ -189,12 +133,12 @@ START_TEST(texts_are_cleaned_where_that_is_asked_for)
             world_text(c.data.train_list, k ? "raw.jsonl" : "clean.jsonl");
             snprintf(name, sizeof name, "text%d%d", task, k);
             world_text(c.output_dir, IN_FOLDER(name));
-            must(&c);
+            must(&c, false);
         }
         char file[3][32];
         for (int k = 0; k < 3; k++)
             snprintf(file[k], sizeof file[k], "text%d%d/model.h5", task, k);
-        ck_assert_msg(same(file[0], file[2]) && !same(file[0], file[1]), "task %d", task);
+        ck_assert_msg(folder_same(file[0], file[2]) && !folder_same(file[0], file[1]), "task %d", task);
     }
 }
 END_TEST
@@ -204,14 +148,14 @@ START_TEST(the_least_text_is_trained_on_and_less_is_refused)
     world_train_all(TRAIN_VIT);
     train_config c = world_config(TRAIN_STAGE1);
     c.model.max_text = 1;
-    must_fail(&c, ERROR_USAGE, "max_txt_len: expected at least 2, [CLS] and [SEP], found 1");
+    must_fail(&c, false, ERROR_USAGE, "max_txt_len: expected at least 2, [CLS] and [SEP], found 1");
     c.model.max_text = 2;
-    must(&c);
+    must(&c, false);
     world_train_all(TRAIN_LM);
     c = world_config(TRAIN_STAGE2);
     c.model.question_in_qformer = false;
     c.model.max_text = 1;
-    must(&c);
+    must(&c, false);
 }
 END_TEST
 
@@ -227,9 +171,9 @@ START_TEST(texts_that_read_the_same_are_positives)
         world_text(c.data.train_list, "shapes.jsonl");
         snprintf(name, sizeof name, "by%d", k);
         world_text(c.output_dir, IN_FOLDER(name));
-        must(&c);
+        must(&c, false);
     }
-    ck_assert(same("by0/model.h5", "by1/model.h5") && !same("by0/model.h5", "by2/model.h5"));
+    ck_assert(folder_same("by0/model.h5", "by1/model.h5") && !folder_same("by0/model.h5", "by2/model.h5"));
 }
 END_TEST
 
@@ -239,17 +183,17 @@ START_TEST(a_file_of_other_heads_or_epsilons_is_refused)
     world_train_all(TRAIN_STAGE2);
     train_config c = world_config(TRAIN_STAGE1);
     c.model.vision.heads = 1;
-    must_fail(&c, ERROR_USAGE, "vit/model.h5: model.vit.heads: expected 2, as in the file, found 1");
+    must_fail(&c, false, ERROR_USAGE, "vit/model.h5: model.vit.heads: expected 2, as in the file, found 1");
     c = world_config(TRAIN_STAGE2);
     c.model.ln_vision_eps = 1e-6;
-    must_fail(&c, ERROR_USAGE, "model.ln_vision_eps: expected 1e-05, as in the file, found 1e-06");
+    must_fail(&c, false, ERROR_USAGE, "model.ln_vision_eps: expected 1e-05, as in the file, found 1e-06");
     c = world_config(TRAIN_STAGE2);
     c.model.opt.heads = 1;
-    must_fail(&c, ERROR_USAGE, "lm/model.h5: model.opt.heads: expected 2, as in the file, found 1");
+    must_fail(&c, false, ERROR_USAGE, "lm/model.h5: model.opt.heads: expected 2, as in the file, found 1");
     c = world_config(TRAIN_STAGE2);
     c.model.qformer.heads = 1;
     c.model.vision.eps = 1e-3;
-    must_fail(&c, ERROR_USAGE, "stage1/model.h5: its numbers would be another function here");
+    must_fail(&c, false, ERROR_USAGE, "stage1/model.h5: its numbers would be another function here");
 }
 END_TEST
 
@@ -285,7 +229,7 @@ START_TEST(a_bad_loss_behind_low_precision_is_an_error_like_any)
     c.weight_decay = 10;                                   /* weights grow a thousandfold a step */
     c.max_iters = 500;
     c.schedule = TRAIN_CONSTANT;
-    must_fail(&c, ERROR_RUN, "first bad tensor: ");
+    must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
 }
 END_TEST
 
@@ -297,13 +241,13 @@ START_TEST(a_cache_knows_towers_in_low_precision_apart)
     train_config c = behind("one.h5");
     world_text(c.feature_cache, IN_FOLDER("f.h5"));
     c.cache_views = 2;
-    must(&c);
+    must(&c, false);
     ck_assert_str_eq(warnings, "");
     world_text(c.output_dir, IN_FOLDER("again"));
-    must(&c);
+    must(&c, false);
     ck_assert_str_eq(warnings, "");
     world_text(c.pretrained.item[0], IN_FOLDER("two.h5"));
-    must(&c);
+    must(&c, false);
     ck_assert_msg(strstr(warnings, "tower: ") != NULL, "%s", warnings);
 }
 END_TEST
@@ -313,7 +257,7 @@ Suite *suite_run_edges(void)
     Suite *s = suite_create("run_edges");
     TCase *c = tcase_create("runs");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, a_data_set_with_nothing_in_it_is_named);
     tcase_add_test(c, a_zero_byte_is_no_text);
     tcase_add_test(c, first_captions_alone_are_read_where_that_is_asked_for);

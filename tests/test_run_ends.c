@@ -1,7 +1,7 @@
 /* test_run_ends.c - how runs begin and end: what is told of paths before anything is read, what a finished
  * run leaves and goes on from, files written for LAVIS, datasets.val with nothing in it, and signals.      */
-#include "tests/world.h"
 #include "tests/shell.h"
+#include "tests/watched.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,67 +10,6 @@
 #include <unistd.h>
 
 static error e;
-static char warnings[8192], notes[8192];
-static volatile int stop;
-static long stop_at;
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-    warnings[0] = notes[0] = 0;
-    stop_at = 0;
-}
-
-static void put(char to[8192], const char *text)
-{
-    size_t used = strlen(to);
-    snprintf(to + used, 8192 - used, "%s\n", text);
-}
-static void on_warning(void *context, const char *text) { (void)context; put(warnings, text); }
-static void on_note(void *context, const char *text) { (void)context; put(notes, text); }
-static void on_step(void *context, const train_line *line) { (void)context; stop = line->step == stop_at; }
-
-static const train_watch watch = { NULL, on_note, on_warning, on_step };
-
-static bool run(const train_config *c, bool resume, train_result *result)
-{
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static train_result must(const train_config *c, bool resume)
-{
-    train_result result = { 0 };
-    ck_assert_msg(run(c, resume, &result), "%s", e.text);
-    return result;
-}
-
-static void must_fail(const train_config *c, bool resume, const char *says)
-{
-    train_result result;
-    ck_assert(!run(c, resume, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-}
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
-
-static char *load(const char *name, long *n)
-{
-    char *x = file_load(IN_FOLDER(name), 1 << 26, n, &e);
-    ck_assert_msg(x != NULL, "%s", e.text);
-    return x;
-}
-
-static bool same(const char *a, const char *b)
-{
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    bool equal = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return equal;
-}
 
 static train_config in(train_config c, const char *folder)
 {
@@ -78,20 +17,10 @@ static train_config in(train_config c, const char *folder)
     return c;
 }
 
-static void write_config(const train_config *given)
-{
-    train_config c = *given;
-    config_table tables[TRAIN_TABLES];
-    char *text = config_print(tables, train_config_tables(&c, tables), false);
-    FILE *f = fopen(IN_FOLDER("run.yaml"), "w");
-    ck_assert(text && f && fputs(text, f) >= 0 && !fclose(f));
-    mem_free(text);
-}
-
 /* Two processes, of a program of their own. */
 static said two_ranks(const train_config *c, const char *resume)
 {
-    write_config(c);
+    world_write(c, "run.yaml");
     said s = BLIP2("train", IN_FOLDER("run.yaml"), "--ranks", "2", resume);
     ck_assert_msg(s.code == 0, "%d: %s", s.code, s.err);
     return s;
@@ -106,14 +35,61 @@ START_TEST(a_finished_run_is_given_more_steps)
     whole.max_iters = 7;
     must(&whole, false);
     must(&c, false);
-    ck_assert(there("short/checkpoint.h5") && !there("short/checkpoint.old.h5"));
+    ck_assert(folder_has("short/checkpoint.h5") && !folder_has("short/checkpoint.old.h5"));
     c.max_iters = 7;
     ck_assert_int_eq(must(&c, true).steps, 7);
     ck_assert_ptr_nonnull(strstr(notes, "goes on after step 3"));
-    ck_assert(same("short/model.h5", "whole/model.h5") && same("short/checkpoint.h5", "whole/checkpoint.h5"));
+    ck_assert(folder_same("short/model.h5", "whole/model.h5")
+              && folder_same("short/checkpoint.h5", "whole/checkpoint.h5"));
     c.max_iters = 0;
     c.max_epoch = 2;                                       /* of 60 documents: 14 steps */
     ck_assert_int_eq(must(&c, true).steps, 14);
+}
+END_TEST
+
+START_TEST(fewer_steps_than_there_are_are_refused)
+{
+    train_config c = in(world_config(TRAIN_LM), "short");
+    must(&c, false);
+    c.max_iters = 2;
+    must_fail(&c, true, ERROR_USAGE, "short: a checkpoint of 3 steps is there; expected a run of at least");
+    char *config = folder_load("short/config.yaml", NULL);
+    ck_assert_ptr_nonnull(strstr(config, "max_iters: 3"));
+    mem_free(config);
+}
+END_TEST
+
+static void take_the_place(long step)
+{
+    if (step == 1)
+        ck_assert(!mkdir(IN_FOLDER("full/checkpoint.new.h5"), 0700));
+}
+
+/* As where the disk is full: what nobody asked for ends nothing; what was asked for does. */
+START_TEST(a_checkpoint_that_cannot_be_written_costs_no_model)
+{
+    train_config c = in(world_config(TRAIN_LM), "full"), whole = in(world_config(TRAIN_LM), "whole");
+    must(&whole, false);
+    c.save_minutes = 1e-9;
+    after_step = take_the_place;
+    must(&c, false);
+    ck_assert_ptr_nonnull(strstr(warnings, ": the run goes on without this checkpoint\n"));
+    ck_assert_ptr_nonnull(strstr(warnings, ": --resume cannot go on from here\n"));
+    ck_assert(folder_same("full/model.h5", "whole/model.h5"));
+    ck_assert(!rmdir(IN_FOLDER("full/checkpoint.new.h5")));
+    c.save_freq = 2;
+    must_fail(&c, false, ERROR_RUN, "checkpoint.new.h5");
+    after_step = NULL;
+}
+END_TEST
+
+START_TEST(a_seed_of_the_command_line_is_in_the_texts_that_speak_of_it)
+{
+    train_config c = in(world_config(TRAIN_LM), "s-${seed}");
+    world_write(&c, "run.yaml");
+    said s = BLIP2("train", IN_FOLDER("run.yaml"), "--seed", "9", "--dry-run");
+    ck_assert_msg(s.code == 0 && strstr(s.out, "/s-9\"") && strstr(s.out, "seed: 9"), "%s%s", s.out, s.err);
+    shell_free(s);
 }
 END_TEST
 
@@ -128,7 +104,7 @@ START_TEST(checkpoints_by_the_clock_leave_the_same_files)
     must(&never, false);
     stop_at = 3;
     must(&often, false);
-    ck_assert(there("often/checkpoint.h5") && there("often/checkpoint.old.h5"));
+    ck_assert(folder_has("often/checkpoint.h5") && folder_has("often/checkpoint.old.h5"));
     stop_at = 0;
     ck_assert(!truncate(IN_FOLDER("often/checkpoint.h5"), 3000));
     ck_assert_int_eq(must(&often, true).steps, 5);         /* from the one of step 2, which the clock made */
@@ -138,9 +114,9 @@ START_TEST(checkpoints_by_the_clock_leave_the_same_files)
     for (int k = 0; k < 3; k++) {
         snprintf(a, sizeof a, "often/%s", files[k]);
         snprintf(b, sizeof b, "never/%s", files[k]);
-        ck_assert_msg(same(a, b), "%s", files[k]);
+        ck_assert_msg(folder_same(a, b), "%s", files[k]);
     }
-    ck_assert(!there("often/checkpoint.old.h5") && !there("never/checkpoint.old.h5"));
+    ck_assert(!folder_has("often/checkpoint.old.h5") && !folder_has("never/checkpoint.old.h5"));
 }
 END_TEST
 
@@ -153,10 +129,11 @@ START_TEST(ranks_save_by_the_clock_of_the_first)
     never.max_iters = 6;
     shell_free(two_ranks(&never, NULL));
     shell_free(two_ranks(&c, NULL));
-    ck_assert(there("two/checkpoint.h5") && !there("two/checkpoint.old.h5"));
+    ck_assert(folder_has("two/checkpoint.h5") && !folder_has("two/checkpoint.old.h5"));
     c.max_iters = 6;
     shell_free(two_ranks(&c, "--resume"));
-    ck_assert(same("two/model.h5", "never/model.h5") && same("two/checkpoint.h5", "never/checkpoint.h5"));
+    ck_assert(folder_same("two/model.h5", "never/model.h5")
+              && folder_same("two/checkpoint.h5", "never/checkpoint.h5"));
 }
 END_TEST
 
@@ -166,9 +143,9 @@ START_TEST(resume_does_not_begin_anew_over_a_model)
     must(&c, false);
     ck_assert(!unlink(IN_FOLDER("lm/checkpoint.h5")));
     c.max_iters = 6;
-    must_fail(&c, true, "lm/model.h5: expected a checkpoint beside it to go on from, found none");
+    must_fail(&c, true, ERROR_RUN, "lm/model.h5: expected a checkpoint beside it to go on from, found none");
     must(&c, false);
-    ck_assert(there("lm/checkpoint.h5"));
+    ck_assert(folder_has("lm/checkpoint.h5"));
 }
 END_TEST
 
@@ -196,9 +173,9 @@ START_TEST(all_paths_that_are_wrong_are_told_together)
 {
     train_config c = all_wrong();
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
-        must_fail(&c, false, wrong[k]);
+        must_fail(&c, false, ERROR_RUN, wrong[k]);
     c.loss_weights = (blip2_stage1_weights){ 0 };          /* what can be known without a disk comes first */
-    must_fail(&c, false, "run.loss_weights: itc, itm and itg are 0");
+    must_fail(&c, false, ERROR_USAGE, "run.loss_weights: itc, itm and itg are 0");
     c = world_config(TRAIN_LM);
     world_text(c.bert_tokenizer, "no/such/words");         /* which the task does not read */
     must(&c, false);
@@ -209,7 +186,7 @@ START_TEST(a_dry_run_tells_of_paths_and_nothing_is_converted_before_them)
 {
     train_config c = all_wrong();
     c.model.qformer.vocab = 30523;                         /* BERT's stands in */
-    write_config(&c);
+    world_write(&c, "run.yaml");
     said s = BLIP2("train", IN_FOLDER("run.yaml"), "--dry-run", "--json");
     ck_assert_msg(s.code == 0, "%s", s.err);
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
@@ -220,9 +197,9 @@ START_TEST(a_dry_run_tells_of_paths_and_nothing_is_converted_before_them)
     world_text(c.bert, IN_FOLDER("bert"));                 /* is there, but holds no weights */
     world_text(c.bert_tokenizer, IN_FOLDER("bert"));
     world_text(c.data.train_list, "no.jsonl");
-    write_config(&c);
+    world_write(&c, "run.yaml");
     FAILS(1, "world/no.jsonl: cannot be opened", "train", IN_FOLDER("run.yaml"));
-    ck_assert(!there("stage1"));
+    ck_assert(!folder_has("stage1"));
 }
 END_TEST
 
@@ -276,8 +253,7 @@ START_TEST(what_changes_nothing_in_a_file_of_lavis_is_taken_with_one_warning)
     said s = BLIP2("train", IN_FOLDER("lavis.yaml"));
     ck_assert_msg(s.code == 0 && strstr(s.err, "run.amp, run.device"), "%s", s.err);
     shell_free(s);
-    long n;
-    char *config = load("run/config.yaml", &n);            /* ours alone */
+    char *config = folder_load("run/config.yaml", NULL);   /* ours alone */
     ck_assert(!strstr(config, "amp:") && !strstr(config, "distributed") && strstr(config, "task: stage1"));
     mem_free(config);
     config_table tables[TRAIN_TABLES];
@@ -315,6 +291,13 @@ START_TEST(what_would_change_a_run_of_lavis_is_refused)
         ck_assert_msg(strstr(e.text, says[k]) != NULL, "expected \"%s\", found \"%s\"", says[k], e.text);
     }
     ck_assert_msg(open_lavis(&c, 4, 1, &words[1]), "%s", e.text);
+    static char *const same[] = { "model.qformer.num_query_token=3" }, *const plain[] = {
+        "model.qformer.num_query_token=32" };              /* the default, but given */
+    ck_assert_msg(open_lavis(&c, 1, 1, same), "%s", e.text);
+    ck_assert(!open_lavis(&c, 1, 1, plain) && strstr(e.text, "num_query_token: expected 32, as "));
+    static char *const speaks[] = { "run.output_dir=q-${num_query_token}" };
+    ck_assert_msg(open_lavis(&c, 1, 1, speaks), "%s", e.text);
+    ck_assert_str_eq(c.output_dir, "q-3");
     ck_assert(!open_lavis(&c, 1, 4, words) && strstr(e.text, "4 problems with LAVIS's keys\n"));
 }
 END_TEST
@@ -337,13 +320,13 @@ START_TEST(a_split_of_few_pictures_or_none_is_told_and_the_run_goes_on)
     world_text(c.data.val_list, "few.jsonl");
     write_val(0);
     ck_assert_int_eq(must(&c, false).best_step, 0);
-    ck_assert_msg(strstr(warnings, "datasets.val: nothing is in ") && !there("vit/model_best.h5"), "%s",
+    ck_assert_msg(strstr(warnings, "datasets.val: nothing is in ") && !folder_has("vit/model_best.h5"), "%s",
                   warnings);
     c.patience = 2;
-    must_fail(&c, false, "run.patience: expected 0 without samples in datasets.val, found 2");
+    must_fail(&c, false, ERROR_USAGE, "run.patience: expected 0 without samples in datasets.val, found 2");
     c.patience = 0;
     write_val(2);
-    ck_assert(must(&c, false).best_step > 0 && there("vit/model_best.h5"));
+    ck_assert(must(&c, false).best_step > 0 && folder_has("vit/model_best.h5"));
     ck_assert_msg(strstr(notes, "datasets.val: 2 samples are few"), "%s", notes);
     write_val(1);
     c.batch = 4;
@@ -381,7 +364,7 @@ START_TEST(ranks_that_wait_for_decoding_learn_the_same)
     drawn.num_workers = 1;
     shell_free(two_ranks(&held, NULL));
     shell_free(two_ranks(&drawn, NULL));
-    ck_assert(same("held/model.h5", "drawn/model.h5"));
+    ck_assert(folder_same("held/model.h5", "drawn/model.h5"));
 }
 END_TEST
 
@@ -429,7 +412,7 @@ static void wait_for(const char *name)
 static long lines_of(const char *name)
 {
     long bytes, lines = 0;
-    char *text = load(name, &bytes);
+    char *text = folder_load(name, &bytes);
     for (long i = 0; i < bytes; i++)
         lines += text[i] == '\n';
     mem_free(text);
@@ -445,19 +428,21 @@ START_TEST(what_a_signal_saved_goes_on_to_the_same_bytes)
     signal(SIGHUP, SIG_DFL);                               /* nohup makes children ignore it */
     whole.schedule = c.schedule = TRAIN_CONSTANT;
     c.max_iters = 1000000;
-    write_config(&c);
+    world_write(&c, "run.yaml");
     pid_t pid = shell_start((const char *const[]){ "train", IN_FOLDER("run.yaml"), NULL }, fds);
     wait_for("parts/log.jsonl");
     kill(pid, signals[_i]);
     said s = shell_wait(pid, fds);
-    ck_assert_msg(s.code == 128 + signals[_i] && there("parts/model.h5") && there("parts/checkpoint.h5"),
-                  "%d: %s", s.code, s.err);
+    ck_assert_msg(s.code == 128 + signals[_i] && folder_has("parts/model.h5")
+                  && folder_has("parts/checkpoint.h5"), "%d: %s", s.code, s.err);
     shell_free(s);
     whole.max_iters = c.max_iters = lines_of("parts/log.jsonl") + 3;
     must(&whole, false);
     ck_assert_int_eq(must(&c, true).steps, c.max_iters);
-    ck_assert(same("whole/model.h5", "parts/model.h5") && same("whole/metrics.csv", "parts/metrics.csv"));
-    ck_assert(same("whole/checkpoint.h5", "parts/checkpoint.h5") && !there("parts/checkpoint.old.h5"));
+    ck_assert(folder_same("whole/model.h5", "parts/model.h5")
+              && folder_same("whole/metrics.csv", "parts/metrics.csv"));
+    ck_assert(folder_same("whole/checkpoint.h5", "parts/checkpoint.h5")
+              && !folder_has("parts/checkpoint.old.h5"));
 }
 END_TEST
 
@@ -466,8 +451,11 @@ Suite *suite_run_ends(void)
     Suite *s = suite_create("run_ends");
     TCase *c = tcase_create("runs");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, a_finished_run_is_given_more_steps);
+    tcase_add_test(c, fewer_steps_than_there_are_are_refused);
+    tcase_add_test(c, a_checkpoint_that_cannot_be_written_costs_no_model);
+    tcase_add_test(c, a_seed_of_the_command_line_is_in_the_texts_that_speak_of_it);
     tcase_add_test(c, checkpoints_by_the_clock_leave_the_same_files);
     tcase_add_test(c, ranks_save_by_the_clock_of_the_first);
     tcase_add_test(c, resume_does_not_begin_anew_over_a_model);

@@ -1,72 +1,15 @@
 /* test_runlog.c - what a run says and writes about itself: where every weight comes from, the first losses
  * beside those that are to be, one step as JSON, as a row and as TensorBoard's event, and a look at another
  * split.                                                                                                   */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include "train/internal.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static error e;
-static char notes[16384];
-static volatile int stop;
-static long stop_at;
-
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-    notes[0] = 0;
-    stop_at = 0;
-}
-
-static void on_note(void *context, const char *text)
-{
-    (void)context;
-    size_t used = strlen(notes);
-    snprintf(notes + used, sizeof notes - used, "%s\n", text);
-}
-
-static void on_step(void *context, const train_line *line)
-{
-    (void)context;
-    stop = line->step == stop_at;
-}
-
-static bool go(const train_config *c, bool resume, train_result *result)
-{
-    static const train_watch watch = { .note = on_note, .step = on_step };
-    notes[0] = 0;
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static train_result must(const train_config *c, bool resume)
-{
-    train_result result = { 0 };
-    ck_assert_msg(go(c, resume, &result), "%s", e.text);
-    return result;
-}
-
-static void must_fail(const train_config *c, const char *says)
-{
-    train_result result;
-    ck_assert(!go(c, false, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, ERROR_USAGE);
-}
-
-static char *load(const char *name, long *bytes)
-{
-    char *text = file_load(IN_FOLDER(name), 1 << 26, bytes, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
 
 static void add_text(const char *name, const char *text, size_t bytes)
 {
@@ -91,7 +34,6 @@ static const char *line_of(const char *text, const char *begins, char to[1024])
 START_TEST(the_table_names_the_source_of_every_module)
 {
     char row[1024], path[600];
-    long n;
     world_train_all(TRAIN_VIT);
     train_config c = world_config(TRAIN_LM), one = world_config(TRAIN_STAGE1);
     train_config two = world_config(TRAIN_STAGE2);
@@ -102,7 +44,7 @@ START_TEST(the_table_names_the_source_of_every_module)
     ck_assert(strstr(line_of(notes, "Q-Former            fresh: N(0, 0.1), ", row), " trained "));
     ck_assert(strstr(line_of(notes, "query tokens        fresh: N(0, 0.3) ", row), "  trained        1 "));
     line_of(notes, "temperature         fresh: 0.07 ", row);
-    char *file = load("stage1/modules.txt", &n);
+    char *file = folder_load("stage1/modules.txt", NULL);
     ck_assert_msg(strstr(notes, file) == notes, "%s", file);           /* the same table */
     mem_free(file);
     must(&two, false);                                     /* the rest is new */
@@ -128,9 +70,9 @@ static long last_numbers(const char *row, long *parameters)
 
 START_TEST(the_rows_sum_to_their_totals)
 {
-    long n, sum[2] = { 0 }, total[2] = { 0 }, met = 0;
+    long sum[2] = { 0 }, total[2] = { 0 }, met = 0;
     world_train_all(TRAIN_STAGE1);
-    char *file = load("stage1/modules.txt", &n);
+    char *file = folder_load("stage1/modules.txt", NULL);
     for (char *line = strchr(file, '\n') + 1; *line; line += strcspn(line, "\n") + 1) {
         char row[1024];
         long parameters;
@@ -218,7 +160,7 @@ static bool masked(const unsigned char *x, uint64_t n, const unsigned char *stor
 static json_t *read_events(const char *name)
 {
     long bytes;
-    char *file = load(name, &bytes);
+    char *file = folder_load(name, &bytes);
     const unsigned char *x = (const unsigned char *)file, *end = x + bytes;
     json_t *all = json_array();
     while (x < end) {
@@ -268,8 +210,7 @@ static json_t *read_events(const char *name)
 
 static json_t *read_lines(const char *name)
 {
-    long n;
-    char *text = load(name, &n);
+    char *text = folder_load(name, NULL);
     json_t *lines = json_array();
     for (char *line = text; *line; line += strcspn(line, "\n") + 1) {
         json_t *o = json_loadb(line, strcspn(line, "\n"), JSON_REJECT_DUPLICATES, NULL);
@@ -306,7 +247,7 @@ START_TEST(one_step_says_the_same_in_all_three_files)
     json_t *lines = read_lines("run/log.jsonl"), *line, *v;
     json_t *events = read_events("run/events.out.tfevents.blip2");
     long n;
-    char *table = load("run/metrics.csv", &n), *at = strchr(table, '\n') + 1;
+    char *table = folder_load("run/metrics.csv", &n), *at = strchr(table, '\n') + 1;
     ck_assert_str_eq(json_string_value(json_object_get(json_array_get(events, 0), "version")),
                      "brain.Event:2");
     ck_assert_int_eq(json_array_size(lines), 6);
@@ -351,11 +292,7 @@ END_TEST
 
 static void same_file(const char *a, const char *b)
 {
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    ck_assert_msg(n == m && !memcmp(x, y, (size_t)n), "%s and %s differ", a, b);
-    mem_free(x);
-    mem_free(y);
+    ck_assert_msg(folder_same(a, b), "%s and %s differ", a, b);
 }
 
 /* old: the checkpoint before, which stands where a run was stopped */
@@ -385,8 +322,8 @@ START_TEST(all_three_are_exact_when_a_run_goes_on)
     ck_assert(must(&parts, false).stopped);
     stop_at = 0;
     long n;                                                /* as if it had been killed later */
-    char *later = load("whole/events.out.tfevents.blip2", &n);
-    char *mine = load("parts/events.out.tfevents.blip2", &n);
+    char *later = folder_load("whole/events.out.tfevents.blip2", &n);
+    char *mine = folder_load("parts/events.out.tfevents.blip2", &n);
     add_text("parts/events.out.tfevents.blip2", later + n, 130);
     add_text("parts/metrics.csv", "4,0,77\n5,0", 10);
     add_text("parts/log.jsonl", "{\"step\":4,\"epoch\":0}\n{\"st", 26);
@@ -415,7 +352,7 @@ START_TEST(a_look_changes_nothing_and_sees_the_same_each_time)
     must(&c, false);
     must(&blind, false);
     same_file("looked/model.h5", "blind/model.h5");
-    ck_assert(!there("blind/model_best.h5") && there("looked/model_best.h5"));
+    ck_assert(!folder_has("blind/model_best.h5") && folder_has("looked/model_best.h5"));
     still.init_lr = still.min_lr = still.warmup_lr = 0;    /* nothing learns: all looks are equal */
     must(&still, false);
     double first = at_step("still/log.jsonl", 2, "val_loss");
@@ -465,7 +402,7 @@ START_TEST(patience_ends_a_run_and_going_on_knows_how_long_it_waited)
     world_text(parts.output_dir, IN_FOLDER("parts"));
     train_result result = must(&whole, false);
     ck_assert(result.early && !result.stopped && result.steps == 4 && result.best_step == 1);
-    ck_assert(there("whole/model.h5"));
+    ck_assert(folder_has("whole/model.h5"));
     stop_at = 3;
     ck_assert(must(&parts, false).stopped);
     stop_at = 0;
@@ -488,11 +425,12 @@ START_TEST(every_task_looks_and_the_first_wrong_key_is_named)
         ck_assert(must(&c, false).best_step > 0);
     }
     c.best_by = 1;
-    must_fail(&c, "run.best_by: expected one of \"val_loss\" for task stage2, found val_loss_itc");
+    must_fail(&c, false, ERROR_USAGE,
+              "run.best_by: expected one of \"val_loss\" for task stage2, found val_loss_itc");
     c.best_by = 0;
     c.data.val_list[0] = 0;
     c.patience = 2;
-    must_fail(&c, "run.patience: expected 0 without samples in datasets.val, found 2");
+    must_fail(&c, false, ERROR_USAGE, "run.patience: expected 0 without samples in datasets.val, found 2");
 }
 END_TEST
 
@@ -512,7 +450,7 @@ Suite *suite_runlog(void)
     Suite *s = suite_create("runlog");
     TCase *c = tcase_create("a run about itself");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, the_table_names_the_source_of_every_module);
     tcase_add_test(c, the_rows_sum_to_their_totals);
     tcase_add_test(c, the_first_losses_stand_beside_those_that_are_to_be);

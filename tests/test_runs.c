@@ -1,6 +1,6 @@
 /* test_runs.c - training runs on a small world, end to end: what they leave behind, the same bytes for any
  * number of threads, going on where a run was stopped, and what goes wrong.                                */
-#include "tests/world.h"
+#include "tests/watched.h"
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -15,35 +15,10 @@
 
 static error e;
 
-static void begin(void)
-{
-    folder_begin();
-    world_make();
-}
-
 /* ---- looking at files ---------------------------------------------------------------------------------- */
-static char *load(const char *path, long *bytes)
-{
-    char *text = file_load(path, 1 << 26, bytes, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
-}
-
-static bool there(const char *name) { return !access(IN_FOLDER(name), F_OK); }
-
-static bool equal(const char *a, const char *b)
-{
-    long n, m;
-    char *x = load(a, &n), *y = load(b, &m);
-    bool same = n == m && !memcmp(x, y, (size_t)n);
-    mem_free(x);
-    mem_free(y);
-    return same;
-}
-
 static void same_bytes(const char *a, const char *b)
 {
-    ck_assert_msg(equal(a, b), "%s and %s differ", a, b);
+    ck_assert_msg(folder_same(a, b), "%s and %s differ", a, b);
 }
 
 static bool timed(const char *key)
@@ -52,16 +27,15 @@ static bool timed(const char *key)
 }
 
 /* The lines of a log as JSON, less what the clock decides. */
-static json_t *read_log(const char *path)
+static json_t *read_log(const char *name)
 {
-    long n;
-    char *text = load(path, &n);
+    char *text = folder_load(name, NULL);
     json_t *lines = json_array();
     for (char *line = text; *line;) {
         char *end = strchr(line, '\n');
-        ck_assert_msg(end != NULL, "%s: the last line is cut", path);
+        ck_assert_msg(end != NULL, "%s: the last line is cut", name);
         json_t *o = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, NULL);
-        ck_assert_msg(json_is_object(o), "%s: no JSON: %.*s", path, (int)(end - line), line);
+        ck_assert_msg(json_is_object(o), "%s: no JSON: %.*s", name, (int)(end - line), line);
         json_array_append_new(lines, o);
         line = end + 1;
     }
@@ -88,50 +62,6 @@ static void same_logs(const char *a, const char *b)
     json_decref(y);
 }
 
-/* ---- watching ---------------------------------------------------------------------------------------- */
-static struct { long allocations[64], stop_at; int steps; char warnings[4096], notes[4096]; } seen;
-static volatile int stop;
-
-static void on_text(char *to, const char *text)
-{
-    size_t used = strlen(to);
-    snprintf(to + used, sizeof seen.notes - used, "%s\n", text);
-}
-static void on_note(void *context, const char *text) { (void)context; on_text(seen.notes, text); }
-static void on_warning(void *context, const char *text) { (void)context; on_text(seen.warnings, text); }
-
-static void on_step(void *context, const train_line *line)
-{
-    (void)context;
-    ck_assert_int_lt(seen.steps, 64);
-    seen.allocations[seen.steps++] = mem_count();
-    stop = line->step == seen.stop_at;
-}
-
-static bool run(const train_config *c, bool resume, train_result *result)
-{
-    static const train_watch watch = { NULL, on_note, on_warning, on_step };
-    long stop_at = seen.stop_at;
-    memset(&seen, 0, sizeof seen);
-    seen.stop_at = stop_at;
-    stop = 0;
-    return train_run(c, &(train_options){ .resume = resume, .stop = &stop, .watch = &watch }, result, &e);
-}
-
-static void must(const train_config *c, bool resume)
-{
-    train_result result;
-    ck_assert_msg(run(c, resume, &result), "%s", e.text);
-}
-
-static void must_fail(const train_config *c, bool resume, error_kind kind, const char *says)
-{
-    train_result result;
-    ck_assert(!run(c, resume, &result));
-    ck_assert_msg(strstr(e.text, says) != NULL, "expected \"%s\", found \"%s\"", says, e.text);
-    ck_assert_int_eq(e.kind, kind);
-}
-
 /* ---- what a run leaves behind ------------------------------------------------------------------------ */
 static const char *const names[] = { "stage1", "stage2", "vit", "lm" };
 static const char *const losses[][8] = {
@@ -139,27 +69,27 @@ static const char *const losses[][8] = {
     { "loss", "query_cosine" }, { "loss", "accuracy" },
         { "loss" } };
 
-static const char *file_of(char to[512], train_task task, const char *file)
+static const char *file_of(char to[64], train_task task, const char *file)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%s/%s", names[task], file);
-    return folder_path(to, name);
+    snprintf(to, 64, "%s/%s", names[task], file);
+    return to;
 }
 
 /* run.json: digests are those of the files. */
 static void tells_what_it_was_made_of(train_task task)
 {
-    char path[512], digest[32];
+    char name[64], digest[32];
     long bytes;
-    char *config = load(file_of(path, task, "config.yaml"), &bytes);
+    char *config = folder_load(file_of(name, task, "config.yaml"), &bytes);
     snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(config, (size_t)bytes));
     mem_free(config);
-    json_t *o = json_load_file(file_of(path, task, "run.json"), 0, NULL);
+    json_t *o = json_load_file(IN_FOLDER(file_of(name, task, "run.json")), 0, NULL);
     ck_assert_str_eq(json_string_value(json_object_get(o, "config_xxh3")), digest);
     const json_t *list = json_array_get(json_object_get(o, "lists"), 0);
     const char *file = json_string_value(json_object_get(list, "file"));
     ck_assert(file && strstr(file, task == TRAIN_LM ? "world/text.txt" : "world/train.jsonl"));
-    char *text = load(file, &bytes);
+    char *text = file_load(file, 1 << 26, &bytes, &e);
+    ck_assert_msg(text != NULL, "%s", e.text);
     snprintf(digest, sizeof digest, "%016" PRIx64, (uint64_t)XXH3_64bits(text, (size_t)bytes));
     mem_free(text);
     ck_assert_str_eq(json_string_value(json_object_get(list, "xxh3")), digest);
@@ -173,10 +103,10 @@ START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
     static const char *const always[] = { "step", "epoch", "grad_norm", "lr", "data_ms", "step_ms",
                                           "samples_per_s",
                                           "rss_mb" };
-    char path[512];
+    char name[64];
     world_train_all(TRAIN_STAGE2);
     for (int task = 0; task < 4; task++) {
-        json_t *log = read_log(file_of(path, (train_task)task, "log.jsonl")), *line;
+        json_t *log = read_log(file_of(name, (train_task)task, "log.jsonl")), *line;
         size_t i;
         ck_assert_int_eq(json_array_size(log), 3);
         json_array_foreach(log, i, line) {
@@ -191,18 +121,19 @@ START_TEST(every_task_leaves_a_model_a_log_and_its_configuration)
         json_decref(log);
         blip2_model m;
         bool sealed;
-        ck_assert_msg(blip2_open(&m, file_of(path, (train_task)task, "model.h5"), &sealed, &e), "%s", e.text);
+        ck_assert_msg(blip2_open(&m, IN_FOLDER(file_of(name, (train_task)task, "model.h5")), &sealed, &e),
+                      "%s", e.text);
         ck_assert(sealed && !nn_find(m.store, "contrastive.visual_projection.weight"));
         blip2_close(&m);
         train_config c = train_config_default();
         config_table tables[TRAIN_TABLES];
         int n = train_config_tables(&c, tables);
-        ck_assert_msg(config_read(file_of(path, (train_task)task, "config.yaml"), tables, n, &e), "%s",
-                      e.text);
+        ck_assert_msg(config_read(IN_FOLDER(file_of(name, (train_task)task, "config.yaml")), tables, n, &e),
+                      "%s", e.text);
         ck_assert(c.task == task && c.batch == 8);
         tells_what_it_was_made_of((train_task)task);
     }
-    ck_assert(there("stage1/checkpoint.h5") && !there("stage1/checkpoint.old.h5"));
+    ck_assert(folder_has("stage1/checkpoint.h5") && !folder_has("stage1/checkpoint.old.h5"));
 }
 END_TEST
 
@@ -232,22 +163,22 @@ START_TEST(first_losses_are_told_beside_those_of_a_model_that_knows_nothing)
 {
     train_config c = world_config(TRAIN_VIT);
     must(&c, false);
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079)"));
+    ck_assert_ptr_nonnull(strstr(notes, "(ln 8 = 2.079)"));
     c = world_config(TRAIN_STAGE1);
     must(&c, false);
-    ck_assert_ptr_nonnull(strstr(seen.notes, "(ln 8 = 2.079), loss_itm 0."));
-    ck_assert_ptr_nonnull(strstr(seen.notes, "at 1 in 3), loss_lm "));
+    ck_assert_ptr_nonnull(strstr(notes, "(ln 8 = 2.079), loss_itm 0."));
+    ck_assert_ptr_nonnull(strstr(notes, "at 1 in 3), loss_lm "));
     c = world_config(TRAIN_LM);
     must(&c, false);
     double loss;
-    const char *found = strstr(seen.notes, "nothing: loss ");
+    const char *found = strstr(notes, "nothing: loss ");
     ck_assert(found && sscanf(found, "nothing: loss %lf (ln 300", &loss) == 1 && fabs(loss - log(300)) < 0.3);
 }
 END_TEST
 
 START_TEST(losses_that_are_left_out_are_not_in_the_log)
 {
-    char path[512];
+    char name[64];
     train_config c = world_config(TRAIN_VIT);
     must(&c, false);
     c = world_config(TRAIN_STAGE1);
@@ -255,8 +186,7 @@ START_TEST(losses_that_are_left_out_are_not_in_the_log)
     c.loss_weights.itm = 2;
     c.max_iters = 1;
     must(&c, false);
-    long n;
-    char *log = load(file_of(path, TRAIN_STAGE1, "log.jsonl"), &n);
+    char *log = folder_load(file_of(name, TRAIN_STAGE1, "log.jsonl"), NULL);
     double loss = 0, itc = 0, itm = 0;
     const char *at = strstr(log, "\"loss\":");
     ck_assert(at && sscanf(at, "\"loss\":%lf,\"loss_itc\":%lf,\"loss_itm\":%lf", &loss, &itc, &itm) == 3);
@@ -272,9 +202,9 @@ static void chain(uint64_t digest[4])
 {
     world_train_all(TRAIN_STAGE2);
     for (int task = 0; task < 4; task++) {
-        char path[512];
+        char name[64];
         long n;
-        char *bytes = load(file_of(path, (train_task)task, "model.h5"), &n);
+        char *bytes = folder_load(file_of(name, (train_task)task, "model.h5"), &n);
         digest[task] = (uint64_t)n;
         for (long i = 0; i < n; i++)
             digest[task] = ag_mix(digest[task], (unsigned char)bytes[i]);
@@ -299,16 +229,15 @@ START_TEST(another_seed_gives_another_model)
 {
     train_config c = world_config(TRAIN_LM);
     must(&c, false);
-    long n, m;
-    char *a = load(IN_FOLDER("lm/model.h5"), &n);
+    ck_assert(!rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5")));
     c.seed++;
     must(&c, false);
-    char *b = load(IN_FOLDER("lm/model.h5"), &m);
-    ck_assert(n != m || memcmp(a, b, (size_t)n));
-    mem_free(a);
-    mem_free(b);
+    ck_assert(!folder_same("lm/model.h5", "first.h5"));
 }
 END_TEST
+
+static long allocations[7];                         /* so far, after each step */
+static void count_allocations(long step) { allocations[step] = mem_count(); }
 
 START_TEST(a_warm_step_calls_no_allocator)
 {
@@ -317,10 +246,11 @@ START_TEST(a_warm_step_calls_no_allocator)
         train_config c = world_config(order[k]);
         c.max_iters = 6;
         c.accumulate = 2;
+        after_step = count_allocations;
         must(&c, false);
-        for (int i = 3; i < 6; i++)
-            ck_assert_msg(seen.allocations[i] == seen.allocations[2], "%s, step %d: %ld allocations",
-                          names[order[k]], i + 1, seen.allocations[i] - seen.allocations[i - 1]);
+        for (int i = 4; i <= 6; i++)
+            ck_assert_msg(allocations[i] == allocations[3], "%s, step %d: %ld allocations", names[order[k]],
+                          i, allocations[i] - allocations[i - 1]);
     }
 }
 END_TEST
@@ -341,19 +271,19 @@ START_TEST(a_run_that_was_stopped_goes_on_to_the_same_bytes)
     if (_i)
         world_train_all(TRAIN_VIT);
     train_config whole = long_run(task, "whole"), parts = long_run(task, "parts");
-    train_result result;
     must(&whole, false);
-    seen.stop_at = 3;
-    ck_assert_msg(run(&parts, false, &result), "%s", e.text);
-    ck_assert(result.stopped && result.steps == 3 && there("parts/checkpoint.h5") && there("parts/model.h5"));
-    seen.stop_at = 0;
+    stop_at = 3;
+    train_result result = must(&parts, false);
+    ck_assert(result.stopped && result.steps == 3 && folder_has("parts/checkpoint.h5")
+              && folder_has("parts/model.h5"));
+    stop_at = 0;
     FILE *log = fopen(IN_FOLDER("parts/log.jsonl"), "a");          /* as if it had been killed a step later */
     fputs("{\"step\":4,\"epoch\":0,\"loss\":77}\n{\"step\":5,\"epo", log);
     fclose(log);
-    ck_assert_msg(run(&parts, true, &result), "%s", e.text);
-    ck_assert(!result.stopped && result.steps == 6 && seen.steps == 3);
-    same_bytes(IN_FOLDER("whole/model.h5"), IN_FOLDER("parts/model.h5"));
-    same_logs(IN_FOLDER("whole/log.jsonl"), IN_FOLDER("parts/log.jsonl"));
+    result = must(&parts, true);
+    ck_assert(!result.stopped && result.steps == 6 && steps_seen == 3);
+    same_bytes("whole/model.h5", "parts/model.h5");
+    same_logs("whole/log.jsonl", "parts/log.jsonl");
 }
 END_TEST
 
@@ -362,18 +292,18 @@ START_TEST(checkpoints_come_at_their_time_and_the_one_before_is_kept)
     train_config c = long_run(TRAIN_LM, "lm");
     c.save_freq = 2;
     must(&c, false);
-    ck_assert(there("lm/checkpoint.h5") && there("lm/checkpoint.old.h5") && !there("lm/checkpoint.new.h5"));
+    ck_assert(folder_has("lm/checkpoint.h5") && folder_has("lm/checkpoint.old.h5")
+              && !folder_has("lm/checkpoint.new.h5"));
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
     must(&c, true);                                        /* nothing left to do but the model */
-    ck_assert_int_eq(seen.steps, 0);
-    same_bytes(IN_FOLDER("first.h5"), IN_FOLDER("lm/model.h5"));
+    ck_assert_int_eq(steps_seen, 0);
+    same_bytes("first.h5", "lm/model.h5");
     ck_assert(!truncate(IN_FOLDER("lm/checkpoint.h5"), 5000));
     must(&c, true);
-    ck_assert_msg(strstr(seen.warnings, "checkpoint.h5") && strstr(seen.warnings, "going on from"), "%s",
-                  seen.warnings);
-    ck_assert_int_eq(seen.steps, 2);
-    same_bytes(IN_FOLDER("first.h5"), IN_FOLDER("lm/model.h5"));
-    ck_assert_ptr_nonnull(strstr(seen.notes, "goes on after step 4"));
+    ck_assert_msg(strstr(warnings, "checkpoint.h5") && strstr(warnings, "going on from"), "%s", warnings);
+    ck_assert_int_eq(steps_seen, 2);
+    same_bytes("first.h5", "lm/model.h5");
+    ck_assert_ptr_nonnull(strstr(notes, "goes on after step 4"));
 }
 END_TEST
 
@@ -382,7 +312,7 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     train_config c = long_run(TRAIN_LM, "lm");
     c.save_freq = 3;
     must(&c, true);                                        /* there is none: from the beginning */
-    ck_assert_ptr_nonnull(strstr(seen.warnings, "no checkpoint in it; starts from the beginning"));
+    ck_assert_ptr_nonnull(strstr(warnings, "no checkpoint in it; starts from the beginning"));
     c.seed = 7;
     must_fail(&c, true, ERROR_USAGE, "run.seed: the checkpoint has 42, this run 7");
     c.accumulate = 2;
@@ -391,10 +321,10 @@ START_TEST(a_run_does_not_go_on_from_what_is_not_its_own)
     c.model.opt.hidden = 40;
     must_fail(&c, true, ERROR_RUN, "fc1/weight: shape; expected [40,16], found [32,16]");
     must(&c, false);                                       /* anew: what was there is set aside */
-    ck_assert(there("lm/checkpoint.h5.aside"));
-    ck_assert_ptr_nonnull(strstr(seen.warnings, "starts anew"));
+    ck_assert(folder_has("lm/checkpoint.h5.aside"));
+    ck_assert_ptr_nonnull(strstr(warnings, "starts anew"));
     must(&c, true);                                        /* from its own, which is at its end */
-    ck_assert_int_eq(seen.steps, 0);
+    ck_assert_int_eq(steps_seen, 0);
 }
 END_TEST
 
@@ -402,11 +332,12 @@ START_TEST(a_run_that_is_stopped_before_its_first_step_leaves_the_old_model)
 {
     train_config c = long_run(TRAIN_LM, "lm");
     train_result result;
+    volatile int stop = 1;
     must(&c, false);
     rename(IN_FOLDER("lm/model.h5"), IN_FOLDER("first.h5"));
-    stop = 1;
     ck_assert(train_run(&c, &(train_options){ .stop = &stop }, &result, &e));
-    ck_assert(result.stopped && result.steps == 0 && !there("lm/model.h5") && !there("lm/checkpoint.h5"));
+    ck_assert(result.stopped && result.steps == 0 && !folder_has("lm/model.h5")
+              && !folder_has("lm/checkpoint.h5"));
 }
 END_TEST
 
@@ -418,13 +349,13 @@ START_TEST(a_loss_that_is_not_finite_ends_the_run_and_names_step_tensor_and_samp
     c.weight_decay = 10;                                   /* weights grow a thousandfold a step */
     c.max_iters = 500;
     c.schedule = TRAIN_CONSTANT;
-    must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
-    ck_assert(strstr(e.text, "step ") == e.text && strstr(e.text, "; samples "));
-    ck_assert(there("lm/checkpoint.h5") && !there("lm/model.h5"));
+    const char *text = must_fail(&c, false, ERROR_RUN, "first bad tensor: ");
+    ck_assert(strstr(text, "step ") == text && strstr(text, "; samples "));
+    ck_assert(folder_has("lm/checkpoint.h5") && !folder_has("lm/model.h5"));
     char says[64];
-    snprintf(says, sizeof says, "%.*s", (int)strcspn(e.text, ":"), e.text);
+    snprintf(says, sizeof says, "%.*s", (int)strcspn(text, ":"), text);
     must_fail(&c, true, ERROR_RUN, says);                  /* it can be met again */
-    ck_assert_int_eq(seen.steps, 0);
+    ck_assert_int_eq(steps_seen, 0);
 }
 END_TEST
 
@@ -458,7 +389,7 @@ START_TEST(configurations_that_cannot_be_are_found_before_anything_is_written)
         if (k != 1 && k != 6)
             c.freeze.count = 0;
         must_fail(&c, false, ERROR_USAGE, all[k].says);
-        ck_assert(!there("vit") && !there("lm"));
+        ck_assert(!folder_has("vit") && !folder_has("lm"));
     }
 }
 END_TEST
@@ -483,12 +414,6 @@ START_TEST(files_that_are_not_there_or_not_right_are_named)
 }
 END_TEST
 
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    ck_assert(f && fputs(text, f) >= 0 && !fclose(f));
-}
-
 START_TEST(pictures_without_words_or_questions_are_trained_on)
 {
     char list[2048] = "";
@@ -498,7 +423,7 @@ START_TEST(pictures_without_words_or_questions_are_trained_on)
                  : "\"questions\": [{\"question\": \"\", \"answer\": \"\"}]");
         strcat(list, line);
     }
-    write_text(IN_FOLDER("world/empty.jsonl"), list);
+    folder_write("world/empty.jsonl", list);
     world_train_all(TRAIN_STAGE2);
     static const train_task order[] = { TRAIN_VIT, TRAIN_STAGE1, TRAIN_STAGE2 };
     for (int k = 0; k < 3; k++) {
@@ -536,8 +461,8 @@ START_TEST(a_disk_that_fills_up_leaves_a_whole_model_and_nothing_half_written)
         done = train_run(&c, &(train_options){ 0 }, &result, &why);
         file_fail_at(0, 0, false);
         leftovers(IN_FOLDER("lm"));
-        bool old = equal(IN_FOLDER("old.h5"), IN_FOLDER("lm/model.h5"));
-        ck_assert(old || equal(IN_FOLDER("new.h5"), IN_FOLDER("lm/model.h5")));
+        bool old = folder_same("old.h5", "lm/model.h5");
+        ck_assert(old || folder_same("new.h5", "lm/model.h5"));
         ck_assert(!(done && old));
         kept += old;
     }
@@ -550,7 +475,7 @@ Suite *suite_runs(void)
     Suite *s = suite_create("runs");
     TCase *c = tcase_create("runs");
     tcase_set_timeout(c, TEST_SECONDS);
-    tcase_add_checked_fixture(c, begin, folder_end);
+    tcase_add_checked_fixture(c, watched_begin, folder_end);
     tcase_add_test(c, every_task_leaves_a_model_a_log_and_its_configuration);
     tcase_add_test(c, a_frozen_tower_stays_and_the_rest_moves);
     tcase_add_test(c, losses_that_are_left_out_are_not_in_the_log);

@@ -1,47 +1,20 @@
 /* test_scenes.c - the synthetic world is what it says: right answers, visible objects, and nothing held
  * out in training. */
-#include "tests/tests.h"
-#include "data/data.h"
+#include "tests/scenes_case.h"
 #include <jansson.h>
-#include <omp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *const splits[] = { "train", "val", "test", "test_unseen" };
 static const char *const held[][2] = { { "red", "cross" }, { "green", "circle" }, { "blue", "triangle" } };
 enum { HELD = 3 };
 
-static scenes_options small_world(void)
-{
-    scenes_options o = scenes_defaults;
-    o.train = 600;
-    o.val = 40;
-    o.test = 60;
-    o.test_unseen = 60;
-    o.documents = 600;
-    return o;
-}
-
-static void make(const scenes_options *o, const char *name)
-{
-    error e = { 0 };
-    ck_assert_msg(scenes_make(o, IN_FOLDER(name), false, NULL, NULL, &e), "%s", e.text);
-}
-
 static char *load(const char *folder, const char *file, long *n)
 {
-    char path[600];
-    error e = { 0 };
-    snprintf(path, sizeof path, "%s/%s", IN_FOLDER(folder), file);
-    char *text = file_load(path, 1L << 30, n, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
-    return text;
+    char name[512];
+    snprintf(name, sizeof name, "%s/%s", folder, file);
+    return folder_load(name, n);
 }
 
 /* ---- annotations, read back ---- */
@@ -113,7 +86,7 @@ START_TEST(no_training_text_names_a_held_out_pair)
 {
     scenes_options o = small_world();
     long n;
-    make(&o, "w");
+    make_world(&o, "w");
     static const char *const files[] = { "train.jsonl", "val.jsonl", "test.jsonl", "text.txt" };
     for (int i = 0; i < 4; i++) {
         char *text = load("w", files[i], &n);
@@ -130,7 +103,7 @@ END_TEST
 START_TEST(no_training_picture_shows_a_held_out_pair)
 {
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     for (int s = 0; s < 4; s++) {
         struct notes notes = read_split("w", splits[s]);
         for (long i = 0; i < notes.n; i++) {
@@ -220,14 +193,14 @@ START_TEST(every_answer_follows_from_the_objects)
 {
     static const char *const types[] = { "yes/no", "colour", "shape", "count", "position", "size", "ground" };
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     check_answers("w", types, 5);
     o.cells = 3;
     o.size = 48;
     strcpy(o.counts, "1,2,2,1");
     strcpy(o.sizes, "small,large");
     strcpy(o.questions, "yes/no,colour,shape,count,position,size,ground");
-    make(&o, "large");
+    make_world(&o, "large");
     check_answers("large", types, 7);
 }
 END_TEST
@@ -265,10 +238,10 @@ static void check_balance(const char *folder)
 START_TEST(half_of_the_yes_no_answers_are_yes_and_the_rest_is_not_easy)
 {
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     check_balance("w");
     o.questions_per_type = 4;
-    make(&o, "many");
+    make_world(&o, "many");
     check_balance("many");
 }
 END_TEST
@@ -276,7 +249,7 @@ END_TEST
 START_TEST(the_first_caption_is_the_full_one)
 {
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     struct notes notes = read_split("w", "train");
     int wordings[4] = { 0 };
     for (long i = 0; i < notes.n; i++) {
@@ -318,7 +291,7 @@ START_TEST(the_centre_of_an_object_has_its_colour)
         { "red", { 220, 40, 40 } }, { "green", { 40, 180, 60 } }, { "blue", { 50, 80, 230 } },
         { "yellow", { 230, 210, 50 } } };
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     for (int s = 0; s < 4; s++) {
         struct notes notes = read_split("w", splits[s]);
         for (long i = 0; i < notes.n; i++) {
@@ -343,7 +316,7 @@ END_TEST
 START_TEST(no_two_pictures_are_equal)
 {
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     struct notes notes = read_split("w", "train");
     static picture all[600];
     for (long i = 0; i < notes.n; i++) {
@@ -367,7 +340,7 @@ START_TEST(no_arrangement_of_a_test_is_in_training)
 {
     scenes_options o = small_world();
     long n;
-    make(&o, "w");
+    make_world(&o, "w");
     char *text = load("w", "text.txt", &n);
     struct notes train = read_split("w", "train");
     for (int s = 1; s < 3; s++) {
@@ -387,7 +360,7 @@ END_TEST
 START_TEST(siblings_differ_in_little)
 {
     scenes_options o = small_world();
-    make(&o, "w");
+    make_world(&o, "w");
     struct notes notes = read_split("w", "train");
     int close = 0, siblings = 0;
     for (long i = 0; i < notes.n; i++) {
@@ -416,7 +389,7 @@ START_TEST(the_number_of_shapes_keeps_its_weights_in_every_split)
     o.val = o.test = o.test_unseen = 400;
     o.documents = 0;
     strcpy(o.counts, "1,3");
-    make(&o, "w");
+    make_world(&o, "w");
     for (int s = 0; s < 4; s++) {
         struct notes notes = read_split("w", splits[s]);
         int one = 0;
@@ -431,7 +404,7 @@ START_TEST(documents_are_of_a_larger_world_in_the_same_words)
 {
     scenes_options o = small_world();
     long n, lines = 0;
-    make(&o, "w");
+    make_world(&o, "w");
     char *text = load("w", "text.txt", &n), *questions = strstr(text, "question: ");
     for (long i = 0; i < n; i++)
         lines += text[i] == '\n';
@@ -443,185 +416,12 @@ START_TEST(documents_are_of_a_larger_world_in_the_same_words)
 }
 END_TEST
 
-/* ---- the folder ---- */
-static void same_files(const char *a, const char *b, bool expected)
-{
-    static const char *const files[] = { "train.jsonl", "test.jsonl", "test_unseen.jsonl", "text.txt",
-        "sheet.png",
-        "train/000001.png", "train/000600.png", "test/000700.png", "test_unseen/000760.png" };
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        long n, m;
-        char *x = load(a, files[i], &n), *y = load(b, files[i], &m);
-        ck_assert_msg((n == m && !memcmp(x, y, (size_t)n)) == expected, "%s", files[i]);
-        mem_free(x);
-        mem_free(y);
-    }
-}
-
-START_TEST(the_bytes_do_not_depend_on_the_threads)
-{
-    scenes_options o = small_world();
-    static const char *const names[] = { "one", "three", "four", "eight" };
-    static const int threads[] = { 1, 3, 4, 8 };
-    for (int i = 0; i < 4; i++) {
-        omp_set_num_threads(threads[i]);
-        make(&o, names[i]);
-        same_files("one", names[i], true);
-    }
-}
-END_TEST
-
-START_TEST(another_seed_gives_another_world)
-{
-    scenes_options o = small_world();
-    make(&o, "a");
-    o.seed = 2;
-    make(&o, "b");
-    same_files("a", "b", false);
-}
-END_TEST
-
-START_TEST(a_folder_that_exists_is_an_error_unless_forced)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    make(&o, "w");
-    ck_assert(!scenes_make(&o, IN_FOLDER("w"), false, NULL, NULL, &e));
-    ck_assert_int_eq(e.kind, ERROR_USAGE);
-    ck_assert_ptr_nonnull(strstr(e.text, "exists already"));
-    o.seed = 2;
-    ck_assert_msg(scenes_make(&o, IN_FOLDER("w"), true, NULL, NULL, &e), "%s", e.text);
-    make(&o, "b");
-    same_files("w", "b", true);
-    ck_assert_int_eq(folder_count(), 2);
-}
-END_TEST
-
-START_TEST(a_folder_of_something_else_is_never_replaced)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    ck_assert_int_eq(mkdir(IN_FOLDER("mine"), 0777), 0);
-    ck_assert(!scenes_make(&o, IN_FOLDER("mine"), true, NULL, NULL, &e));
-    ck_assert_ptr_nonnull(strstr(e.text, "expected a folder with world.yaml in it"));
-    ck_assert_int_eq(folder_count(), 1);
-}
-END_TEST
-
-static bool stop_at_once(void *context, const char *what, long done, long total)
-{
-    (void)context, (void)what, (void)done, (void)total;
-    return false;
-}
-
-START_TEST(what_is_stopped_leaves_nothing)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    ck_assert(!scenes_make(&o, IN_FOLDER("w"), false, stop_at_once, NULL, &e));
-    ck_assert_ptr_nonnull(strstr(e.text, "stopped"));
-    ck_assert_int_eq(folder_count(), 0);
-}
-END_TEST
-
-START_TEST(a_full_disk_is_an_error_and_leaves_nothing)
-{
-    static const rlim_t limits[] = { 100, 10000, 100000 };
-    scenes_options o = small_world();
-    signal(SIGXFSZ, SIG_IGN);
-    for (int i = 0; i < 3; i++) {
-        error e = { 0 };
-        struct rlimit before, limit;
-        getrlimit(RLIMIT_FSIZE, &before);
-        limit = (struct rlimit){ limits[i], before.rlim_max };
-        setrlimit(RLIMIT_FSIZE, &limit);
-        bool made = scenes_make(&o, IN_FOLDER("w"), false, NULL, NULL, &e);
-        setrlimit(RLIMIT_FSIZE, &before);
-        ck_assert(!made);
-        ck_assert_msg(strstr(e.text, "cannot be written") != NULL, "%s", e.text);
-        ck_assert_int_eq(folder_count(), 0);
-    }
-}
-END_TEST
-
-START_TEST(memory_that_is_out_is_an_error_and_leaves_nothing)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    o.train = 4;
-    o.val = o.test = o.test_unseen = o.documents = 1;
-    o.sheet = 1;
-    bool made = false;
-    omp_set_num_threads(2);
-    for (long nth = 1; !made; nth += 1 + nth/4) {
-        mem_fail_at(nth, nth % 2);
-        made = scenes_make(&o, IN_FOLDER("w"), false, NULL, NULL, &e);
-        mem_fail_at(0, false);
-        ck_assert_int_eq(folder_count(), made);
-        ck_assert_int_lt(nth, 100000);
-    }
-}
-END_TEST
-
-START_TEST(what_a_killed_process_left_is_removed)
-{
-    scenes_options o = small_world();
-    char stale[64];
-    pid_t child = fork();
-    if (!child)
-        _exit(0);
-    ck_assert_int_eq(waitpid(child, NULL, 0), child);
-    snprintf(stale, sizeof stale, "w.tmp.%ld", (long)child);
-    ck_assert_int_eq(mkdir(IN_FOLDER(stale), 0777), 0);
-    ck_assert_int_eq(mkdir(IN_FOLDER("w.tmp.1"), 0777), 0);        /* of a process that lives */
-    make(&o, "w");
-    ck_assert_int_eq(folder_count(), 2);
-}
-END_TEST
-
-START_TEST(all_wrong_options_are_reported_at_once)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    strcpy(o.colours, "red,gren,blue,blue");
-    strcpy(o.counts, "1,1,1,1,1");
-    strcpy(o.wordings, "1,x");
-    o.radius = 9;
-    ck_assert(!scenes_make(&o, IN_FOLDER("w"), false, NULL, NULL, &e));
-    ck_assert_int_eq(e.kind, ERROR_USAGE);
-    ck_assert_ptr_nonnull(strstr(e.text, "unknown name \"gren\", did you mean green"));
-    ck_assert_ptr_nonnull(strstr(e.text, "blue stands there twice"));
-    ck_assert_ptr_nonnull(strstr(e.text, "counts: 5 shapes do not fit; cells is 2"));
-    ck_assert_ptr_nonnull(strstr(e.text, "wordings: expected weights"));
-    ck_assert_ptr_nonnull(strstr(e.text, "radius: expected 0.05 to 0.7, found 9"));
-    ck_assert_int_eq(folder_count(), 0);
-}
-END_TEST
-
-START_TEST(a_world_without_a_place_for_a_split_is_an_error)
-{
-    scenes_options o = small_world();
-    error e = { 0 };
-    strcpy(o.colours, "red");
-    strcpy(o.shapes, "circle");
-    strcpy(o.held_out, "");
-    o.cells = 1;
-    strcpy(o.counts, "1");
-    o.test_unseen = 0;
-    ck_assert(!scenes_make(&o, IN_FOLDER("w"), false, NULL, NULL, &e));
-    ck_assert_msg(strstr(e.text, "no scene belongs there") != NULL, "%s", e.text);
-    ck_assert_int_eq(folder_count(), 0);
-}
-END_TEST
-
 Suite *suite_scenes(void)
 {
     Suite *s = suite_create("scenes");
-    TCase *truths = tcase_create("truths"), *folder = tcase_create("folder");
+    TCase *truths = tcase_create("truths");
     tcase_set_timeout(truths, TEST_SECONDS);
-    tcase_set_timeout(folder, TEST_SECONDS);
     tcase_add_checked_fixture(truths, folder_begin, forget);
-    tcase_add_checked_fixture(folder, folder_begin, folder_end);
     tcase_add_test(truths, no_training_text_names_a_held_out_pair);
     tcase_add_test(truths, no_training_picture_shows_a_held_out_pair);
     tcase_add_test(truths, every_answer_follows_from_the_objects);
@@ -633,17 +433,6 @@ Suite *suite_scenes(void)
     tcase_add_test(truths, siblings_differ_in_little);
     tcase_add_test(truths, the_number_of_shapes_keeps_its_weights_in_every_split);
     tcase_add_test(truths, documents_are_of_a_larger_world_in_the_same_words);
-    tcase_add_test(folder, the_bytes_do_not_depend_on_the_threads);
-    tcase_add_test(folder, another_seed_gives_another_world);
-    tcase_add_test(folder, a_folder_that_exists_is_an_error_unless_forced);
-    tcase_add_test(folder, a_folder_of_something_else_is_never_replaced);
-    tcase_add_test(folder, what_is_stopped_leaves_nothing);
-    tcase_add_test(folder, a_full_disk_is_an_error_and_leaves_nothing);
-    tcase_add_test(folder, memory_that_is_out_is_an_error_and_leaves_nothing);
-    tcase_add_test(folder, what_a_killed_process_left_is_removed);
-    tcase_add_test(folder, all_wrong_options_are_reported_at_once);
-    tcase_add_test(folder, a_world_without_a_place_for_a_split_is_an_error);
     suite_add_tcase(s, truths);
-    suite_add_tcase(s, folder);
     return s;
 }

@@ -8,13 +8,13 @@
     X(augment) X(features) X(resume) X(trace) X(windows) X(low) X(low_models) X(base) X(h5) \
     X(h5_foreign) X(config) X(config_open) X(tape) X(gemm) X(math) X(ops) X(precision) X(dropout) \
     X(attention) X(arithmetic) X(losses) X(text) X(vocabulary) X(unigram) X(lists) X(import) \
-    X(import_forms) X(packages) X(pack) X(image) X(photo) X(scenes) X(data) X(nn) X(qformer) \
-    X(stage1) X(stage1_edges) X(large_batch) X(recompute) X(connector) X(groups) X(gradients) X(vit) \
-    X(opt) X(t5) X(stage2) X(stage2_t5) X(search) X(generate) X(weigh) X(model_file) X(model_damage) \
-    X(train) X(runs) X(run_edges) X(run_ends) X(need) X(runlog) X(doctor) X(ranks) X(ranks_faults) \
-    X(eval) X(eval_edges) X(report) X(retrieval) X(metrics) X(weights) X(convert) X(sources) X(bert) \
-    X(published) X(dtypes) X(golden) X(match) X(index) X(masks) X(attend) X(cli) X(cli_edges) \
-    X(faults)
+    X(import_forms) X(packages) X(pack) X(image) X(photo) X(scenes) X(scenes_folder) X(data) X(nn) \
+    X(qformer) X(stage1) X(stage1_edges) X(large_batch) X(recompute) X(connector) X(groups) \
+    X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) X(search) X(generate) X(weigh) \
+    X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(run_ends) X(need) X(runlog) \
+    X(doctor) X(ranks) X(ranks_faults) X(eval) X(eval_edges) X(eval_figures) X(report) \
+    X(retrieval) X(metrics) X(weights) X(convert) X(sources) X(bert) X(published) X(dtypes) \
+    X(golden) X(match) X(index) X(masks) X(attend) X(cli) X(cli_edges) X(faults)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */
@@ -26,12 +26,18 @@ enum { MEMORY_IS_OURS = 0 };
 #else
 enum { MEMORY_IS_OURS = 1 };
 #endif
-/* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). */
+/* A folder of its own for each test: tcase_add_checked_fixture(c, folder_begin, folder_end). Names are of
+ * what is in it; a file that cannot be written or read fails the test. */
 #define IN_FOLDER(name) folder_path((char[512]){ 0 }, (name))
 void folder_begin(void);
 void folder_end(void);
 const char *folder_path(char to[512], const char *name);
 int folder_count(void);                            /* entries whose names do not begin with a dot */
+bool folder_has(const char *name);
+void folder_write(const char *name, const char *text);
+void folder_write_bytes(const char *name, const void *bytes, long n);
+char *folder_load(const char *name, long *n);      /* mem_free it; n: NULL or its bytes, then comes a 0 */
+bool folder_same(const char *a, const char *b);            /* two files, byte for byte */
 
 /* tiny.c */
 blip2_config tiny_config(void);        /* Q-Former of 3 layers, width 12, 4 queries; stage 1; no towers */

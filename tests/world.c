@@ -26,8 +26,7 @@ void world_make(void)
     o.documents = 60;
     o.size = 16;
     ck_assert_msg(scenes_make(&o, IN_FOLDER("world"), false, NULL, NULL, &e), "%s", e.text);
-    char *text = file_load(IN_FOLDER("world/text.txt"), 1 << 20, &bytes, &e);
-    ck_assert_msg(text != NULL, "%s", e.text);
+    char *text = folder_load("world/text.txt", &bytes);
     learn(TOKENIZER_WORDPIECE, 140, text, bytes, IN_FOLDER("bert"));
     learn(TOKENIZER_BPE, 300, text, bytes, IN_FOLDER("llm"));
     mem_free(text);
@@ -81,6 +80,16 @@ train_config world_config(train_task task)
     if (task == TRAIN_STAGE1 || task == TRAIN_STAGE2)
         add(&c.freeze, "visual_encoder");
     return c;
+}
+
+void world_write(const train_config *given, const char *name)
+{
+    train_config c = *given;
+    config_table tables[TRAIN_TABLES];
+    char *text = config_print(tables, train_config_tables(&c, tables), false);
+    ck_assert_ptr_nonnull(text);
+    folder_write(name, text);
+    mem_free(text);
 }
 
 void world_train(const train_config *c)

@@ -10,6 +10,7 @@ void world_make(void);
  * "stage2", which starts from "stage1" and "lm".                                                           */
 train_config world_config(train_task task);
 void world_text(char to[CONFIG_TEXT_SIZE], const char *text);
+void world_write(const train_config *c, const char *name);      /* a file of the test's folder */
 void world_train(const train_config *c);           /* must succeed */
 void world_train_all(train_task last);             /* what `last` starts from, and last */
 #endif

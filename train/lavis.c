@@ -93,6 +93,7 @@ typedef struct words {                 /* "": not given, or null */
     config_list splits;
     long queries;
 } words;
+#define NO_WORDS ((words){ .queries = NOT_GIVEN })
 
 static const char *help_of(const char *name)
 {
@@ -108,15 +109,13 @@ static void name_it(char names[1024], const char *name)
     snprintf(names + used, 1024 - used, "%s%s", used ? ", " : "", name);
 }
 
-static void settle_queries(train_config *c, long queries, const char *path, error *e)
+static void settle_queries(const train_config *c, long queries, const char *path, error *e)
 {
     static const char name[] = "model.qformer.num_query_token";
-    long *own = &c->model.qformer.queries;
-    if (queries >= 0 && *own != NOT_GIVEN && *own != queries)
-        error_line(e, "%s: %s: expected %ld, as %s says, found %ld", QUOTE(path), NUM_QUERY_TOKEN, *own, name,
+    long own = c->model.qformer.queries;
+    if (queries >= 0 && own != queries)
+        error_line(e, "%s: %s: expected %ld, as %s says, found %ld", QUOTE(path), NUM_QUERY_TOKEN, own, name,
                    queries);
-    if (*own == NOT_GIVEN)
-        *own = queries >= 0 ? queries : blip2_config_default().qformer.queries;
 }
 
 static bool settle(train_config *c, const words *w, const char *path, long ranks, const train_watch *watch,
@@ -149,7 +148,7 @@ static bool settle(train_config *c, const words *w, const char *path, long ranks
 /* The same keys; of LAVIS's those that may be taken become texts of w. */
 static void let_in(config_key *keys, words *w)
 {
-    *w = (words){ .queries = -1 };
+    *w = NO_WORDS;
     for (int i = 0; i < lavis_key_count; i++) {
         config_key *k = &keys[i];
         *k = lavis_keys[i];
@@ -161,6 +160,29 @@ static void let_in(config_key *keys, words *w)
         if (!strcmp(k->name, NUM_QUERY_TOKEN))
             *k = (config_key){ k->name, CONFIG_INT, offsetof(words, queries), 0, 4096, NULL, NULL };
     }
+}
+
+/* Read twice: first to see whether model.num_query_token stands alone, and then with it in force, so that
+ * texts which speak of the number of queries have the right one. */
+static bool read_it(train_config *c, const char *path, char *const *word, int count,
+                    const config_table *tables, int n, words *w, error *e)
+{
+    train_config *plain = mem_new(sizeof *plain);
+    if (!plain)
+        return error_set(e, "%s: out of memory", QUOTE(path));
+    *plain = *c;
+    c->model.qformer.queries = NOT_GIVEN;
+    bool ok = config_open(path, word, count, tables, n, e);
+    if (ok) {
+        bool alone = c->model.qformer.queries == NOT_GIVEN && w->queries != NOT_GIVEN;
+        *c = *plain;
+        if (alone)
+            c->model.qformer.queries = w->queries;
+        *w = NO_WORDS;
+        ok = config_open(path, word, count, tables, n, e);
+    }
+    mem_free(plain);
+    return ok;
 }
 
 bool train_config_open(train_config *c, const char *path, char *const *word, int count, long ranks,
@@ -180,8 +202,7 @@ bool train_config_open(train_config *c, const char *path, char *const *word, int
         let_in(keys + own->count, w);
         own->keys = keys;
         *lavis = (config_table){ "", keys + own->count, lavis_key_count, w };
-        c->model.qformer.queries = NOT_GIVEN;
-        ok = config_open(path, word, count, tables, n, e) && settle(c, w, path, ranks, watch, e);
+        ok = read_it(c, path, word, count, tables, n, w, e) && settle(c, w, path, ranks, watch, e);
     }
     mem_free(keys);
     mem_free(w);
