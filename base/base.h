@@ -163,6 +163,9 @@ bool file_log_add(file_log *l, const char *line, long bytes, error *e);
 void file_log_close(file_log *l);
 long file_sweep(const char *folder);  /* removes NAME.tmp.PID of processes that are gone; how many */
 bool file_make_folders(const char *path, error *e);  /* a folder and those above it; fine if it is there */
+bool file_may_fill(const char *folder, error *e);  /* could it be made, and files in it? Makes nothing */
+bool file_same(const char *a, const char *b);      /* are both there, and one file under two names? */
+bool program_on_path(const char *program);         /* is there one in a folder of PATH? */
 /* Tests: the nth call of the system from now on fails with errno `number`; 0: a read or write does half its
  * work. */
 void file_fail_at(long nth, int number, bool from_then_on);

@@ -112,7 +112,7 @@ static bool was_drawn(const char *image, const char *folder)
     const char *slash = strrchr(image, '/'), *name = slash ? slash + 1 : image;
     bool drawn = !strcmp(name, "overview.png") || !strncmp(name, "layer_", 6) || !strncmp(name, "self_", 5);
     char *path = drawn ? mem_text("%s/%s", folder, name) : NULL;
-    bool is = path && cli_same_file(path, image);
+    bool is = path && file_same(path, image);
     mem_free(path);
     return is;
 }

@@ -40,7 +40,6 @@ int cli_fail(const error *e);                      /* prints "blip2: error: ..."
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));     /* 2 */
 /* ---- output.c: before a file is written ---- */
-bool cli_same_file(const char *a, const char *b);   /* are both there, and one file under two names? */
 /* May `command` write `out`? Its name must end as what is written does (endings: ".h5 .hdf5") or, where no
  * file of another kind is, have no ending; and it must be none of the n files that are read (NULL: none).
  * False: it is said, exit code 2. */

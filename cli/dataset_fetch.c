@@ -109,20 +109,6 @@ static bool call(const char *folder, const char *const *words, error *e)
 }
 #define CALL(folder, e, ...) call((folder), (const char *const[]){ __VA_ARGS__, NULL }, (e))
 
-static bool have(const char *program)
-{
-    const char *path = getenv("PATH");
-    char *all = path ? mem_text("%s", path) : NULL, *rest = all, *one;
-    bool found = false;
-    while (!found && rest && (one = strsep(&rest, ":"))) {
-        char *full = mem_text("%s/%s", one, program);
-        found = full && access(full, X_OK) == 0;
-        mem_free(full);
-    }
-    mem_free(all);
-    return found;
-}
-
 /* ---- the package --------------------------------------------------------------------------------------- */
 static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
 {
@@ -202,7 +188,7 @@ static int draw_entry(const char *path, const struct stat *about, int what, stru
 static void draw_all(const char *folder)
 {
     drawn = 0;
-    if (!have("rsvg-convert")) {
+    if (!program_on_path("rsvg-convert")) {
         cli_warn("drawings (.svg) are passed over; with rsvg-convert (Debian: librsvg2-bin) they are drawn");
         return;
     }

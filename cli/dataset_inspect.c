@@ -121,7 +121,7 @@ static bool write_sheet(const char *root, const record_list *l, const char *path
     struct stat about;
     for (long i = 0; !stat(path, &about) && i < l->count; i++) {
         char *full = mem_text("%s/%s", root, l->items[i].image);
-        bool same = full && cli_same_file(full, path);
+        bool same = full && file_same(full, path);
         mem_free(full);
         if (same)
             return error_usage(e, "dataset: --sheet: %s is one of the pictures; expected another name",
@@ -305,7 +305,7 @@ int dataset_inspect(const char *path, const dataset_look *how)
     struct stat about;
     error e;
     bool wrong = false, folder = !stat(path, &about) && S_ISDIR(about.st_mode);
-    if (how->sheet && cli_same_file(how->sheet, path)) {
+    if (how->sheet && file_same(how->sheet, path)) {
         error_usage(&e, "dataset: --sheet: %s is what is inspected; expected another name",
                     QUOTE(how->sheet));
         return cli_fail(&e);

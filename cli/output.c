@@ -5,12 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool cli_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 /* endings: ".h5 .hdf5" */
 static bool ends_so(const char *name, const char *endings)
 {
@@ -60,7 +54,7 @@ bool cli_may_write(const char *command, const char *out, const char *endings, in
         return false;
     }
     for (int i = 0; i < n; i++)
-        if (inputs[i] && cli_same_file(out, inputs[i])) {
+        if (inputs[i] && file_same(out, inputs[i])) {
             cli_usage(command, "-o: %s is what is read; expected another name", QUOTE(out));
             return false;
         }

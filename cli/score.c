@@ -71,6 +71,8 @@ static bool means(const taken *t, const char *what)
     return !known || !t->given || !strcmp(what, t->what[0]) || (t->what[1] && !strcmp(what, t->what[1]));
 }
 
+static void warn(const char *text) { cli_warn("%s", text); }
+
 static int run(int argc, char **argv)
 {
     const char *tokenizer = NULL, *rule = NULL, *meteor = NULL, *spice = NULL;
@@ -112,7 +114,7 @@ static int run(int argc, char **argv)
         return cli_usage("score", "--rule: expected official, lavis or exact, found \"%s\"", QUOTE(rule));
     score_options o = { .whitespace = tokenizer && *tokenizer == 'w', .per_item = each, .partial = partial,
                         .seed = (uint64_t)common.seed, .rule = (score_vqa_rule)number,
-                        .meteor_jar = meteor, .spice_jar = spice };
+                        .meteor_jar = meteor, .spice_jar = spice, .warn = warn };
     code = 0;
     char *figures = figures_of(argc, argv, &o, &code, &e);
     if (!figures)
@@ -132,6 +134,8 @@ const cli_command cli_score = {
     "  score vqa RESULTS.json QUESTIONS.json ANNOTATIONS.json VQA v2 form: accuracy by type, in percent\n"
     "  score retrieval FILE.json                              {scores_i2t, scores_t2i, img2txt, txt2img}: "
     "R@1/5/10\n"
-    "A result of every picture and question is expected, as the official loader does, unless --partial.\n"
+    "A result of every picture and question is expected, as the official loader does, unless --partial;\n"
+    "answers to questions without an annotation are passed over and counted. A jar that fails costs its own\n"
+    "figure alone.\n"
     "Intervals are 95 % of 10,000 resamples of pictures or questions, by --seed (default 42)."
 };

@@ -173,7 +173,7 @@ static bool bad_folder(const struct training *o, char **files, int count, error 
         if (found)
             error_usage(e, "%s: is of another tokenizer; expected a folder without one", QUOTE(path));
         for (int k = 0; own && path && !found && k < count; k++)
-            if ((found = cli_same_file(path, files[k])))
+            if ((found = file_same(path, files[k])))
                 error_usage(e, "%s: is what is read; expected another folder", QUOTE(path));
         mem_free(path);
     }

@@ -38,7 +38,6 @@ void eval_warn(const eval_config *c, const eval_data *d, const char *format, ...
 /* Each protocol adds its figures to `metrics` and its results file to the output folder. */
 bool eval_captions(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
 bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
-bool eval_vqa_check(const eval_config *c, const eval_data *d, error *e);   /* can answers be told apart? */
 bool eval_retrieval_run(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e);
 bool eval_save(const eval_config *c, const char *file, const json_t *what, error *e);  /* to output_dir */
 bool eval_save_in(const char *folder, const char *file, const json_t *what, error *e);
@@ -46,11 +45,15 @@ json_t *eval_image_id(const record *r);            /* a number, or the text that
 /* How texts were made and intervals drawn, to stand beside the figures; length: the longest text. */
 json_t *eval_settings(const eval_session *s, const eval_config *c, long length);
 json_t *eval_interval(long n, const double *values, double factor, const eval_config *c); /* [low, high] */
-/* Of a ratio of sums over n clusters; counts NULL: of the mean. */
-json_t *eval_interval_of(long n, const double *sums, const double *counts, double factor,
+/* Of the mean of rows, of which row r is in cluster of[r]; clusters are drawn whole. */
+json_t *eval_interval_of(long rows, const double *values, const long *of, long clusters, double factor,
                          const eval_config *c);
 /* (n,N,E) of these pictures, mem_free it; where they are not held, through the tower again. NULL: failed. */
 real *eval_rows(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                error *e);
+/* The same of any number of pictures, always through the tower, which is told of; pictures NULL: the first n.
+ */
+real *eval_look(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
                 error *e);
 /* As training reads them: cut at max_txt_len. Good until the session reads something else. */
 bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e);
@@ -60,6 +63,8 @@ typedef struct eval_jar { const char *path, *folder; bool spice, whitespace; } e
 bool eval_jar_score(const eval_jar *jar, const json_t *results, const json_t *annotations, json_t *m,
                     error *e);
 bool eval_jar_there(const char *path, error *e);   /* it and java */
+extern const char *const eval_jar_files[2][5];     /* METEOR's and SPICE's in that folder; end with NULL */
+void eval_jar_forget(const char *folder, bool spice);          /* removes these */
 
 long eval_other(long n, long i);       /* the picture of n that is shown for i: another, if n > 1 */
 
@@ -88,6 +93,7 @@ typedef struct eval_pairing {               /* pictures, and texts (m) with the 
     long **of_picture, **of_text;      /* right columns, ended by -1 */
 } eval_pairing;
 bool eval_pair(const eval_config *c, const eval_data *d, eval_pairing *to);
+long eval_candidates(const eval_config *c, const eval_data *d);    /* how many pictures that chooses */
 void eval_pairing_free(eval_pairing *p);
 
 /* ---- weigh.c: ITC's and ITM's weights that make the right candidates most likely --------------------- */

@@ -26,26 +26,12 @@ typedef struct caption {
 } caption;
 
 /* ---- are they there? ----------------------------------------------------------------------------------- */
-static bool on_path(const char *program)
-{
-    const char *path = getenv("PATH");
-    for (size_t n; path && *path; path += n + (path[n] != 0)) {
-        n = strcspn(path, ":");
-        char *file = mem_text("%.*s/%s", (int)n, path, program);
-        bool found = file && !access(file, X_OK);
-        mem_free(file);
-        if (found)
-            return true;
-    }
-    return false;
-}
-
 bool eval_jar_there(const char *path, error *e)
 {
     if (access(path, R_OK))
         return error_set(e, "%s: cannot be read: %s; expected a jar for java to run", QUOTE(path),
                          strerror(errno));
-    return on_path("java") || error_set(e, "%s: java, which runs it, is not on PATH", QUOTE(path));
+    return program_on_path("java") || error_set(e, "%s: java, which runs it, is not on PATH", QUOTE(path));
 }
 
 /* Runs java with its input and output in files (in NULL: none); its messages go to ours. */
@@ -212,6 +198,21 @@ static bool spice(const char *jar, const char *folder, const caption *all, size_
     return ok && scores;
 }
 
+/* ---- what they leave ----------------------------------------------------------------------------------- */
+const char *const eval_jar_files[2][5] = {
+    { "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt", "meteor.txt", NULL },
+    { "spice_input.json", "spice.json", "spice.txt", NULL } };
+
+void eval_jar_forget(const char *folder, bool of_spice)
+{
+    for (const char *const *name = eval_jar_files[of_spice]; *name; name++) {
+        char *path = mem_text("%s/%s", folder, *name);
+        if (path)
+            unlink(path);
+        mem_free(path);
+    }
+}
+
 /* ---- either -------------------------------------------------------------------------------------------- */
 static void captions_free(caption *all, size_t n)
 {
@@ -277,6 +278,8 @@ bool eval_jar_score(const eval_jar *jar, const json_t *results, const json_t *an
     if (!ok)
         error_set(e, "out of memory for %zu captions", n);
     ok = ok && (jar->spice ? spice : meteor)(jar->path, jar->folder, all, n, m, e);
+    if (!ok)                                               /* half of its files tell nobody anything */
+        eval_jar_forget(jar->folder, jar->spice);
     captions_free(all, n);
     json_decref(index);
     ptb_free(p);

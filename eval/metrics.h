@@ -61,9 +61,13 @@ enum { SCORE_TIMES = 10000 };                      /* resamples: what the comman
 /* The mean's percentile interval over `times` resamples of n values with replacement (Efron 1979), by
  * seed. */
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed);
-/* The same of sums / counts over n clusters, which are drawn whole; counts NULL: 1 each. */
+/* The same of sums / counts over n clusters, which are drawn whole; counts NULL: 1 each. Resamples that
+ * count nothing say nothing and are passed over. */
 score_interval score_bootstrap_ratio(long n, const double *sums, const double *counts, double share,
                                      long times, uint64_t seed);
+/* The same of the mean of rows, of which row r is in cluster of[r]. NAN: memory is out. */
+score_interval score_bootstrap_clusters(long rows, const double *values, const long *of, long clusters,
+                                        double share, long times, uint64_t seed);
 /* The same of a corpus's BLEU-1..4: counts of n pictures are drawn and summed. False: memory is out. */
 bool score_bleu_bootstrap(long n, const score_bleu *counts, double share, long times, uint64_t seed,
                           score_interval to[SCORE_BLEU]);
@@ -76,13 +80,16 @@ typedef struct score_options {
     score_vqa_rule rule;
     const char *meteor_jar, *spice_jar;            /* the user's own programs, run by java; NULL: none */
     uint64_t seed;                     /* of the intervals: 95 % of SCORE_TIMES resamples */
+    void (*warn)(const char *text);    /* what is left out, and why; NULL: it is not told */
 } score_options;
 /* [{image_id, caption}] against {images, annotations: [{image_id, caption}]} */
 char *score_caption_files(const char *results, const char *references, const score_options *o, error *e);
-/* [{question_id, answer}] against VQA v2 annotations; questions: checked for the same ids, or NULL */
+/* [{question_id, answer}] against VQA v2 annotations; questions: checked for the same ids, or NULL. Where
+ * they are given, answers to questions that nobody annotated are passed over; `unannotated` says how many. */
 char *score_vqa_files(const char *results, const char *questions, const char *annotations,
                       const score_options *o, error *e);
-/* {scores_i2t, scores_t2i, img2txt, txt2img}, or {cases: [...]} of such */
+/* {scores_i2t, scores_t2i, img2txt, txt2img}, or {cases: [...]} of such; own_image: of each text the picture
+ * it is drawn with, without it the first that is right */
 char *score_retrieval_file(const char *path, const score_options *o, error *e);
 #pragma GCC visibility pop
 #endif

@@ -88,13 +88,19 @@ static bool pair_up(eval_pairing *p)
     return ok;
 }
 
+long eval_candidates(const eval_config *c, const eval_data *d)
+{
+    long all = d->pictures - d->without_caption;
+    return c->retrieval_pictures && c->retrieval_pictures < all ? c->retrieval_pictures : all;
+}
+
 /* Which pictures: those with a caption, as many as are wanted. */
 static bool choose(const eval_config *c, const eval_data *d, eval_pairing *p)
 {
     p->rows = mem_new((size_t)(d->pictures + 1) * sizeof *p->rows);
     for (long i = 0; p->rows && i < d->pictures; i++) {
         long texts = candidates_of(c, d, i);
-        if (texts && (!c->retrieval_pictures || p->n < c->retrieval_pictures)) {
+        if (texts && p->n < eval_candidates(c, d)) {
             p->rows[p->n++] = i;
             p->m += texts;
         }

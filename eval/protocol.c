@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 json_t *eval_image_id(const record *r)
@@ -51,16 +50,21 @@ json_t *eval_settings(const eval_session *s, const eval_config *c, long length)
                      "reference", c->reference == BLIP2_HF ? "hf" : "lavis");
 }
 
-json_t *eval_interval_of(long n, const double *sums, const double *counts, double factor,
+static json_t *percentiles(score_interval i, double factor)
+{
+    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
+}
+
+json_t *eval_interval_of(long rows, const double *values, const long *of, long clusters, double factor,
                          const eval_config *c)
 {
-    score_interval i = score_bootstrap_ratio(n, sums, counts, SHARE, SCORE_TIMES, (uint64_t)c->seed);
-    return isfinite(i.low) ? json_pack("[f,f]", factor * i.low, factor * i.high) : json_null();
+    return percentiles(score_bootstrap_clusters(rows, values, of, clusters, SHARE, SCORE_TIMES,
+                                                (uint64_t)c->seed), factor);
 }
 
 json_t *eval_interval(long n, const double *values, double factor, const eval_config *c)
 {
-    return eval_interval_of(n, values, NULL, factor, c);
+    return percentiles(score_bootstrap(n, values, SHARE, SCORE_TIMES, (uint64_t)c->seed), factor);
 }
 
 /* Through the tower, n pictures at most EVAL_BATCH. */
@@ -109,6 +113,26 @@ real *eval_rows(eval_session *s, const eval_config *c, const eval_data *d, const
     return to;
 }
 
+real *eval_look(eval_session *s, const eval_config *c, const eval_data *d, const long *pictures, long n,
+                error *e)
+{
+    real *to = mem_new((size_t)(n * d->N * d->E) * sizeof *to);
+    bool ok = to || error_set(e, "out of memory for the features of %ld pictures", n);
+    eval_progress(&c->watch, "pictures", 0, n);
+    for (long first = 0; ok && first < n; first += c->batch) {
+        long some[EVAL_BATCH], many = n - first < c->batch ? n - first : c->batch;
+        for (long i = 0; i < many; i++)
+            some[i] = pictures ? pictures[first + i] : first + i;
+        ok = look(s, c, d, some, many, to + first * d->N * d->E, e);
+        eval_progress(&c->watch, "pictures", first + many, n);
+    }
+    if (!ok) {
+        mem_free(to);
+        to = NULL;
+    }
+    return to;
+}
+
 bool eval_captions_read(eval_session *s, const char *const *texts, long n, blip2_text *to, error *e)
 {
     const tokenizer_options words = { .max = s->model.config.max_text, .literal = true };
@@ -150,6 +174,40 @@ static bool has_data(const eval_data *d, int task)
     return task == EVAL_CAPTIONS;
 }
 
+/* File i that a run may leave in its folder, NULL behind the last; the figures go first. evaluate.yaml is
+ * none of them. */
+static const char *result_name(int i)
+{
+    static const char *const files[] = {
+        "metrics.json", "captions.json", "captions_references.json", "captions_shuffled.json", "vqa.json",
+        "vqa_blind.json", "vqa_shuffled.json", "vqa_questions.json", "vqa_annotations.json",
+        "retrieval.json" };
+    const int own = sizeof files / sizeof *files;
+    for (int k = 0; i >= own && k < 2; k++)
+        for (int j = 0; eval_jar_files[k][j]; j++)
+            if (i-- == own)
+                return eval_jar_files[k][j];
+    return i < own ? files[i] : NULL;
+}
+
+/* No result may replace the list that it is of. */
+static bool spares_list(const eval_config *c, error *e)
+{
+    char *list = mem_text("%s/%s", c->root, c->list);
+    bool ok = list || error_set(e, "out of memory");
+    const char *name;
+    for (int i = -1; ok && (name = i < 0 ? "evaluate.yaml" : result_name(i)); i++) {
+        char *path = mem_text("%s/%s", c->output_dir, name);
+        if (!path)
+            ok = error_set(e, "out of memory");
+        else if (file_same(path, list))
+            ok = error_usage(e, "run.output_dir: results would replace %s, the list itself", QUOTE(path));
+        mem_free(path);
+    }
+    mem_free(list);
+    return ok;
+}
+
 /* What the run is to do but cannot: all of it together. */
 static bool prepare(const eval_config *c, eval_data *d, error *e)
 {
@@ -166,69 +224,68 @@ static bool prepare(const eval_config *c, eval_data *d, error *e)
     }
     if (*c->root && !eval_split_read(c, d, &one))
         eval_problem(&p, &one);
+    if (*c->root && !spares_list(c, &one))
+        eval_problem(&p, &one);
     if (!eval_problems_end(&p, e) || !eval_split_look(c, d, e))
         return false;
     bool some = false;
-    for (int i = 0; i < c->tasks.count; i++) {
-        int task = eval_task(c->tasks.item[i], e);
-        if (task == EVAL_VQA && !eval_vqa_check(c, d, e))
-            return false;
-        some |= has_data(d, task);
-    }
+    for (int i = 0; i < c->tasks.count; i++)
+        some |= has_data(d, eval_task(c->tasks.item[i], e));
     return some || error_set(e, "%s/%s: nothing to measure in it: %s", QUOTE(c->root), QUOTE(c->list),
                              d->without_caption < d->pictures ? "no picture has a question"
                                                               : "no picture has a caption or a question");
 }
 
 /* ---- the run ------------------------------------------------------------------------------------------- */
-static bool is_asked(const eval_config *c, int task)
+/* Is there something to measure for the task, or, `others`, for another one? */
+static bool is_asked(const eval_config *c, const eval_data *d, int task, bool others)
 {
     error e;
-    for (int i = 0; i < c->tasks.count; i++)
-        if (eval_task(c->tasks.item[i], &e) == task)
+    for (int i = 0; i < c->tasks.count; i++) {
+        int one = eval_task(c->tasks.item[i], &e);
+        if ((one == task) != others && has_data(d, one))
             return true;
+    }
     return false;
 }
 
-/* Is there room for the features of all pictures at once? Retrieval cannot do without. */
+static const char *size_text(double bytes, char to[32])
+{
+    const double MiB = 1 << 20, GiB = 1 << 30;
+    if (bytes < 0.1 * GiB)
+        snprintf(to, 32, "%.3g MiB", bytes / MiB);
+    else
+        snprintf(to, 32, "%.2f GiB", bytes / GiB);
+    return to;
+}
+
+/* Is there room for the features of all pictures at once? Retrieval cannot do without those of its own, and
+ * where nothing else is asked for no others are read. */
 static bool plan(const eval_config *c, const eval_data *d, bool *held, error *e)
 {
     enum { OTHERS = 5 };                                   /* a fifth is left for all else */
     const char *limit;
-    const double GiB = 1 << 30, bytes = (double)d->pictures * (double)(d->N * d->E) * (double)sizeof(real);
+    char size[32], room[32];
+    const bool more = is_asked(c, d, EVAL_RETRIEVAL, true);
+    const long own = is_asked(c, d, EVAL_RETRIEVAL, false) ? eval_candidates(c, d) : 0;
+    const long all = more ? d->pictures : own;
+    double each = (double)(d->N * d->E) * (double)sizeof(real);
     double there = mem_available("", &limit) * (OTHERS - 1) / OTHERS;
     if (c->memory_mb > 0 && c->memory_mb * (1 << 20) < there) {
         there = c->memory_mb * (1 << 20);
         limit = "of run.memory_mb";
     }
-    *held = bytes <= there;
-    if (!*held && is_asked(c, EVAL_RETRIEVAL))
-        return error_set(e, "the features of %ld pictures, %.2f GiB, do not fit; expected at most %.2f GiB "
-                            "%s; run.limit takes fewer, datasets.list a part of the list", d->pictures,
-                         bytes / GiB, there / GiB, limit);
-    if (!*held)
-        eval_warn(c, d, "the features of %ld pictures, %.2f GiB, do not fit into %.2f GiB %s: each task and "
-                        "control sends the pictures through the tower again", d->pictures, bytes / GiB,
-                  there / GiB, limit);
+    if ((double)own * each > there)
+        return error_set(e, "the features of %ld pictures, %s, do not fit; expected at most %s %s; "
+                            "run.retrieval_pictures and run.limit take fewer, datasets.list a part", own,
+                         size_text((double)own * each, size), size_text(there, room), limit);
+    bool fits = (double)all * each <= there;
+    if (!fits)
+        eval_warn(c, d, "the features of %ld pictures, %s, do not fit into %s %s: each task and control "
+                        "sends the pictures through the tower again", all,
+                  size_text((double)all * each, size), size_text(there, room), limit);
+    *held = fits && more;
     return true;
-}
-
-/* All pictures through the tower, which is most of the time. */
-static bool read_pictures(eval_session *s, const eval_config *c, eval_data *d, error *e)
-{
-    bool ok = true;
-    d->features = mem_new((size_t)(d->pictures * d->N * d->E) * sizeof *d->features);
-    if (!d->features)
-        return error_set(e, "out of memory for the features of %ld pictures", d->pictures);
-    eval_progress(&c->watch, "pictures", 0, d->pictures);
-    for (long first = 0; ok && first < d->pictures; first += c->batch) {
-        long some[EVAL_BATCH], n = d->pictures - first < c->batch ? d->pictures - first : c->batch;
-        for (long i = 0; i < n; i++)
-            some[i] = first + i;
-        ok = look(s, c, d, some, n, d->features + first * d->N * d->E, e);
-        eval_progress(&c->watch, "pictures", first + n, d->pictures);
-    }
-    return ok;
 }
 
 typedef bool (*protocol)(eval_session *, const eval_config *, const eval_data *, json_t *, error *);
@@ -245,33 +302,20 @@ static bool check(const eval_session *s, const eval_config *c, error *e)
     return true;
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* Results of an older run, which would stand beside figures that are not theirs. */
+/* Results of an older run, which would stand beside figures that are not theirs. evaluate.yaml stays until it
+ * is written anew, for it may be what this run was told to do. */
 static bool clear(const eval_config *c, error *e)
 {
-    static const char *const files[] = {
-        "metrics.json", "evaluate.yaml", "captions.json", "captions_references.json",
-        "captions_shuffled.json", "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt",
-        "meteor.txt", "spice_input.json", "spice.json", "spice.txt", "vqa.json", "vqa_blind.json",
-        "vqa_shuffled.json", "vqa_questions.json", "vqa_annotations.json", "retrieval.json" };
+    const char *name;
     bool ok = true;
-    char *list = mem_text("%s/%s", c->root, c->list);
-    for (size_t i = 0; ok && i < sizeof files / sizeof *files; i++) {
-        char *path = mem_text("%s/%s", c->output_dir, files[i]);
-        if (!path || !list)
+    for (int i = 0; ok && (name = result_name(i)); i++) {
+        char *path = mem_text("%s/%s", c->output_dir, name);
+        if (!path)
             ok = error_set(e, "out of memory");
-        else if (same_file(path, list))
-            ok = error_set(e, "run.output_dir: results would replace %s, the list itself", QUOTE(path));
         else if (unlink(path) && errno != ENOENT)
             ok = error_set(e, "%s: an older result cannot be removed: %s", QUOTE(path), strerror(errno));
         mem_free(path);
     }
-    mem_free(list);
     return ok;
 }
 
@@ -318,7 +362,8 @@ static char *run(eval_session *s, const eval_config *c, eval_data *d, error *e)
     d->N = eval_tokens(&s->model.config);
     d->E = s->model.config.vision.width;
     bool held = false, ok = check(s, c, e) && plan(c, d, &held, e) && file_make_folders(c->output_dir, e);
-    ok = ok && clear(c, e) && (!held || read_pictures(s, c, d, e)) && measure(s, c, d, metrics, e);
+    ok = ok && clear(c, e) && (!held || (d->features = eval_look(s, c, d, NULL, d->pictures, e)));
+    ok = ok && measure(s, c, d, metrics, e);
     if (ok && json_array_size(d->warnings))
         json_object_set(metrics, "warnings", d->warnings);
     ok = ok && save_config(c, e) && eval_save(c, "metrics.json", metrics, e);

@@ -7,7 +7,7 @@
  *
  * A picture reads its k best texts, and a text its k best pictures. A pair is read once, whichever side
  * asks for it, and picture by picture, so that each picture's keys and values are made once.               */
-#include "eval/eval.h"
+#include "eval/internal.h"
 #include <string.h>
 
 enum { BY_IMAGE = 1, BY_TEXT = 2 };                        /* who asks for a pair to be read */
@@ -83,10 +83,11 @@ eval_retrieval eval_retrieve_told(const blip2_model *m, tape *t, const real *fea
         mark_best(r.itc + i * texts.B, asked + i * texts.B, texts.B, 1, k, BY_IMAGE, best);
     for (long j = 0; j < texts.B && k; j++)
         mark_best(r.itc + j, asked + j, n, texts.B, k, BY_TEXT, best);
+    if (k)
+        eval_progress(watch, "re-ranking", 0, n);
     for (long i = 0; i < n && k; i++) {
         read_picture(m, t, features + i * N * q->memory_width, N, texts, i, asked + i * texts.B, &r);
-        if (watch && watch->progress)
-            watch->progress(watch->context, "re-ranking", i + 1, n);
+        eval_progress(watch, "re-ranking", i + 1, n);
     }
     ag_rewind(t, here);
     ag_record_on(t, recording);

@@ -49,21 +49,14 @@ static const char *cut_name(int k)
     return names[k];
 }
 
-typedef struct rooms { double *row, *sum, *count; } rooms;     /* scratch: a row each; a picture each */
+typedef struct rooms { double *row; const long *own; } rooms;  /* scratch, a row each; pictures of texts */
 
 /* The interval of what is true of rows (room->row): of texts over pictures, each with all of its texts, which
  * are no independent draws. */
 static json_t *interval_of(const eval_pairing *p, int way, const rooms *room, const eval_config *c)
 {
-    if (!way)
-        return eval_interval(p->n, room->row, 100, c);
-    for (long i = 0; i < p->n; i++)
-        room->sum[i] = room->count[i] = 0;
-    for (long j = 0; j < p->m; j++) {
-        room->sum[p->text[j].picture] += room->row[j];
-        room->count[p->text[j].picture]++;
-    }
-    return eval_interval_of(p->n, room->sum, room->count, 100, c);
+    return way ? eval_interval_of(p->m, room->row, room->own, p->n, 100, c)
+               : eval_interval(p->n, room->row, 100, c);
 }
 
 /* LAVIS's figures from the places of the best right column: rank[w] of each row. */
@@ -71,7 +64,6 @@ static json_t *figures_of(const eval_pairing *p, long *const rank[WAYS], const r
                           const eval_config *c)
 {
     const long rows[WAYS] = { p->n, p->m };
-
     json_t *to = json_object(), *intervals = json_object();
     double all = 0;
     for (int w = 0; w < WAYS; w++) {
@@ -220,19 +212,19 @@ enum { FILE_SCORES = 1000000 };                            /* more are not writt
 static void keep_scores(ranking *x, double *const scores[WAYS])
 {
     const eval_pairing *p = x->p;
-    json_t *images = json_array(), *texts = json_array();
-    if (p->n > FILE_SCORES / p->m) {
-        json_decref(images);
-        json_decref(texts);
+    if (p->n > FILE_SCORES / p->m)
         return;
-    }
+    json_t *images = json_array(), *texts = json_array(), *own = json_array();
     for (long i = 0; i < p->n; i++)
         json_array_append_new(images, json_string(eval_first(x->d, p->rows[i])->image));
-    for (long j = 0; j < p->m; j++)
+    for (long j = 0; j < p->m; j++) {
         json_array_append_new(texts, json_string(p->words[j]));
-    x->file = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "scores_i2t", matrix(scores[0], p->n, p->m),
+        json_array_append_new(own, json_integer(p->text[j].picture));
+    }
+    x->file = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "scores_i2t", matrix(scores[0], p->n, p->m),
                         "scores_t2i", matrix(scores[1], p->m, p->n), "img2txt", lists(p->of_picture, p->n),
-                        "txt2img", lists(p->of_text, p->m), "images", images, "texts", texts);
+                        "txt2img", lists(p->of_text, p->m), "own_image", own, "images", images, "texts",
+                        texts);
 }
 
 /* One row of figures; the rule that was asked for also leaves its scores. */
@@ -254,8 +246,10 @@ static void rank_by(ranking *x, eval_rerank by, const eval_retrieval *r)
     for (int w = 0; w < WAYS; w++)
         scores[w] = ag_alloc(t, size * (long)sizeof **scores);
     double power = x->c->itm_weight * (double)*x->s->model.temp->data;
-    rooms room = { ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof(double)),
-                   ag_alloc(t, p->n * (long)sizeof(double)), ag_alloc(t, p->n * (long)sizeof(double)) };
+    long *own = ag_alloc(t, p->m * (long)sizeof *own);
+    rooms room = { ag_alloc(t, (p->n > p->m ? p->n : p->m) * (long)sizeof(double)), own };
+    for (long j = 0; j < p->m; j++)
+        own[j] = p->text[j].picture;
     double *both = ag_alloc(t, p->n * (long)sizeof *both);
     for (long i = 0; i < p->n; i++)
         for (long j = 0; j < p->m; j++) {
@@ -304,18 +298,21 @@ static void match(ranking *x)
     const blip2_model *m = &x->s->model;
     double of[2] = { 0 };
     long pictures = 0;
+    eval_progress(&x->c->watch, "matching", 0, p->n);
     for (long i = 0; i < p->n; i++) {
         long other = stranger(p, i);
         int rows[2] = { (int)p->of_picture[i][0], (int)other };
         real logits[4];
-        eval_progress(&x->c->watch, "matching", i + 1, p->n);
-        if (other < 0)
+        if (other < 0) {
+            eval_progress(&x->c->watch, "matching", i + 1, p->n);
             continue;
+        }
         eval_itm(m, x->s->t, x->features + i * x->d->N * x->d->E, x->d->N, x->text, rows, 2, logits);
         bool own = logits[1] > logits[0], no = logits[2] >= logits[3];
         of[0] += own;
         of[1] += no;
         x->right[pictures++] = (own + no) / 2.0;
+        eval_progress(&x->c->watch, "matching", i + 1, p->n);
     }
     if (!pictures)
         return;
@@ -365,9 +362,10 @@ static bool run(eval_session *s, const eval_config *c, const eval_data *d, const
     long most = p->n < p->m ? p->n : p->m;
     ranking x = { .s = s, .c = c, .d = d, .p = p,
                   .k = c->rerank == EVAL_ITC ? 0 : c->k_test < most ? c->k_test : most };
-    bool all = p->rows[p->n - 1] == p->n - 1;              /* then they lie side by side already */
-    real *some = all ? NULL : eval_rows(s, c, d, p->rows, p->n, e);
-    x.features = all ? d->features : some;
+    bool beside = d->features && p->rows[p->n - 1] == p->n - 1;    /* they lie side by side already */
+    real *some = beside ? NULL : d->features ? eval_rows(s, c, d, p->rows, p->n, e)
+                                             : eval_look(s, c, d, p->rows, p->n, e);
+    x.features = beside ? d->features : some;
     x.right = mem_new((size_t)p->n * sizeof *x.right);
     x.m = json_pack("{s:I, s:I, s:I}", "pictures", (json_int_t)p->n, "texts", (json_int_t)p->m, "k_test",
                     (json_int_t)x.k);

@@ -100,32 +100,41 @@ static size_t place(const json_t *places, size_t i)
 }
 
 /* Positions in `index` of what entry i of a result list is about; NULL: nobody knows it. */
+static const json_t *places_of(const json_t *results, size_t i, const char *key, const json_t *index)
+{
+    char *id = id_text(json_object_get(json_array_get(results, i), key));
+    const json_t *found = id ? json_object_get(index, id) : NULL;
+    mem_free(id);
+    return found;
+}
+
+/* The same where it must be known. */
 static const json_t *known(const char *path, const json_t *results, size_t i, const char *key,
                            const json_t *index, const char *where, error *e)
 {
-    char *id = id_of(path, results, i, key, e);
-    const json_t *found = id ? json_object_get(index, id) : NULL;
-    if (id && !found)
+    const json_t *found = places_of(results, i, key, index);
+    char *id = found ? NULL : id_of(path, results, i, key, e);
+    if (id)
         error_set(e, "%s: entry %zu: %s %s is not in %s", QUOTE(path), i, key, QUOTE(id + (*id == '"')),
                   QUOTE(where));
     mem_free(id);
     return found;
 }
 
-/* Is there a result of each that stands in `where`? Results are of different ones. */
-static bool complete(const char *path, const json_t *results, const json_t *index, const char *what,
+/* Is there a result of each that stands in `where`? `found` of them have one. */
+static bool complete(const char *path, size_t found, const json_t *index, const char *what,
                      const char *where, const score_options *o, error *e)
 {
-    size_t all = json_object_size(index), found = json_array_size(results);
+    size_t all = json_object_size(index);
     return found >= all || o->partial
            || error_set(e, "%s: %zu of the %zu %s of %s have no result; expected one of each, or --partial",
                         QUOTE(path), all - found, all, what, QUOTE(where));
 }
 
 /* Says of the figures that they are of a part. */
-static void put_missing(json_t *figures, const json_t *results, const json_t *index)
+static void put_missing(json_t *figures, size_t found, const json_t *index)
 {
-    size_t all = json_object_size(index), found = json_array_size(results);
+    size_t all = json_object_size(index);
     if (found < all)
         json_object_set_new(figures, "missing", json_integer((json_int_t)(all - found)));
 }
@@ -206,29 +215,30 @@ static json_t *caption_figures(const score_captions *s, const json_t *results, c
     return all;
 }
 
-/* The user's programs work in a folder of their own, which is gone afterwards. */
+/* The user's programs work in a folder of their own, which is gone afterwards. One that fails costs its own
+ * figure alone. */
 static bool score_by_jars(const json_t *results, const json_t *annotations, const score_options *o,
                           json_t *figures, error *e)
 {
-    static const char *const files[] = { "meteor_captions.txt", "meteor_counts.txt", "meteor_sum.txt",
-                                         "meteor.txt", "spice_input.json", "spice.json", "spice.txt" };
     const char *root = getenv("TMPDIR"), *jars[] = { o->meteor_jar, o->spice_jar };
-    char folder[PATH_MAX], path[PATH_MAX + 32];
-    bool ok = true;
+    char folder[PATH_MAX];
     if (!jars[0] && !jars[1])
         return true;
     snprintf(folder, sizeof folder, "%s/blip2-score-XXXXXX", root && *root ? root : "/tmp");
     if (!mkdtemp(folder))
         return error_set(e, "%s: cannot be made: %s", QUOTE(folder), strerror(errno));
-    for (int k = 0; ok && k < 2; k++)
-        ok = !jars[k] || eval_jar_score(&(eval_jar){ jars[k], folder, k, o->whitespace }, results,
-                                        annotations, figures, e);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
+    for (int k = 0; k < 2; k++) {
+        error why;
+        if (jars[k] && !eval_jar_score(&(eval_jar){ jars[k], folder, k, o->whitespace }, results, annotations,
+                                       figures, &why) && o->warn) {
+            char *text = mem_text("%s is left out: %s", k ? "SPICE" : "METEOR", why.text);
+            o->warn(text ? text : why.text);
+            mem_free(text);
+        }
+        eval_jar_forget(folder, k);
     }
     rmdir(folder);
-    return ok;
+    return true;
 }
 
 static json_t *score_all_captions(const char *path, const json_t *results, const char *reference_path,
@@ -243,7 +253,7 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
     ptb *p = items && !o->whitespace ? ptb_new(e) : NULL;
     score_captions s;
     bool ok = items && (p || o->whitespace)
-              && complete(path, results, index, "pictures", reference_path, o, e);
+              && complete(path, (size_t)n, index, "pictures", reference_path, o, e);
     for (long i = 0; ok && i < n; i++) {
         const json_t *places = known(path, results, (size_t)i, "image_id", index, reference_path, e);
         const char *text = places ? caption_of(path, results, (size_t)i, e) : NULL;
@@ -257,7 +267,7 @@ static json_t *score_all_captions(const char *path, const json_t *results, const
         json_decref(figures);
         figures = NULL;
     }
-    put_missing(figures, results, index);
+    put_missing(figures, (size_t)n, index);
     ptb_free(p);
     free_items(items, n);
     json_decref(once);
@@ -370,29 +380,38 @@ static json_t *vqa_figures(long n, const double *share, const json_t *answer_typ
     return all;
 }
 
+/* asked: the results are of questions that were asked, and those that nobody annotated are passed over. */
 static json_t *score_all_answers(const char *path, const json_t *results, const char *annotation_path,
-                                 const json_t *annotations, const score_options *o, error *e)
+                                 const json_t *annotations, bool asked, const score_options *o, error *e)
 {
     json_t *index = by_id(annotation_path, annotations, "question_id", false, e), *figures = NULL;
     json_t *once = index ? by_id(path, results, "question_id", false, e) : NULL;
     json_t *answer_types = json_object(), *question_types = json_object();
-    long n = (long)json_array_size(results);
-    double *share = once ? mem_new((size_t)n * sizeof *share) : NULL;
-    bool ok = share || (once && error_set(e, "out of memory for %ld answers", n));
-    ok = ok && complete(path, results, index, "questions", annotation_path, o, e);
-    for (long i = 0; ok && i < n; i++) {
-        const json_t *at = known(path, results, (size_t)i, "question_id", index, annotation_path, e);
-        const char *answer = at ? text_of(path, results, (size_t)i, "answer", e) : NULL;
+    size_t all = json_array_size(results), n = 0, found = 0;
+    double *share = once ? mem_new(all * sizeof *share) : NULL;
+    bool ok = share || (once && error_set(e, "out of memory for %zu answers", all));
+    for (size_t i = 0; i < all; i++)
+        found += places_of(results, i, "question_id", index) != NULL;
+    ok = ok && complete(path, asked ? found : all, index, "questions", annotation_path, o, e);
+    for (size_t i = 0; ok && i < all; i++) {
+        if (asked && !places_of(results, i, "question_id", index))
+            continue;
+        const json_t *at = known(path, results, i, "question_id", index, annotation_path, e);
+        const char *answer = at ? text_of(path, results, i, "answer", e) : NULL;
         const json_t *annotation = answer ? json_array_get(annotations, place(at, 0)) : NULL;
-        share[i] = annotation ? one_answer(annotation_path, annotation, answer, o->rule, e) : -1;
-        if (!(ok = share[i] >= 0))
+        double x = annotation ? one_answer(annotation_path, annotation, answer, o->rule, e) : -1;
+        if (!(ok = x >= 0))
             break;
-        add_to_type(answer_types, json_object_get(annotation, "answer_type"), share[i]);
-        add_to_type(question_types, json_object_get(annotation, "question_type"), share[i]);
+        share[n++] = x;
+        add_to_type(answer_types, json_object_get(annotation, "answer_type"), x);
+        add_to_type(question_types, json_object_get(annotation, "question_type"), x);
     }
+    ok = ok && (n || error_set(e, "%s: none of its questions is in %s", QUOTE(path), QUOTE(annotation_path)));
     if (ok)
-        figures = vqa_figures(n, share, answer_types, question_types, o);
-    put_missing(figures, results, index);
+        figures = vqa_figures((long)n, share, answer_types, question_types, o);
+    put_missing(figures, n, index);
+    if (n < all)
+        json_object_set_new(figures, "unannotated", json_integer((json_int_t)(all - n)));
     json_decref(answer_types);
     json_decref(question_types);
     json_decref(once);
@@ -414,7 +433,7 @@ static bool same_questions(const char *path, const json_t *results, const char *
                   && (index = by_id(question_path, questions, "question_id", false, e)));
     for (size_t i = 0; ok && index && i < json_array_size(results); i++)
         ok = known(path, results, i, "question_id", index, question_path, e) != NULL;
-    ok = ok && (!index || complete(path, results, index, "questions", question_path, o, e));
+    ok = ok && (!index || complete(path, json_array_size(results), index, "questions", question_path, o, e));
     json_decref(index);
     json_decref(file);
     return ok;
@@ -429,7 +448,7 @@ char *score_vqa_files(const char *path, const char *question_path, const char *a
     if (file && is_list(path, results, "a list of {\"question_id\", \"answer\"}", e)
         && is_list(annotation_path, annotations, "annotations, a list of {\"question_id\", \"answers\"}", e)
         && same_questions(path, results, question_path, o, e))
-        figures = score_all_answers(path, results, annotation_path, annotations, o, e);
+        figures = score_all_answers(path, results, annotation_path, annotations, question_path != NULL, o, e);
     json_decref(results);
     json_decref(file);
     return figures ? dumped(figures, path, e) : NULL;

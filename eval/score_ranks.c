@@ -61,9 +61,30 @@ score_interval score_bootstrap_ratio(long n, const double *sums, const double *c
             sum += sums[at];
             count += counts ? counts[at] : 1;
         }
-        ratio[t] = sum / count;
+        ratio[t] = count > 0 ? sum / count : NAN;
     }
-    return interval_of(ratio, times, share);
+    long some = 0;
+    for (long t = 0; t < times; t++)
+        if (!isnan(ratio[t]))
+            ratio[some++] = ratio[t];
+    return some ? interval_of(ratio, some, share) : (score_interval){ NAN, NAN };
+}
+
+score_interval score_bootstrap_clusters(long rows, const double *values, const long *of, long clusters,
+                                        double share, long times, uint64_t seed)
+{
+    double *sums = mem_new((size_t)clusters * sizeof *sums);
+    double *counts = mem_new((size_t)clusters * sizeof *counts);
+    score_interval to = { NAN, NAN };
+    for (long r = 0; sums && counts && r < rows; r++) {
+        sums[of[r]] += values[r];
+        counts[of[r]]++;
+    }
+    if (sums && counts)
+        to = score_bootstrap_ratio(clusters, sums, counts, share, times, seed);
+    mem_free(sums);
+    mem_free(counts);
+    return to;
 }
 
 score_interval score_bootstrap(long n, const double *values, double share, long times, uint64_t seed)

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 enum { WAYS = 2 };
-typedef struct way { long rows, columns; double *scores; long **right, *rank; } way;
+/* own (rows): the picture that a row is drawn with */
+typedef struct way { long rows, columns; double *scores; long **right, *rank, *own; } way;
 
 static void free_way(way *w)
 {
@@ -15,6 +16,7 @@ static void free_way(way *w)
     mem_free(w->right);
     mem_free(w->scores);
     mem_free(w->rank);
+    mem_free(w->own);
 }
 
 /* Row r of the scores, a list of numbers. */
@@ -61,7 +63,8 @@ static bool read_way(const char *path, const json_t *o, const char *scores, cons
     w->scores = mem_new((size_t)(w->rows * w->columns) * sizeof *w->scores);
     w->right = mem_new((size_t)w->rows * sizeof *w->right);
     w->rank = mem_new((size_t)w->rows * sizeof *w->rank);
-    if (!w->scores || !w->right || !w->rank)
+    w->own = mem_new((size_t)w->rows * sizeof *w->own);
+    if (!w->scores || !w->right || !w->rank || !w->own)
         return error_set(e, "%s: out of memory for %ld x %ld scores", QUOTE(path), w->rows, w->columns);
     for (long r = 0; r < w->rows; r++)
         if (!read_row(path, scores, json_array_get(rows, (size_t)r), r, w, e)
@@ -79,22 +82,38 @@ static json_t *ranks_of(const way *w)
     return to;
 }
 
-/* Of the share of rows whose rank is below k, in percent, over pictures: a picture's texts are drawn with it.
- * A text is of its first right picture. */
-static json_t *interval_of(const way w[WAYS], int which, long k, const score_options *o)
+/* Which picture each row is drawn with: itself, or the one that a text is of: own_image, where the file has
+ * it, else the first that is right. */
+static bool read_own(const char *path, const json_t *o, way w[WAYS], error *e)
 {
-    long pictures = w[0].rows;
-    double *sum = mem_new((size_t)pictures * sizeof *sum), *count = mem_new((size_t)pictures * sizeof *count);
-    for (long r = 0; sum && count && r < w[which].rows; r++) {
-        long of = which ? w[1].right[r][0] : r;
-        sum[of] += w[which].rank[r] < k;
-        count[of]++;
+    const json_t *list = json_object_get(o, "own_image");
+    if (list && (long)json_array_size(list) != w[1].rows)
+        return error_set(e, "%s: own_image: expected a list of %ld pictures, one of each text", QUOTE(path),
+                         w[1].rows);
+    for (long r = 0; r < w[0].rows; r++)
+        w[0].own[r] = r;
+    for (long r = 0; r < w[1].rows; r++) {
+        const json_t *own = json_array_get(list, (size_t)r);
+        if (list && (!json_is_integer(own) || json_integer_value(own) < 0
+                     || json_integer_value(own) >= w[0].rows))
+            return error_set(e, "%s: own_image: entry %ld: expected the number of a picture from 0 to %ld",
+                             QUOTE(path), r, w[0].rows - 1);
+        w[1].own[r] = list ? (long)json_integer_value(own) : w[1].right[r][0];
     }
+    return true;
+}
+
+/* Of the share of rows whose rank is below k, in percent, over pictures: a picture's texts are drawn with
+ * it. */
+static json_t *interval_of(const way *w, long pictures, long k, const score_options *o)
+{
+    double *found = mem_new((size_t)w->rows * sizeof *found);
     score_interval i = { NAN, NAN };
-    if (sum && count)
-        i = score_bootstrap_ratio(pictures, sum, count, 0.95, SCORE_TIMES, o->seed);
-    mem_free(sum);
-    mem_free(count);
+    for (long r = 0; found && r < w->rows; r++)
+        found[r] = w->rank[r] < k;
+    if (found)
+        i = score_bootstrap_clusters(w->rows, found, w->own, pictures, 0.95, SCORE_TIMES, o->seed);
+    mem_free(found);
     return isfinite(i.low) ? json_pack("[f,f]", 100 * i.low, 100 * i.high) : json_null();
 }
 
@@ -110,7 +129,7 @@ static json_t *figures_of(const way w[WAYS], const score_options *o)
         for (int j = 0; j < 3; j++) {
             double recall = score_recall(w[i].rows, w[i].rank, k[j]);
             json_object_set_new(all, names[i][j], json_real(recall));
-            json_object_set_new(intervals, names[i][j], interval_of(w, i, k[j], o));
+            json_object_set_new(intervals, names[i][j], interval_of(&w[i], w[0].rows, k[j], o));
             mean[i] += recall;
         }
         json_object_set_new(all, names[i][3], json_real(mean[i] / 3));
@@ -131,7 +150,7 @@ static json_t *score_case(const char *path, const json_t *o, const score_options
     if (read_way(path, o, "scores_i2t", "img2txt", &w[0], e)
         && read_way(path, o, "scores_t2i", "txt2img", &w[1], e)) {
         if (w[0].columns == w[1].rows && w[1].columns == w[0].rows)
-            figures = figures_of(w, options);
+            figures = read_own(path, o, w, e) ? figures_of(w, options) : NULL;
         else
             error_set(
                 e,

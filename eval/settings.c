@@ -55,7 +55,7 @@ static const config_key keys[] = {
     { "run.answer_min_len", CONFIG_INT, FIELD(answer_min_length), 0, 4096, NULL,
       "shortest answer in tokens" },
     { "run.answer_length_penalty", CONFIG_REAL, FIELD(answer_penalty), -10, 10, NULL,
-      "length_penalty of answers; not given: 0 for OPT and -1 for T5, as LAVIS" },
+      "length_penalty of answers; not given: 0 for OPT and -1 for T5, as LAVIS; 1 with run.reference: hf" },
     { "run.tokenizer", CONFIG_CHOICE, FIELD(tokenizer), 0, 0, "ptb whitespace",
       "words of captions that are scored" },
     { "run.seed", CONFIG_INT, FIELD(seed), 0, 9e15, NULL, "of the resamples behind the intervals" },
@@ -215,6 +215,10 @@ void eval_config_check(const eval_config *c, eval_problems *p)
               c->answer_min_length);
     if (strstr(c->prompt, "{}"))
         wrong(p, "run.prompt: it is that of captions; a question's frame is run.question_prompt");
+    if (!*c->output_dir)
+        wrong(p, "run.output_dir: expected a folder, found nothing");
+    else if (!file_may_fill(c->output_dir, &e))
+        wrong(p, "run.output_dir: %s", e.text);
     if (*c->meteor_jar && !eval_jar_there(c->meteor_jar, &e))
         eval_problem(p, &e);
     if (*c->spice_jar && !eval_jar_there(c->spice_jar, &e))

@@ -145,6 +145,7 @@ static bool decode_all(const eval_config *c, const eval_data *d, bool *out, erro
 {
     bool ok = true;
     e->lines = 0;
+    eval_progress(&c->watch, "pictures decoded", 0, d->pictures);
     for (long first = 0; ok && first < d->pictures; first += EVAL_BATCH) {
         char *why[EVAL_BATCH];
         long n = d->pictures - first < EVAL_BATCH ? d->pictures - first : EVAL_BATCH;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct asked { long record; const record_question *q; } asked;
+typedef struct asked { long record, id; const record_question *q; } asked;
 
 void eval_tally_add(eval_tally *t, const char *type, bool right)
 {
@@ -39,6 +39,61 @@ json_t *eval_tally_shares(const eval_tally *t)
     return to;
 }
 
+/* ---- which questions ----------------------------------------------------------------------------------- */
+static bool is_known(const record_question *q) { return *q->answer; }
+
+static int by_number(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+/* Each with its question_id, or, where one has none or two have the same, with its place in the list. */
+static bool number(const eval_config *c, const eval_data *d, asked *list, long n)
+{
+    long *ids = mem_new((size_t)(n + 1) * sizeof *ids);
+    bool own = true;
+    for (long i = 0; ids && i < n; i++)
+        ids[i] = list[i].q->id;
+    if (ids)
+        qsort(ids, (size_t)n, sizeof *ids, by_number);
+    for (long i = 1; ids && own && ids[0] >= 0 && i < n; i++)
+        if (ids[i] == ids[i - 1]) {
+            eval_warn(c, d, "vqa: %s: question_id %ld stands there twice: questions are numbered from 0 on, "
+                      "in the order in which they are asked", QUOTE(c->list), ids[i]);
+            own = false;
+        }
+    own = own && ids && n && ids[0] >= 0;
+    for (long i = 0; i < n; i++)
+        list[i].id = own ? list[i].q->id : i;
+    mem_free(ids);
+    return ids != NULL;
+}
+
+/* Those with an answer, *known of them, then those without: a test's, whose answers others keep. */
+static asked *collect(const eval_config *c, const eval_data *d, long *n, long *known)
+{
+    *n = *known = 0;
+    for (long i = 0; i < d->records.count; i++)
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
+            *known += is_known(&d->records.items[i].questions[k]);
+            ++*n;
+        }
+    asked *list = mem_new((size_t)(*n + 1) * sizeof *list);
+    long at = 0, behind = *known;
+    for (long i = 0; list && i < d->records.count; i++)
+        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
+            const record_question *q = &d->records.items[i].questions[k];
+            list[is_known(q) ? at++ : behind++] = (asked){ .record = i, .q = q };
+        }
+    if (list && !number(c, d, list, *n)) {
+        mem_free(list);
+        list = NULL;
+    }
+    return list;
+}
+
+/* ---- one row of the table ------------------------------------------------------------------------------ */
 /* What stands before the language model: the picture that is asked about, none, or one half the list away. */
 typedef enum { OWN, BLIND, SHUFFLED } seen;
 
@@ -77,19 +132,10 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
     return ok;
 }
 
-/* Has every question a question_id? Else its number is its id. */
-static bool have_ids(const asked *list, long n)
-{
-    for (long k = 0; k < n; k++)
-        if (list[k].q->id < 0)
-            return false;
-    return true;
-}
-
-static json_t *result_of(const eval_data *d, const asked *a, json_int_t number, const char *answer)
+static json_t *result_of(const eval_data *d, const asked *a, const char *answer)
 {
     const record *r = &d->records.items[a->record];
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", number, "image_id",
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s}", "question_id", (json_int_t)a->id, "image_id",
                      eval_image_id(r),
                      "image", r->image, "type", a->q->type, "question", a->q->question, "answer", answer,
                      "truth", a->q->answer);
@@ -125,7 +171,7 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
 {
     eval_tally tally = { 0 };
     double *right = mem_new((size_t)(n + 1) * sizeof *right);
-    bool ok = right || error_set(e, "out of memory for %ld answers", n), own = have_ids(list, n);
+    bool ok = right || error_set(e, "out of memory for %ld answers", n);
     static const char *const what[] = { "answers", "answers, blind", "answers, shuffled" };
     eval_progress(&c->watch, what[which], 0, n);
     for (long first = 0; ok && first < n; first += c->batch) {
@@ -138,7 +184,7 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
             right[first + i] = !strcmp(texts[i].text, a->q->answer);
             if (first + i < known)
                 eval_tally_add(&tally, a->q->type, right[first + i] > 0);
-            json_array_append_new(results, result_of(d, a, own ? a->q->id : first + i, texts[i].text));
+            json_array_append_new(results, result_of(d, a, texts[i].text));
         }
         eval_text_free(texts, many);
         eval_progress(&c->watch, what[which], first + many, n);
@@ -146,53 +192,6 @@ static json_t *row(eval_session *s, const eval_config *c, const eval_data *d, se
     json_t *shares = ok ? shares_of(&tally, list, right, known, c, e) : NULL;
     mem_free(right);
     return shares;
-}
-
-static bool is_known(const record_question *q) { return *q->answer; }
-
-/* Those with an answer, *known of them, then those without: a test's, whose answers others keep. */
-
-static asked *collect(const eval_data *d, long *n, long *known)
-{
-    *n = *known = 0;
-    for (long i = 0; i < d->records.count; i++)
-        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
-            *known += is_known(&d->records.items[i].questions[k]);
-            ++*n;
-        }
-    asked *list = mem_new((size_t)(*n + 1) * sizeof *list);
-    long at = 0, behind = *known;
-    for (long i = 0; list && i < d->records.count; i++)
-        for (long k = 0; d->of[i] >= 0 && k < d->records.items[i].question_count; k++) {
-            const record_question *q = &d->records.items[i].questions[k];
-            list[is_known(q) ? at++ : behind++] = (asked){ i, q };
-        }
-    return list;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    long x = *(const long *)a, y = *(const long *)b;
-    return (x > y) - (x < y);
-}
-
-bool eval_vqa_check(const eval_config *c, const eval_data *d, error *e)
-{
-    long n, known;
-    asked *list = collect(d, &n, &known);
-    long *ids = mem_new((size_t)(n + 1) * sizeof *ids);
-    bool ok = (list && ids) || error_set(e, "out of memory for %ld questions", n);
-    if (ok && have_ids(list, n)) {
-        for (long i = 0; i < n; i++)
-            ids[i] = list[i].q->id;
-        qsort(ids, (size_t)n, sizeof *ids, by_number);
-        for (long i = 1; ok && i < n; i++)
-            ok = ids[i] != ids[i - 1] || error_set(e, "%s/%s: question_id %ld stands there twice",
-                                                   QUOTE(c->root), QUOTE(c->list), ids[i]);
-    }
-    mem_free(list);
-    mem_free(ids);
-    return ok;
 }
 
 /* ---- files in VQA v2's form -------------------------------------------------------------------------- */
@@ -217,13 +216,13 @@ static json_t *in_vqa_form(const eval_config *c, const char *key, json_t *list)
 }
 
 static bool save_questions(const eval_config *c, const eval_data *d, const asked *list, long n, long known,
-                           bool own, error *e)
+                           error *e)
 {
     json_t *questions = json_array(), *annotations = json_array();
     for (long i = 0; i < n; i++) {
         const record_question *q = list[i].q;
         const record *r = &d->records.items[list[i].record];
-        json_int_t id = own ? q->id : i;
+        json_int_t id = list[i].id;
         json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
                                                    eval_image_id(r), "question", q->question));
         if (i < known)
@@ -245,16 +244,18 @@ static bool save_questions(const eval_config *c, const eval_data *d, const asked
 static bool score_answers(const eval_config *c, const char *file, const char *name, json_t *m, error *e)
 {
     char *results = mem_text("%s/%s", c->output_dir, file);
+    char *questions = mem_text("%s/vqa_questions.json", c->output_dir);
     char *annotations = mem_text("%s/vqa_annotations.json", c->output_dir);
-    bool ok = (results && annotations) || error_set(e, "out of memory");
+    bool ok = (results && questions && annotations) || error_set(e, "out of memory");
     for (score_vqa_rule rule = SCORE_VQA_OFFICIAL; ok && rule <= SCORE_VQA_LAVIS; rule++) {
         const score_options o = { .rule = rule, .seed = (uint64_t)c->seed };
-        char *text = score_vqa_files(results, NULL, annotations, &o, e), key[64];
+        char *text = score_vqa_files(results, questions, annotations, &o, e), key[64];
         snprintf(key, sizeof key, "%s_%s", name, score_vqa_rules[rule]);
         ok = text && !json_object_set_new(m, key, json_loads(text, 0, NULL));
         mem_free(text);
     }
     mem_free(results);
+    mem_free(questions);
     mem_free(annotations);
     return ok;
 }
@@ -273,15 +274,15 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     static const char *const names[] = { "model", "blind", "shuffled" };
     static const char *const files[] = { "vqa.json", "vqa_blind.json", "vqa_shuffled.json" };
     long n, known;
-    asked *list = collect(d, &n, &known);
+    asked *list = collect(c, d, &n, &known);
     json_t *m = json_object();
     bool ok = list || error_set(e, "out of memory for %ld questions", n);
     long some = ok ? several_answered(list, known) : 0;
-    bool people = some && some == n;
+    bool people = some && some == known;
     if (ok && known < n)
         eval_warn(c, d, "vqa: %ld of %ld questions of %s have no answer to compare with: asked, and left "
                   "out of the figures", n - known, n, QUOTE(c->list));
-    ok = ok && save_questions(c, d, list, n, known, have_ids(list, n), e);
+    ok = ok && save_questions(c, d, list, n, known, e);
     const int rows = !c->controls || !known ? 1 : d->pictures > 1 ? 3 : 2;     /* one picture has no other */
     for (int k = 0; ok && k < rows; k++) {
         json_t *results = json_array(), *to = row(s, c, d, (seen)k, list, n, known, results, e);
@@ -295,10 +296,12 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
     json_object_set_new(settings, "length_penalty", json_real(c->answer_penalty));
     json_object_set_new(settings, "question_prompt", json_string(s->model.config.question_prompt));
     json_object_set_new(settings, "right", json_string("the whole answer, letter by letter"));
-    if (some && some < n)
+    if (some && some < known)
         json_object_set_new(settings, "vqa_accuracy",
-                            json_sprintf("not counted: %ld of %ld questions have one answer or none",
-                                         n - some, n));
+                            json_sprintf("not counted: %ld of %ld questions with an answer have one alone",
+                                         known - some, known));
+    if (!known)
+        json_object_set_new(m, "answers", json_integer(n));
     json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
     mem_free(list);

@@ -3,7 +3,6 @@
 #include "train/internal.h"
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Is the file there, or the one that FILE:part names a part of? */
@@ -41,27 +40,11 @@ static void look_in(const char *key, const char *folder, const char *file, error
         look_for(key, path, e);
 }
 
-/* Can it be made, and files in it? Its nearest folder that is there decides. */
 static void look_at_folder(const char *key, const char *path, error *e)
 {
-    char at[CONFIG_TEXT_SIZE];
-    struct stat about;
-    if (!*path)
-        return;
-    snprintf(at, sizeof at, "%s", path);
-    while (stat(at, &about) && (errno == ENOENT || errno == ENOTDIR) && strcmp(at, ".")) {
-        char *slash = strrchr(at, '/');
-        if (slash)
-            slash[slash == at] = 0;                        /* "/" stays */
-        else
-            strcpy(at, ".");
-    }
-    if (access(at, F_OK))
-        error_line(e, "%s: %s: cannot be made; %s", key, QUOTE(at), strerror(errno));
-    else if (!S_ISDIR(about.st_mode))
-        error_line(e, "%s: %s: not a folder", key, QUOTE(at));
-    else if (access(at, W_OK | X_OK))
-        error_line(e, "%s: %s: cannot be written; %s", key, QUOTE(at), strerror(errno));
+    error why;
+    if (*path && !file_may_fill(path, &why))
+        error_line(e, "%s: %s", key, why.text);
 }
 
 /* A cache that is there is read, or told of when it is. */
