@@ -124,12 +124,6 @@ static bool have(const char *program)
 }
 
 /* ---- the package --------------------------------------------------------------------------------------- */
-static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
-{
-    (void)about, (void)what, (void)walk;
-    return remove(path);
-}
-
 /* The only file that the client left in the folder. */
 static bool find_package(const char *folder, const char *ending, char to[PATH], error *e)
 {
@@ -283,7 +277,7 @@ static bool fetch(const struct source *s, const char *from, const char *folder, 
     const char *root = from ? from : installed ? "/" : work;
     ok = ok && (s->unpack ? import_unpacked(s, root, work, folder, force, common, e)
                           : import_from(s, work, folder, force, common, e));
-    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(work);
     return ok;
 }
 
