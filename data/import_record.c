@@ -83,7 +83,7 @@ const char *import_majority(import *m, const char *const *answers, long n)
 const char *import_answer(import *m, const json_t *said, const char *const *answers, long n,
                           char number[IMPORT_NUMBER])
 {
-    bool none = !said || json_is_null(said) || json_is_array(said);
+    bool none = !said || json_is_null(said) || (json_is_array(said) && answers);
     const char *text = import_number(said, number);
     if (!none && !text)
         return NULL;

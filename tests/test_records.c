@@ -84,11 +84,19 @@ START_TEST(tests_of_every_form_need_no_answers)
         ck_assert_msg(strstr(text, "{\"question\":\"what?\",\"answer\":\"\"") != NULL, "%s", text);
         mem_free(text);
     }
-    put("l.json", "[{\"image\":\"1.jpg\",\"question\":\"what?\",\"answer\":{}}]");
-    said s = for_tests("l.json");
-    ck_assert_int_eq(s.code, 1);
-    ck_assert_msg(strstr(s.err, "l.json:1: question, answer: expected both, as texts") != NULL, "%s", s.err);
-    shell_free(s);
+    static const struct { const char *list, *says; } wrong[] = {       /* there is one, but none to be read */
+        { "[{\"image\":\"1.jpg\",\"question\":\"what?\",\"answer\":{}}]",
+          "l.json:1: question, answer: expected both, as texts" },
+        { "{\"8\":{\"imageId\":\"1\",\"question\":\"what?\",\"answer\":[\"x\"]}}",
+          "l.json: 8: imageId, question, answer: expected texts" },
+    };
+    for (size_t i = 0; i < sizeof wrong/sizeof *wrong; i++) {
+        put("l.json", wrong[i].list);
+        said s = for_tests("l.json");
+        ck_assert_int_eq(s.code, 1);
+        ck_assert_msg(strstr(s.err, wrong[i].says) != NULL, "%s", s.err);
+        shell_free(s);
+    }
 }
 END_TEST
 
