@@ -110,12 +110,6 @@ static bool call(const char *folder, const char *const *words, error *e)
 #define CALL(folder, e, ...) call((folder), (const char *const[]){ __VA_ARGS__, NULL }, (e))
 
 /* ---- the package --------------------------------------------------------------------------------------- */
-static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
-{
-    (void)about, (void)what, (void)walk;
-    return remove(path);
-}
-
 /* The only file that the client left in the folder. */
 static bool find_package(const char *folder, const char *ending, char to[PATH], error *e)
 {
@@ -269,7 +263,7 @@ static bool fetch(const struct source *s, const char *from, const char *folder, 
     const char *root = from ? from : installed ? "/" : work;
     ok = ok && (s->unpack ? import_unpacked(s, root, work, folder, force, common, e)
                           : import_from(s, work, folder, force, common, e));
-    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(work);
     return ok;
 }
 

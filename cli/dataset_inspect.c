@@ -5,7 +5,6 @@
 #include "data/data.h"
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +44,8 @@ static void print_text(const char *name, const inspection *i)
                i->width[1], i->height[0], i->height[2], i->height[1]);
     printf("  missing %ld, broken %ld, records that repeat an image_id %ld, captions without a word %ld\n",
            i->missing, i->broken, i->repeated_ids, i->empty);
+    if (i->unanswered)
+        printf("  questions without an answer %ld\n", i->unanswered);
     for (int k = 0; k < i->wrong_count; k++)
         printf("    %s\n", i->wrong[k]);
     if (i->missing + i->broken > i->wrong_count)
@@ -58,8 +59,11 @@ static void print_text(const char *name, const inspection *i)
         printf("  %-20s %9s %9s  most frequent\n", "questions by type", "questions", "answers");
     for (int k = 0; k < i->types; k++) {
         const inspect_type *t = &i->type[k];
-        printf("    %-18s %9ld %9ld  \"%s\" %.1f %%\n", *t->type ? QUOTE(t->type) : "(none)", t->questions,
-               t->answers, QUOTE(t->common), 100.0*(double)t->common_count/(double)t->questions);
+        printf("    %-18s %9ld %9ld", *t->type ? QUOTE(t->type) : "(none)", t->questions, t->answers);
+        if (t->answers)
+            printf("  \"%s\" %.1f %%", QUOTE(t->common),
+                   100.0*(double)t->common_count/(double)t->questions);
+        putchar('\n');
     }
 }
 
@@ -90,7 +94,8 @@ static void print_json(const char *name, const inspection *i)
         fputs(k ? "," : "", stdout);
         cli_json_text(i->again[k]);
     }
-    printf("],\"width\":[%ld,%ld,%ld],\"height\":[%ld,%ld,%ld]", i->width[0], i->width[1], i->width[2],
+    printf("],\"unanswered\":%ld", i->unanswered);
+    printf(",\"width\":[%ld,%ld,%ld],\"height\":[%ld,%ld,%ld]", i->width[0], i->width[1], i->width[2],
            i->height[0], i->height[1], i->height[2]);
     json_lengths("words", &i->words);
     if (i->tokens.n)
@@ -156,12 +161,6 @@ static bool inspect_records(const char *name, const char *root, const record_lis
 }
 
 /* ---- what is no list yet: as import reads it, into a folder that goes afterwards ----------------------- */
-static int remove_entry(const char *path, const struct stat *about, int what, struct FTW *walk)
-{
-    (void)about, (void)what, (void)walk;
-    return remove(path);
-}
-
 static bool go_on(void *context, const char *what, long done, long total)
 {
     (void)context, (void)what, (void)done, (void)total;
@@ -206,7 +205,8 @@ static bool inspect_imported(const char *path, const import_result *r, const rec
 
 static bool inspect_source(const char *path, const dataset_look *how, bool *wrong, error *e)
 {
-    const import_options o = { .images = how->images, .share = { 1, 0, 0 }, .skip_missing = true };
+    const import_options o = { .command = "dataset inspect", .images = how->images, .share = { 1, 0, 0 },
+                               .skip_missing = true };
     const char *where = getenv("TMPDIR");
     char work[PATH], folder[PATH + 16];
     import_result *r = mem_new(sizeof *r);
@@ -222,7 +222,7 @@ static bool inspect_source(const char *path, const dataset_look *how, bool *wron
               && inspect_imported(path, r, l, how, wrong, e);
     for (int s = 0; s < IMPORT_SPLITS; s++)
         record_list_free(&l[s]);
-    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(work);
     mem_free(r);
     return ok;
 }

@@ -52,6 +52,14 @@ static bool lavis_config(convert_job *j, blip2_config *c)
     return true;
 }
 
+static void tell_foreign(const convert_job *j)
+{
+    for (int i = 0; i < j->count; i++)
+        if (j->source[i].foreign)
+            note(j, "%s/config.json: passed over: its model_type is none of blip-2, opt, t5 and bert",
+                 j->source[i].folder);
+}
+
 /* What `export` wrote says itself all that it is. */
 static bool is_export(const source *s) { return s->w && s->w->config; }
 
@@ -338,6 +346,7 @@ static bool prepare(convert_job *j)
 {
     blip2_config c;
     error why;
+    tell_foreign(j);
     bool ok = find_config(j, &c) && read_all_words(j);
     ok = ok && settle_head(j, &c) && lavis_end(j, &c);
     if (ok && blip2_is_bert(&c))

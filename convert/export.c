@@ -267,6 +267,8 @@ static bool write_entry(job *j, file_out *f, const nn_entry *p, long size, form 
 static bool write_tensors(job *j, const char *folder)
 {
     blip2_config copy = j->model.config;
+    if (j->hf && copy.qformer.queries)
+        copy.qformer.head = false;                         /* it is left out: no name for it */
     config_table table = blip2_config_table("", &copy);
     char *config = config_print(&table, 1, false), *path = mem_text("%s/model.safetensors", folder);
     form *forms = mem_new((size_t)(j->count + 1) * sizeof *forms);

@@ -243,14 +243,29 @@ bool convert_hf_generation(const char *path, blip2_config *c, error *e)
         && blip2_config_check(path, c, e);
 }
 
+static bool is_kind(const json_t *o, const char *kind)
+{
+    const char *type = json_string_value(json_object_get(o, "model_type"));
+    return type && !strcmp(type, kind);
+}
+
 bool convert_hf_is_bert(const char *path)
 {
     error ignored;                                         /* who reads the rest tells it */
     json_t *o = data_json_file(path, &ignored);
-    const char *type = json_string_value(json_object_get(o, "model_type"));
-    bool bert = type && !strcmp(type, "bert");
+    bool bert = is_kind(o, "bert");
     json_decref(o);
     return bert;
+}
+
+bool convert_hf_is_foreign(const char *path)
+{
+    error ignored;
+    json_t *o = data_json_file(path, &ignored);
+    bool foreign = o && !is_kind(o, "blip-2") && !is_kind(o, "opt") && !is_kind(o, "t5")
+                   && !is_kind(o, "bert");
+    json_decref(o);
+    return foreign;
 }
 
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e)

@@ -64,6 +64,7 @@ enum { PICKLE_STORAGES = W_TYPES, PICKLE_ORDERED_DICT = W_TYPES, PICKLE_TENSOR, 
 /* ---- hf_config.c: bare: a language model or a BERT alone ------------------------------------------- */
 bool convert_hf_config(const char *path, blip2_config *c, bool *bare, error *e);
 bool convert_hf_is_bert(const char *path);                 /* false, too, where it cannot be read */
+bool convert_hf_is_foreign(const char *path);              /* whole, and of a model that is none of ours */
 /* the ids of generation_config.json in place of config.json's */
 bool convert_hf_generation(const char *path, blip2_config *c, error *e);
 
@@ -99,6 +100,7 @@ typedef struct source {
     weights *w;                        /* NULL: SOURCE_WORDS */
     bool *used;                        /* of w's entries */
     blip2_config config; bool has_config;
+    bool foreign;                      /* the config.json beside it is of another kind: passed over */
 } source;
 enum { SOURCES = 8 };
 typedef struct convert_job {

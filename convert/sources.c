@@ -121,9 +121,20 @@ static bool open_folder(source *s, bool first, error *e)
     return true;
 }
 
-static bool open_file(source *s, bool first, error *e)
+/* Checkpoints lie where they were downloaded to: beside one may be the config.json of another model. */
+static bool read_config_beside(source *s, error *e)
 {
     bool bare = false;
+    char *path = mem_text("%s/config.json", s->folder);
+    if (!path)
+        return error_set(e, "out of memory");
+    s->foreign = convert_hf_is_foreign(path);
+    mem_free(path);
+    return s->foreign || read_config(s, &bare, e);
+}
+
+static bool open_file(source *s, bool first, error *e)
+{
     if (!(s->w = weights_open(s->path, e)))
         return false;
     s->kind = weights_find(s->w, "query_tokens") ? SOURCE_LAVIS
@@ -139,7 +150,7 @@ static bool open_file(source *s, bool first, error *e)
         return words_alone(s, e);
     if (s->w->config)
         return own_config(s, e);
-    return !there(s->folder, "config.json") || read_config(s, &bare, e);       /* how many heads there are */
+    return !there(s->folder, "config.json") || read_config_beside(s, e);       /* how many heads there are */
 }
 
 bool convert_open_source(source *s, const char *path, bool first, error *e)

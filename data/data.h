@@ -138,7 +138,8 @@ enum { INSPECT_NAMES = 20, INSPECT_AGAIN = 5, INSPECT_BINS = 12, INSPECT_TYPES =
 typedef struct inspect_lengths {       /* bins[i]: how many are of i*bin to (i + 1)*bin - 1 */
     long n, least, most, sum, bin, bins[INSPECT_BINS];
 } inspect_lengths;
-typedef struct inspect_type {          /* questions of a type; different answers, and the most frequent */
+/* questions of a type; different answers, and the most frequent ("": there are none) */
+typedef struct inspect_type {
     const char *type, *common;
     long questions, answers, common_count;
 } inspect_type;
@@ -147,6 +148,7 @@ typedef struct inspection {
     long repeated_ids;                 /* records whose image_id an earlier record has */
     char *again[INSPECT_AGAIN]; int again_count;   /* the first of these ids */
     long missing, broken, empty;       /* pictures; captions without a word */
+    long unanswered;                   /* questions whose answer is "" */
     char *wrong[INSPECT_NAMES]; int wrong_count;   /* of the first missing and broken: "path: what" */
     long width[3], height[3];          /* least, median, most */
     inspect_lengths words, tokens;     /* of captions; tokens: where a tokenizer was given */
@@ -165,6 +167,7 @@ bool records_of_folder(const char *folder, record_list *l, error *e);
  * without an answer, whose answer becomes "". What has no split is drawn by the hash of its id. */
 enum { IMPORT_SPLITS = 3 };                        /* train, val, test */
 typedef struct import_options {
+    const char *command;               /* whose lists do not stay, for errors; NULL: import */
     const char *images;                /* folder that paths in lists start from; NULL: the list's own */
     const char *columns; /* names of a table's columns where it has no header: "caption,image" */
     const char *pattern; /* of pictures known by number: "train2014/COCO_{12}.jpg"; NULL: usual */
@@ -192,6 +195,7 @@ typedef bool (*import_progress)(void *context, const char *what, long done, long
  * all that is wrong with the sources has been found. `progress` may be NULL. */
 bool import_sources(const char *const *sources, int n, const char *folder, const import_options *o,
                     import_result *result, import_progress progress, void *context, error *e);
+void folder_remove(const char *path);              /* with all in it; links are not followed */
 /* A zip, a wheel or a tar into a new folder; names that would leave it are an error. */
 bool archive_unpack(const char *path, const char *folder, error *e);
 

@@ -21,7 +21,7 @@ static int remove_entry(const char *path, const struct stat *about, int what, st
     return remove(path);
 }
 
-static void remove_tree(const char *path)
+void folder_remove(const char *path)
 {
     nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -43,7 +43,7 @@ static void sweep(const struct folder *f)
         if (pid <= 0 || *end || (pid != getpid() && (!kill((pid_t)pid, 0) || errno != ESRCH)))
             continue;
         snprintf(stale, sizeof stale, "%s/%s", parent, s);
-        remove_tree(stale);
+        folder_remove(stale);
     }
     if (d)
         closedir(d);
@@ -120,7 +120,7 @@ static bool exchange(const struct folder *f)
     bool ok = !rename(f->temporary, f->path);
     int number = errno;
     if (rename(older, ok ? f->temporary : f->path) && ok)
-        remove_tree(older);
+        folder_remove(older);
     errno = number;
     return ok;
 }
@@ -132,7 +132,7 @@ bool data_folder_finish(const struct folder *f, error *e)
     if (ok && rename(f->temporary, f->path)) {
         ok = f->replaces && exchange(f);
         if (ok)
-            remove_tree(f->temporary);             /* now the older one */
+            folder_remove(f->temporary);             /* now the older one */
     }
     int number = errno;
     if (fd >= 0)
@@ -145,5 +145,5 @@ bool data_folder_finish(const struct folder *f, error *e)
 
 void data_folder_abandon(const struct folder *f)
 {
-    remove_tree(f->temporary);
+    folder_remove(f->temporary);
 }

@@ -80,6 +80,17 @@ static bool worth_nothing(const import *m)
     return !kept;
 }
 
+/* What is wrong with the sources, of which the first is named where nothing of them stays. */
+static bool tell_problems(const import *m, const char *source, error *e)
+{
+    const char *s = e->lines > 1 ? "s" : "";
+    if (m->o->command)
+        return error_head(e, ERROR_RUN, "%s: %s: %d problem%s", m->o->command, QUOTE(source), e->lines, s);
+    return error_head(e, ERROR_RUN, "import: %d problem%s; nothing is written%s", e->lines, s,
+                      m->result->missing && !m->o->skip_missing
+                      ? " (--skip-missing leaves out pictures that are not there)" : "");
+}
+
 static bool read_all(import *m, const char *const *sources, int n, error *e)
 {
     for (int i = 0; i < n && !m->no_memory && !m->stopped; i++) {
@@ -91,14 +102,12 @@ static bool read_all(import *m, const char *const *sources, int n, error *e)
     if (m->no_memory)
         return data_no_memory(e, "import");
     if (m->stopped)
-        return error_set(e, "import: stopped; nothing is written");
+        return error_set(e, "%s: stopped; nothing is written", m->o->command ? m->o->command : "import");
     if (e->lines)
-        return error_head(e, ERROR_RUN, "import: %d problem%s; nothing is written%s", e->lines,
-                          e->lines > 1 ? "s" : "", m->result->missing && !m->o->skip_missing
-                          ? " (--skip-missing leaves out pictures that are not there)" : "");
+        return tell_problems(m, sources[0], e);
     if (worth_nothing(m))
-        return error_set(e, "import: no picture with a caption or a question; %ld have none, %ld are missing",
-                         m->count, m->result->missing);
+        return error_set(e, "%s: no picture with a caption or a question; %ld have none, %ld are missing",
+                         m->o->command ? m->o->command : "import", m->count, m->result->missing);
     return true;
 }
 

@@ -17,7 +17,7 @@ typedef struct import_item {           /* a picture */
     const char *held;                  /* its name in the new folder where it is there already (a shard's) */
     int split;
     bool bare;                         /* of a source for tests: it stays without a text, too */
-    long known;                        /* so many captions, from the first, are not taken a second time */
+    long known_from, known;            /* the captions from one to before the other are not taken again */
     import_text *captions, **next_caption;
     import_asked *questions, **next_question;
     long caption_count, question_count;
@@ -77,6 +77,10 @@ const char *import_number(const json_t *v, char number[IMPORT_NUMBER]);        /
 /* The texts of a list of answers, *n of them; mem_free. NULL: memory is out. */
 const char **import_answers(import *m, const char *where, const json_t *list, long *n);
 const char *import_majority(import *m, const char *const *answers, long n);    /* n 0: NULL */
+/* `said`, or what most of answers (n) say where it is empty or missing. "": a source for tests has none;
+ * NULL: there is none elsewhere, or it is neither a text nor a number. */
+const char *import_answer(import *m, const json_t *said, const char *const *answers, long n,
+                          char number[IMPORT_NUMBER]);
 void import_record(import *m, const char *where, json_t *o);           /* import_record.c */
 /* What a record says of a picture that is there already: captions, questions, id and split. */
 void import_record_of(import *m, const char *where, import_item *i, const json_t *o);

@@ -1,7 +1,7 @@
 /* import_easy.c - easy-vqa (Zhou 2019): a folder with questions.json, a list of [question, answer,
  * picture], and images/NUMBER.png; or the folders train and test, each of that form. A picture shows one
  * shape of one colour. Its caption is made from what its questions tell: "a red triangle"; where they do
- * not tell all, "a red shape", "a triangle" or "a shape". */
+ * not tell all, "a red shape", "a triangle" or "a shape"; where none has an answer, there is none. */
 #include "data/import.h"
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +27,8 @@ static const char *word_in(const char *text, const char *const *words, int n)
 /* What a question with its answer tells: "is no blue shape present?" "no" tells blue. */
 static void learn(const import_asked *q, const char **colour, const char **shape)
 {
+    if (!*q->answer)
+        return;
     bool yes = !strcmp(q->answer, "yes"), no = !strcmp(q->answer, "no");
     bool denied = strstr(q->question, " no ") || strstr(q->question, " not ");
     const char *said = yes || no ? (yes != denied ? q->question : "") : q->answer, *c, *s;
@@ -41,8 +43,13 @@ static void caption(import *m, import_item *item)
 {
     const char *colour = NULL, *shape = NULL;
     char text[64];
-    for (const import_asked *q = item->questions; q; q = q->next)
+    bool told = false;
+    for (const import_asked *q = item->questions; q; q = q->next) {
+        told |= *q->answer != 0;
         learn(q, &colour, &shape);
+    }
+    if (!told)
+        return;
     snprintf(text, sizeof text, "a %s%s%s", colour ? colour : "", colour ? " " : "", shape ? shape : "shape");
     import_caption(m, "easy-vqa", item, text);
 }
@@ -50,17 +57,18 @@ static void caption(import *m, import_item *item)
 static const char *type_of(const char *answer)
 {
     bool yes_no = !strcmp(answer, "yes") || !strcmp(answer, "no");
-    return yes_no ? "yes/no" : word_in(answer, colours, COLOURS) ? "colour" : "shape";
+    return !*answer ? NULL : yes_no ? "yes/no" : word_in(answer, colours, COLOURS) ? "colour" : "shape";
 }
 
 void import_easy_questions(import *m, const char *where, json_t *list)
 {
-    char name[64], path[128];
+    char name[64], path[128], said[IMPORT_NUMBER];
     const char *question = json_string_value(json_array_get(list, 0));
-    const char *answer = json_string_value(json_array_get(list, 1));
+    const char *answer = import_answer(m, json_array_get(list, 1), NULL, 0, said);
     const json_t *number = json_array_get(list, 2);
     if (!question || !answer || !json_is_integer(number)) {
-        import_problem(m, where, "expected [\"question\", \"answer\", number of the picture]");
+        import_problem(m, where, "expected [\"question\", \"answer\", number of the picture]; only "
+                       "test:SRC may have \"\" for an answer");
         return;
     }
     snprintf(name, sizeof name, "%lld.png", (long long)json_integer_value(number));

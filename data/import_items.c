@@ -277,7 +277,7 @@ static bool is_known(const import_item *i, const char *text, size_t n)
 {
     const import_text *one = i->captions;
     for (long k = 0; k < i->known; k++, one = one->next)
-        if (strlen(one->text) == n && !memcmp(one->text, text, n))
+        if (k >= i->known_from && strlen(one->text) == n && !memcmp(one->text, text, n))
             return true;
     return false;
 }

@@ -27,9 +27,14 @@ const char *import_number(const json_t *v, char number[IMPORT_NUMBER])
     return json_is_integer(v) ? number : json_string_value(v);
 }
 
+/* One text under two of the names is one caption; a list that repeats a text means it, and so do two records
+ * of a picture. */
 static void read_captions(import *m, const char *where, import_item *i, const json_t *o)
 {
     static const char *const names[] = { "captions", "caption", "text", "TEXT", NULL };
+    long known = i->known, from = i->known_from;
+    if (!known)
+        i->known_from = i->caption_count;
     for (int n = 0; names[n]; n++) {
         const json_t *said = json_object_get(o, names[n]);
         bool wrong = said && !json_is_null(said) && !json_is_string(said) && !json_is_array(said);
@@ -43,7 +48,10 @@ static void read_captions(import *m, const char *where, import_item *i, const js
         }
         if (wrong)
             error_line(m->e, "%s: %s: expected a text or a list of texts", where, names[n]);
+        i->known = i->caption_count;
     }
+    i->known = known;
+    i->known_from = from;
 }
 
 /* Of VQA's own files an answer is {"answer": "yes"}. */
@@ -72,6 +80,18 @@ const char *import_majority(import *m, const char *const *answers, long n)
     return most >= 0 ? answers[most] : NULL;
 }
 
+const char *import_answer(import *m, const json_t *said, const char *const *answers, long n,
+                          char number[IMPORT_NUMBER])
+{
+    bool none = !said || json_is_null(said) || (json_is_array(said) && answers);
+    const char *text = import_number(said, number);
+    if (!none && !text)
+        return NULL;
+    if ((!text || !*text) && n)
+        text = import_majority(m, answers, n);
+    return text && *text ? text : import_for_tests(m) ? "" : NULL;
+}
+
 static void read_question(import *m, const char *where, import_item *i, const json_t *o)
 {
     const char *question = json_string_value(json_object_get(o, "question"));
@@ -83,16 +103,13 @@ static void read_question(import *m, const char *where, import_item *i, const js
                        .id = import_number(json_object_get(o, "question_id"), id) };
     const char **answers = import_answers(m, where, list, &q.answer_count);
     q.answers = answers;
-    q.answer = json_is_array(said) ? import_majority(m, answers, q.answer_count)
-                                   : import_number(said, number);
-    if (!said && import_for_tests(m))
-        q.answer = "";
+    q.answer = import_answer(m, said, answers, q.answer_count, number);
     if (all && all != said && !json_is_array(all))
         import_problem(m, where, "answers: expected a list beside \"answer\"");
     else if (!m->no_memory && q.question && q.answer)
         import_question(m, where, i, &q);
     else if (!m->no_memory)
-        import_problem(m, where, q.question && !said
+        import_problem(m, where, q.question && (!said || json_is_array(said) || json_is_string(said))
                        ? "question, answer: expected both, as texts; only test:SRC may have no answers"
                        : "question, answer: expected both, as texts");
     mem_free(answers);

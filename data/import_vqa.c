@@ -55,21 +55,19 @@ const char *import_place(import *m, const char *subtype, const char *number, cha
 }
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
-/* answer NULL: there is none, and need not be */
 static void add(import *m, const char *where, const char *subtype, json_t *question, const json_t *answer)
 {
-    char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER];
+    char path[PATH], number[IMPORT_NUMBER], id[IMPORT_NUMBER], text[IMPORT_NUMBER];
     const char *image = import_number(json_object_get(question, "image_id"), number);
     import_asked q = { .question = json_string_value(json_object_get(question, "question")),
-                       .answer = json_string_value(json_object_get(answer, "multiple_choice_answer")),
                        .type = json_string_value(json_object_get(answer, "answer_type")),
                        .question_type = json_string_value(json_object_get(answer, "question_type")),
                        .id = import_number(json_object_get(question, "question_id"), id) };
     const char **answers = import_answers(m, where, json_object_get(answer, "answers"), &q.answer_count);
     import_item *i = NULL;
     q.answers = answers;
-    if (!q.answer)
-        q.answer = answer ? import_majority(m, answers, q.answer_count) : "";
+    q.answer = import_answer(m, json_object_get(answer, "multiple_choice_answer"), answers, q.answer_count,
+                             text);
     if (image && q.question && q.answer)
         i = import_picture(m, where, import_place(m, subtype, image, path, sizeof path), image, IMPORT_DRAWN);
     else if (!m->no_memory)

@@ -192,8 +192,13 @@ static void count_answers(record_question **q, long n, inspection *to)
         if ((!t || strcmp(t->type, q[i]->type)) && to->types < INSPECT_TYPES) {
             t = &to->type[to->types++];
             t->type = q[i]->type;
+            t->common = "";
         }
         t->questions += end - i;
+        if (!*q[i]->answer) {
+            to->unanswered += end - i;
+            continue;
+        }
         t->answers++;
         if (end - i > t->common_count) {
             t->common = q[i]->answer;

@@ -46,14 +46,60 @@ static tokenizer *load_json(const char *from, const tokenizer_file *f, error *e)
     return t;
 }
 
-/* Settings that give other ids stand in files beside the vocabulary, which itself does not tell them. */
-static bool check_beside(const tokenizer *t, const char *from, const tokenizer_file *any,
-                         const tokenizer_file *config, error *e)
+static bool is_special(const tokenizer *t, int id)
 {
-    tokenizer *other = any && t->kind != TOKENIZER_UNIGRAM ? load_json(from, any, e) : NULL;
-    bool ok = other || !any || t->kind == TOKENIZER_UNIGRAM;
-    char *name = ok && config ? mem_text("%s/%s", from, config->name) : NULL;
+    bool special = false;
+    for (int i = 0; i < t->specials; i++)
+        special |= t->special[i] == id;
+    return special;
+}
+
+/* The first id under which they have different texts, -1: there is none. One may know special tokens more,
+ * behind the others: they stand in no vocab.txt. */
+static int first_difference(const tokenizer *a, const tokenizer *b)
+{
+    const tokenizer *longer = a->tokens.n > b->tokens.n ? a : b;
+    int both = a->tokens.n + b->tokens.n - longer->tokens.n;
+    for (int id = 0; id < both; id++)
+        if (strcmp(vocabulary_text(&a->tokens, id), vocabulary_text(&b->tokens, id)))
+            return id;
+    for (int id = both; id < longer->tokens.n; id++)
+        if (!is_special(longer, id))
+            return id;
+    return -1;
+}
+
+/* tokenizer.json is what others read first: it must give the same ids as `first`, which is read here. */
+static bool check_json(const tokenizer *t, const char *from, const tokenizer_file *first,
+                       const tokenizer_file *any, error *e)
+{
+    tokenizer *other = load_json(from, any, e);
+    if (!other)
+        return false;
+    bool ok = other->kind == t->kind
+              || error_set(e, "%s/%s: another kind of tokenizer than that of %s; expected the same in both",
+                           from, any->name, first->name);
+    int id = ok ? first_difference(t, other) : -1;
+    const char *here = id < 0 ? NULL : tokenizer_token(t, id);
+    const char *there = id < 0 ? NULL : tokenizer_token(other, id);
+    if (id >= 0)
+        ok = error_set(e, "%s/%s: token %d: \"%s\", and in %s \"%s\"; expected the same in both", from,
+                       any->name, id, there ? QUOTE(there) : "", first->name, here ? QUOTE(here) : "");
+    if (ok && (t->merges.n != other->merges.n
+               || (t->merges.n
+                   && memcmp(t->merges.at, other->merges.at, (size_t)t->merges.n*sizeof *t->merges.at))))
+        ok = error_set(e, "%s/%s: merges: not those of merges.txt; expected the same in both", from,
+                       any->name);
     tokenizer_free(other);
+    return ok;
+}
+
+/* Settings that give other ids stand in files beside the vocabulary, which itself does not tell them. */
+static bool check_beside(const tokenizer *t, const char *from, const tokenizer_file *first,
+                         const tokenizer_file *any, const tokenizer_file *config, error *e)
+{
+    bool ok = !first || !any || t->kind == TOKENIZER_UNIGRAM || check_json(t, from, first, any, e);
+    char *name = ok && config ? mem_text("%s/%s", from, config->name) : NULL;
     if (ok && config)
         ok = name ? tokenizer_check_config(t, name, config->bytes, config->size, e) : data_no_memory(e, from);
     mem_free(name);
@@ -81,7 +127,7 @@ tokenizer *tokenizer_load(const char *from, const tokenizer_file *files, int n, 
     ok = ok && (!bpe || take(t, from, merges, byte_bpe_load_merges, e));
     ok = ok && (!first || take(t, from, first, ready, e));
     ok = ok && (!added || take(t, from, added, tokenizer_load_added, e));
-    ok = ok && check_beside(t, from, first ? any : NULL, config, e);
+    ok = ok && check_beside(t, from, first, any, config, e);
     if (ok)
         return t;
     tokenizer_free(t);

@@ -14,12 +14,46 @@ START_TEST(what_is_exported_comes_back_to_the_bit)
     const char *model = made_model(_i);
     for (int hf = 0; hf < 2; hf++) {
         if (hf && _i == LAVIS_STAGE1)
-            continue;                                      /* Hugging Face has no ITG head */
+            continue;                                      /* Hugging Face has no ITG head: below */
         ck_assert_msg(convert_export(model, IN_FOLDER("out"), hf, 400, &left_out, &e), "%s", e.text);
         ck_assert_int_eq(left_out, hf && _i == RETRIEVAL);                 /* temp */
         made_convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
         ck_assert(made_same(model, IN_FOLDER("back.h5"), hf && _i == RETRIEVAL ? "temp" : NULL) > 30);
     }
+}
+END_TEST
+
+static const char *but_head_and_temp(const char *name)
+{
+    return !strncmp(name, "Qformer.cls.", 12) || !strcmp(name, "temp") ? NULL : name;
+}
+
+START_TEST(a_stage1_comes_back_from_hugging_face_without_head_and_temp)
+{
+    long left_out;
+    blip2_config c;
+    const char *model = made_model(LAVIS_STAGE1);
+    ck_assert_msg(convert_export(model, IN_FOLDER("out"), true, -1, &left_out, &e), "%s", e.text);
+    ck_assert_int_gt(left_out, 1);
+    made_convert(IN_FOLDER("out"), IN_FOLDER("back.h5"));
+    h5 *f = h5_open(IN_FOLDER("back.h5"), &e);
+    ck_assert_msg(f && blip2_read_config(f, &c, &e), "%s", e.text);
+    h5_close(f);
+    ck_assert(c.stage1 && !c.qformer.head);
+    /* the rest: both as LAVIS names it */
+    ck_assert(convert_export(model, IN_FOLDER("a"), false, -1, &left_out, &e)
+              && convert_export(IN_FOLDER("back.h5"), IN_FOLDER("b"), false, -1, &left_out, &e));
+    long n[2], k = 0;
+    made_copy(IN_FOLDER("a/model.safetensors"), IN_FOLDER("a.safetensors"), but_head_and_temp, false);
+    made_copy(IN_FOLDER("b/model.safetensors"), IN_FOLDER("b.safetensors"), but_head_and_temp, false);
+    char *x = file_load(IN_FOLDER("a.safetensors"), 1 << 26, &n[0], &e);
+    char *y = file_load(IN_FOLDER("b.safetensors"), 1 << 26, &n[1], &e);
+    ck_assert(x && y && n[0] == n[1]);
+    while (k < n[0] && x[k] == y[k])
+        k++;
+    ck_assert_int_eq(k, n[0]);
+    mem_free(x);
+    mem_free(y);
 }
 END_TEST
 
@@ -297,6 +331,7 @@ Suite *suite_convert(void)
     tcase_add_test(c, a_tower_alone_is_a_model_to_start_from);
     tcase_add_test(c, a_configuration_that_cannot_be_opened_is_refused);
     tcase_add_test(c, files_of_another_model_are_not_mixed_with_an_export);
+    tcase_add_test(c, a_stage1_comes_back_from_hugging_face_without_head_and_temp);
     tcase_add_test(c, a_head_of_its_own_is_refused);
     tcase_add_test(c, a_bias_that_has_no_thirds_is_refused);
     tcase_add_test(c, of_several_files_that_of_transformers_is_taken);

@@ -219,6 +219,27 @@ START_TEST(a_bad_configuration_beside_a_checkpoint_is_told)
 }
 END_TEST
 
+/* Downloads share a folder: a config.json of a model that is no part of ours says nothing here. */
+START_TEST(another_models_configuration_beside_a_checkpoint_is_passed_over)
+{
+    static const char *const others[] = { "{\"model_type\": \"llama\", \"hidden_size\": 4096}",
+                                          "{\"task\": \"captioning\"}", "[]" };
+    blip2_config c = made_config(WIDE_TOWER);
+    c.qformer.width = 64;
+    c.qformer.heads = 1;                                   /* as is assumed where nothing says it */
+    made_save(&c, IN_FOLDER("model.h5"), NULL, 0);
+    export_of(IN_FOLDER("model.h5"), IN_FOLDER("all"), false);
+    made_copy(IN_FOLDER("all/model.safetensors"), IN_FOLDER("all/stage1.safetensors"), as_it_is, false);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        made_text(IN_FOLDER("all/config.json"), others[i]);
+        ck_assert_msg(convert(IN_FOLDER("all/stage1.safetensors"), NULL, NULL), "%s", e.text);
+        ck_assert_msg(strstr(notes, "all/config.json: passed over: its model_type is none of blip-2, opt, t5 "
+                                    "and bert") != NULL, "%s", notes);
+        ck_assert(made_same(IN_FOLDER("model.h5"), IN_FOLDER("b.h5"), NULL) > 30);
+    }
+}
+END_TEST
+
 START_TEST(heads_that_are_assumed_are_told)
 {
     blip2_config c = made_config(WIDE_TOWER);
@@ -335,6 +356,7 @@ Suite *suite_sources(void)
     tcase_add_test(c, a_hole_is_not_filled_from_another_model);
     tcase_add_test(c, a_bert_behind_a_checkpoint_gives_its_words);
     tcase_add_test(c, a_bad_configuration_beside_a_checkpoint_is_told);
+    tcase_add_test(c, another_models_configuration_beside_a_checkpoint_is_passed_over);
     tcase_add_test(c, heads_that_are_assumed_are_told);
     tcase_add_test(c, an_export_with_two_tokenizers_comes_back);
     tcase_add_test(c, an_export_keeps_its_configuration_beside_words);

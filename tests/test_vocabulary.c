@@ -258,7 +258,20 @@ START_TEST(settings_beside_a_vocabulary_are_looked_at)
         { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},"
                             "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,"
                             "\"[CLS]\":2,\"[SEP]\":3}}}",
-          "" } };
+          "" },
+        { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},"
+                            "\"added_tokens\":[{\"id\":4,\"content\":\"[DEC]\",\"special\":true}],"
+                            "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,"
+                            "\"[CLS]\":2,\"[SEP]\":3}}}",
+          "" },
+        { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},"
+                            "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[PAD]\":3,\"[UNK]\":2,"
+                            "\"[CLS]\":1,\"[SEP]\":0}}}",
+          "x/tokenizer.json: token 0: \"[SEP]\", and in vocab.txt \"[PAD]\"; expected the same in both" },
+        { "tokenizer.json", "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":true},"
+                            "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[PAD]\":0,\"[UNK]\":1,"
+                            "\"[CLS]\":2,\"[SEP]\":3,\"dog\":4}}}",
+          "x/tokenizer.json: token 4: \"dog\", and in vocab.txt \"\"; expected the same in both" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tokenizer_file f[] = { { "vocab.txt", (char *)WORDS, (long)strlen(WORDS) },
                                { cases[i].name, (char *)cases[i].bytes, (long)strlen(cases[i].bytes) } };

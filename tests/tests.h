@@ -8,13 +8,14 @@
     X(augment) X(features) X(resume) X(trace) X(windows) X(low) X(low_models) X(base) X(h5) \
     X(h5_foreign) X(config) X(config_open) X(tape) X(gemm) X(math) X(ops) X(precision) X(dropout) \
     X(attention) X(arithmetic) X(losses) X(text) X(vocabulary) X(unigram) X(lists) X(import) \
-    X(import_forms) X(packages) X(pack) X(image) X(photo) X(scenes) X(scenes_folder) X(data) X(nn) \
-    X(qformer) X(stage1) X(stage1_edges) X(large_batch) X(recompute) X(connector) X(groups) \
-    X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) X(search) X(generate) X(weigh) \
-    X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(run_ends) X(need) X(runlog) \
-    X(doctor) X(ranks) X(ranks_faults) X(eval) X(eval_edges) X(eval_figures) X(eval_files) X(report) \
-    X(retrieval) X(metrics) X(weights) X(convert) X(sources) X(bert) X(published) X(dtypes) \
-    X(golden) X(match) X(index) X(masks) X(attend) X(cli) X(cli_edges) X(faults)
+    X(import_forms) X(records_edges) X(packages) X(pack) X(image) X(photo) X(scenes) \
+    X(scenes_folder) X(data) X(nn) X(qformer) X(stage1) X(stage1_edges) X(large_batch) X(recompute) \
+    X(connector) X(groups) X(gradients) X(vit) X(opt) X(t5) X(stage2) X(stage2_t5) X(search) \
+    X(generate) X(weigh) X(model_file) X(model_damage) X(train) X(runs) X(run_edges) X(run_ends) \
+    X(need) X(runlog) X(doctor) X(ranks) X(ranks_faults) X(eval) X(eval_edges) X(eval_figures) \
+    X(eval_files) X(report) X(retrieval) X(metrics) X(weights) X(convert) X(sources) X(bert) \
+    X(published) X(dtypes) X(golden) X(match) X(index) X(masks) X(attend) X(cli) X(cli_edges) \
+    X(faults)
 #define SUITE_DECLARE(name) Suite *suite_##name(void) __attribute__((weak));
 SUITES(SUITE_DECLARE)
 /* A test case with a time limit that a slow, shared machine does not reach. */

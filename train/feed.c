@@ -36,16 +36,42 @@ static const char *images_of(const train_data *d)
     return *d->images ? d->images : d->root;
 }
 
-/* missing: a dry run is told of pictures that are not there, and goes on; else NULL */
-static bool read_list(feed_set *s, const train_data *d, long size, error *missing, error *e)
+/* Lists for tests have questions without an answer and pictures of which nothing is said: nothing is to be
+ * learnt from them. Questions teach task stage2 alone, and not where it reads captions alone. */
+static bool leave_out_untold(feed *f, record_list *l, const train_config *c, const char *path, error *e)
 {
+    bool asks = c->task == TRAIN_STAGE2 && c->caption_share < 1;
+    long kept = 0, all = l->count;
+    for (long i = 0; i < all; i++) {
+        record *r = &l->items[i];
+        long answered = 0;
+        for (long k = 0; k < r->question_count; k++)
+            if (*r->questions[k].answer)
+                r->questions[answered++] = r->questions[k];
+        f->unanswered += asks ? r->question_count - answered : 0;
+        r->question_count = answered;
+        if (r->caption_count || (asks && answered))
+            l->items[kept++] = *r;
+    }
+    f->untold += all - kept;
+    l->count = kept;
+    return kept || error_set(e, "%s: none of its %ld pictures has a caption%s: nothing to learn from",
+                             QUOTE(path), all, asks ? " or a question with an answer" : "");
+}
+
+/* missing: a dry run is told of pictures that are not there, and goes on; else NULL */
+static bool read_list(feed *f, feed_set *s, const train_data *d, const train_config *c, error *missing,
+                      error *e)
+{
+    long size = c->model.vision.image_size;
     if (!*d->root)
         return error_usage(e, "datasets: root: expected the folder of %s, found nothing",
                            QUOTE(d->train_list));
     if (!records_beside(d->train_list, "datasets.train", e))
         return false;
     char *path = mem_text("%s/%s", d->root, d->train_list);
-    bool ok = path ? records_read(path, &s->list, e) : error_set(e, "%s: out of memory", QUOTE(d->root));
+    bool ok = path ? records_read(path, &s->list, e) && leave_out_untold(f, &s->list, c, path, e)
+                   : error_set(e, "%s: out of memory", QUOTE(d->root));
     mem_free(path);
     if (!ok)
         return false;
@@ -102,8 +128,7 @@ bool feed_pictures(feed *f, const train_config *c, error *bad, error *e)
     bad->text[0] = 0;
     f->set_count = train_sets(c, &sets);
     for (int k = 0; k < f->set_count; k++) {
-        if (!read_list(&f->sets[k], &sets[k], c->model.vision.image_size,
-                       f->undecoded ? bad : NULL, e))
+        if (!read_list(f, &f->sets[k], &sets[k], c, f->undecoded ? bad : NULL, e))
             return false;
         f->n += f->sets[k].n;
     }
@@ -134,6 +159,13 @@ bool feed_pictures(feed *f, const train_config *c, error *bad, error *e)
     f->bad = found;
     leave_out_bad(f);
     return true;
+}
+
+void feed_tell_untold(const feed *f, const run *r, const char *list)
+{
+    if (f->untold + f->unanswered)
+        run_warn(r, "%s: left out, as nothing is to be learnt from them: %ld pictures without a text to "
+                 "train on, %ld questions without an answer", list, f->untold, f->unanswered);
 }
 
 /* Is a whole word of the text one of these two? */
@@ -219,8 +251,8 @@ static bool add_captions(feed *f, const train_config *c, const tokenizer *words,
     const tokenizer_options limit = { .max = m->max_text, .literal = true };
     const char *gap = prompt && m->prompt[prompt - 1] != ' ' ? " " : "";
     bool ok = true;
-    for (long k = 0; ok && k < (r->caption_count ? r->caption_count : 1); k++) {
-        const char *caption = r->caption_count ? r->texts[k] : "";
+    for (long k = 0; ok && k < r->caption_count; k++) {
+        const char *caption = r->texts[k];
         if (c->task == TRAIN_STAGE2) {
             char *text = mem_text("%s%s%s", m->prompt, gap, caption);
             ok = text ? sequences_piece(&f->texts, words, &llm, text, (long)prompt, (long)strlen(text),

@@ -130,6 +130,7 @@ typedef struct feed {
     feed_set sets[CONFIG_NAMED_MOST];
     int set_count;
     long n, bad;                                   /* samples; pictures left out because they are broken */
+    long untold, unanswered;                       /* left out: pictures without a text, questions */
     const record **records;                        /* (n) */
     album album;
     uint64_t seed;                                 /* of views */
@@ -265,6 +266,7 @@ tensor *run_forward(void *r, tape *t, int part, train_losses *l);
 bool run_measure(run *r, bool decoded, train_need *n, error *e);
 bool run_fits(const run *r, const train_need *n, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void feed_tell_untold(const feed *f, const run *r, const char *list);  /* warns of what it left out; feed.c */
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool validation_open(run *r, error *e);            /* off where there is no datasets.val */

@@ -173,6 +173,7 @@ static void tell_data(const run *r, const error *bad)
     train_sets(r->c, &sets);
     if (*bad->text)
         run_warn(r, "%s", bad->text);
+    feed_tell_untold(&r->feed, r, "datasets.train");
     for (int k = 0; r->c->sets.count && k < r->feed.set_count; k++)
         run_say(r, "data set %-16s %9ld samples, ratio %g", r->c->sets.name[k], r->feed.sets[k].n,
                 sets[k].ratio > 0 ? sets[k].ratio : (double)r->feed.sets[k].n);

@@ -210,7 +210,7 @@ static void choose_sequence(const run *r, long b, long each, long *rows, long *a
     for (long k = 0; k < each; k++)
         rows[k] = -1;
     *asked = -1;
-    if (ag_uniform(key, 1) < c->caption_share || !one->question_count) {
+    if ((one->caption_count && ag_uniform(key, 1) < c->caption_share) || !one->question_count) {
         long caption = c->first_caption ? 0 : feed_caption(f, sample, ag_mix(key, 2));
         rows[0] = f->first_text[sample] + caption * f->each;
         return;

@@ -75,6 +75,7 @@ static bool open_feed(run *r, validation *v, error *e)
         return false;
     if (v->feed.bad)
         run_warn(r, "datasets.val: %s", bad.text);
+    feed_tell_untold(&v->feed, r, "datasets.val");
     return true;
 }
 
