@@ -29,7 +29,7 @@ static void put_pictures(void)
 START_TEST(a_caption_under_two_names_is_one)
 {
     put_picture("a.png", 1);
-    put("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x y\",\"captions\":[\"x y\",\"z\",\"z\"],"
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"caption\":\"x y\",\"captions\":[\"x y\",\"z\",\"z\"],"
                    "\"text\":\" x y\"}\n{\"image\":\"a.png\",\"caption\":\"z\"}\n");
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"x y\",\"z\",\"z\",\"z\"]}\n");
@@ -39,7 +39,8 @@ END_TEST
 START_TEST(tests_keep_pictures_without_annotation)
 {
     put_pictures();
-    put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"1.jpg\"},{\"id\":2,\"file_name\":\"2.jpg\"},"
+    folder_write("c.json",
+        "{\"images\":[{\"id\":1,\"file_name\":\"1.jpg\"},{\"id\":2,\"file_name\":\"2.jpg\"},"
                   "{\"id\":3,\"file_name\":\"3.jpg\"}],\"annotations\":[{\"image_id\":2,\"caption\":\"two\"},"
                   "{\"image_id\":3}]}");
     REFUSES(1, "c.json: annotations[1]: image_id, caption: expected a number and a text",
@@ -48,13 +49,13 @@ START_TEST(tests_keep_pictures_without_annotation)
     holds("out/test.jsonl", "{\"image\":\"1.jpg\",\"image_id\":1,\"captions\":[]}\n"
                             "{\"image\":\"2.jpg\",\"image_id\":2,\"captions\":[\"two\"]}\n"
                             "{\"image\":\"3.jpg\",\"image_id\":3,\"captions\":[]}\n");
-    put("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"1.jpg\"}],\"annotations\":[]}");
+    folder_write("c.json", "{\"images\":[{\"id\":1,\"file_name\":\"1.jpg\"}],\"annotations\":[]}");
     REFUSES(1, "c.json: no pictures in it", IN_FOLDER("c.json"), "--force");
     prints(for_tests("c.json"), "test.jsonl: 1 pictures, 0 captions, 0 questions");
-    put("k.json", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"cocoid\":1},"
+    folder_write("k.json", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"cocoid\":1},"
                   "{\"filename\":\"2.jpg\",\"split\":\"test\",\"cocoid\":2,\"sentences\":[]}]}");
     prints(for_tests("k.json"), "for tests: 2 pictures without a text");
-    put("k.json", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"cocoid\":1}]}");
+    folder_write("k.json", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"cocoid\":1}]}");
     REFUSES(1, "k.json: images[0]: filename, split, sentences", IN_FOLDER("k.json"), "--force");
 }
 END_TEST
@@ -77,10 +78,10 @@ START_TEST(tests_of_every_form_need_no_answers)
     };
     put_pictures();
     for (size_t i = 0; i < sizeof forms/sizeof *forms; i++) {
-        put("l.json", forms[i].list);
+        folder_write("l.json", forms[i].list);
         FAILS(1, forms[i].says, "dataset", "import", IN_FOLDER("l.json"), "-o", IN_FOLDER("none"));
         prints(for_tests("l.json"), "0 pictures without a text and 2 questions without an answer");
-        char *text = text_of("out/test.jsonl");
+        char *text = folder_load("out/test.jsonl", NULL);
         ck_assert_msg(strstr(text, "{\"question\":\"what?\",\"answer\":\"\"") != NULL, "%s", text);
         mem_free(text);
     }
@@ -91,7 +92,7 @@ START_TEST(tests_of_every_form_need_no_answers)
           "l.json: 8: imageId, question, answer: expected texts" },
     };
     for (size_t i = 0; i < sizeof wrong/sizeof *wrong; i++) {
-        put("l.json", wrong[i].list);
+        folder_write("l.json", wrong[i].list);
         said s = for_tests("l.json");
         ck_assert_int_eq(s.code, 1);
         ck_assert_msg(strstr(s.err, wrong[i].says) != NULL, "%s", s.err);
@@ -104,7 +105,8 @@ START_TEST(easy_vqa_needs_no_answers_for_tests)
 {
     folder("easy"), folder("easy/images");
     put_picture("easy/images/0.png", 1), put_picture("easy/images/1.png", 2);
-    put("easy/questions.json", "[[\"is there a red shape?\",\"\",0],[\"is there a red shape?\",\"yes\",1]]");
+    folder_write("easy/questions.json",
+                 "[[\"is there a red shape?\",\"\",0],[\"is there a red shape?\",\"yes\",1]]");
     REFUSES(1, "only test:SRC may have \"\" for an answer", IN_FOLDER("easy"));
     prints(for_tests("easy"), "0 pictures without a text and 1 questions without an answer");
     holds("out/test.jsonl", "{\"image\":\"0.png\",\"captions\":[],\"questions\":[{\"question\":\"is there a "
@@ -117,7 +119,8 @@ END_TEST
 START_TEST(an_empty_answer_is_what_most_people_said)
 {
     put_picture("a.png", 1);
-    put("l.jsonl", "{\"image\":\"a.png\",\"question\":\"is it?\",\"answer\":\"\",\"answers\":[\"yes\",\"no\","
+    folder_write("l.jsonl",
+        "{\"image\":\"a.png\",\"question\":\"is it?\",\"answer\":\"\",\"answers\":[\"yes\",\"no\","
                    "\"no\"]}\n");
     WORKS("dataset", "import", IN_FOLDER("l.jsonl"), "-o", IN_FOLDER("out"), ALL_TRAIN);
     holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[],\"questions\":[{\"question\":\"is it?\","
@@ -129,12 +132,12 @@ END_TEST
 START_TEST(inspect_counts_questions_without_an_answer)
 {
     put_picture("a.png", 1);
-    put("l.jsonl", "{\"image\":\"a.png\",\"questions\":[{\"question\":\"a?\",\"answer\":\"\"},"
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"questions\":[{\"question\":\"a?\",\"answer\":\"\"},"
                    "{\"question\":\"b?\",\"answer\":\"\"},{\"question\":\"c?\",\"answer\":\"x\"}]}\n");
     prints(BLIP2("dataset", "inspect", IN_FOLDER("l.jsonl")), "questions without an answer 2\n");
     prints(BLIP2("dataset", "inspect", IN_FOLDER("l.jsonl")), "3         1  \"x\" 33.3 %");
     prints(BLIP2("dataset", "inspect", IN_FOLDER("l.jsonl"), "--json"), "\"unanswered\":2");
-    put("l.jsonl", "{\"image\":\"a.png\",\"questions\":[{\"question\":\"a?\",\"answer\":\"\"}]}\n");
+    folder_write("l.jsonl", "{\"image\":\"a.png\",\"questions\":[{\"question\":\"a?\",\"answer\":\"\"}]}\n");
     prints(BLIP2("dataset", "inspect", IN_FOLDER("l.jsonl")), "(none)                     1         0\n");
     prints(BLIP2("dataset", "inspect", IN_FOLDER("l.jsonl"), "--json"),
            "\"answers\":0,\"common\":\"\",\"common_count\":0");
@@ -185,9 +188,9 @@ START_TEST(nothing_is_learnt_from_pictures_without_a_text)
 {
     world_make();
     world_train_all(TRAIN_STAGE2);
-    put("world/bare.jsonl", BARE("1") BARE("2"));
-    put("world/asks.jsonl", ASKS("1", "") ASKS("2", ""));
-    put("world/some.jsonl", BARE("1") SAYS("2") ASKS("3", "circle") SAYS("4") ASKS("5", ""));
+    folder_write("world/bare.jsonl", BARE("1") BARE("2"));
+    folder_write("world/asks.jsonl", ASKS("1", "") ASKS("2", ""));
+    folder_write("world/some.jsonl", BARE("1") SAYS("2") ASKS("3", "circle") SAYS("4") ASKS("5", ""));
     static const train_task order[] = { TRAIN_VIT, TRAIN_STAGE1, TRAIN_STAGE2 };
     for (int k = 0; k < 3; k++) {
         train_config c = world_config(order[k]);
@@ -216,7 +219,8 @@ START_TEST(a_folder_of_three_pictures_is_imported_inspected_packed_and_trained_o
     world_make();
     folder("mine");
     put_picture("mine/a.png", 9), put_picture("mine/b.png", 90), put_picture("mine/c.png", 200);
-    put("mine/a.txt", "a dark one"), put("mine/b.txt", "a grey one"), put("mine/c.txt", "a light one");
+    folder_write("mine/a.txt", "a dark one"), folder_write("mine/b.txt", "a grey one");
+    folder_write("mine/c.txt", "a light one");
     WORKS("dataset", "import", IN_FOLDER("mine"), "-o", IN_FOLDER("out"), "--copy", ALL_TRAIN, "--pack",
           IN_FOLDER("out/data.h5"));
     holds("out/val.jsonl", ""), holds("out/test.jsonl", "");
