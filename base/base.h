@@ -87,7 +87,7 @@ typedef struct config_key {
     size_t offset;
     double least, most;                /* of numbers; both 0: any */
     const char *choices;               /* CONFIG_CHOICE: "red green blue", the field is the index */
-    const char *help;
+    const char *help;                  /* NULL: another program's name, which no ${...} can mean */
 } config_key;
 typedef struct config_table {
     const char *section;               /* ends in ".*": sections that the file names itself */

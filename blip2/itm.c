@@ -1,8 +1,9 @@
 /* itm.c - image-text matching with hard negatives (Li et al. 2023, section 3.2; lavis blip2_qformer.py).
  *
  * For each text b one image that is not its own is drawn from the softmax of s_t2i[b,:], and for each
- * image one text from that of s_i2t[b,:]: what looks alike is drawn more often. Three groups of B rows go
- * through the Q-Former with the bidirectional mask,
+ * image one text from that of s_i2t[b,:]: what looks alike is drawn more often. (Ours: from its power
+ * 1 - in->soft_negatives, where that is not 0.) Three groups of B rows go through the Q-Former with the
+ * bidirectional mask,
  *     (text b, image b) -> 1      (text b, drawn image) -> 0      (drawn text, image b) -> 0,
  *     loss = CE( mean_q head(h[:,q]), label ),
  * and all three read the keys and values of the images that were projected once. As in the reference,

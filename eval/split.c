@@ -60,7 +60,7 @@ static bool group(eval_data *d)
         long at = order[i] - d->records.items, before = i ? order[i - 1] - d->records.items : -1;
         bool same = i && order[i]->image_id == order[i - 1]->image_id;
         d->next[at] = -1;
-        d->of[at] = same ? d->of[before] : at;             /* for now the picture's first record */
+        d->of[at] = same ? d->of[before] : at;             /* its picture's first record; numbered below */
         if (same)
             d->next[before] = at;
     }

@@ -122,7 +122,9 @@ typedef struct train_watch {
     void (*warn)(void *context, const char *text);
     void (*step)(void *context, const train_line *line);
 } train_watch;
-/* config_open, for these tables. LAVIS's keys that change nothing are taken and named in a warning. */
+/* config_open, for these tables. LAVIS's keys that change nothing are taken and named in a warning (watch
+ * NULL: in none); those that would change the run are an error. ranks: how many the run has, which LAVIS's
+ * world_size must agree with; 0: any. */
 bool train_config_open(train_config *c, const char *path, char *const *words, int count, long ranks,
                        const train_watch *watch, error *e);
 typedef struct train_options {
