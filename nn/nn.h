@@ -89,7 +89,8 @@ void nn_finish_grad(nn_store *s);                  /* what got no contribution i
 
 /* ---- the store on disk (base.h, h5) -----------------------------------------------------------------------
  * A parameter is the dataset of its name with '.' turned into '/'; a second name is a hard link. */
-bool nn_has_prefix(const char *name, const char *prefix);  /* whole parts: "layer.1" not of "layer.10.w" */
+/* of whole parts: "layer.1" is none of "layer.10.w"; "*" stands for any one part: "layer.*.w" */
+bool nn_has_prefix(const char *name, const char *prefix);
 void nn_dataset(const char *name, char to[NN_NAME]);                   /* "a.b.weight" -> "a/b/weight" */
 void nn_save(const nn_store *s, h5_out *f, const char *leave_out);     /* leave_out: a prefix, or NULL */
 /* Every parameter of the store under `prefix` ("": all) from the file; all that are missing or misshapen

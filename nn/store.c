@@ -60,11 +60,15 @@ nn_scope nn_sub(nn_scope s, const char *format, ...)
 }
 
 /* Does `prefix` stand for whole parts of `name`? "layer.1" is a prefix of "layer.1.weight", not of
- * "layer.10.weight".                                                                                       */
+ * "layer.10.weight"; "*" stands for any one part, "layer.*.bias" for "layer.1.bias".                       */
 bool nn_has_prefix(const char *name, const char *prefix)
 {
-    size_t n = strlen(prefix);
-    return !strncmp(name, prefix, n) && (!n || prefix[n - 1] == '.' || !name[n] || name[n] == '.');
+    const char *p = prefix, *n = name;
+    while (*p && (*p == '*' ? *n && *n != '.' : *p == *n)) {
+        n += *p == '*' ? strcspn(n, ".") : 1;
+        p++;
+    }
+    return !*p && (p == prefix || p[-1] == '.' || !*n || *n == '.');
 }
 
 /* ---- registration -------------------------------------------------------------------------------------- */

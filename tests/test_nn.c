@@ -135,6 +135,28 @@ START_TEST(trained_values_gradients_and_moments_are_contiguous)
 }
 END_TEST
 
+START_TEST(a_star_stands_for_one_whole_part_of_a_name)
+{
+    static const struct { const char *name, *prefix; bool is; } cases[] = {
+        { "layer.1.attention.weight", "layer.*.attention", true },
+        { "layer.12.attention.weight", "layer.*.attention", true },
+        { "layer.1.attention.weight", "layer.*", true },
+        { "layer.1.attention.weight", "*.1", true },
+        { "layer.1.attention.weight", "*.*.*.weight", true },
+        { "layer.1.crossattention.weight", "layer.*.attention", false },
+        { "layer.1.attention_norm.weight", "layer.*.attention", false },
+        { "layer.1.deep.attention.weight", "layer.*.attention", false },   /* one part, not two */
+        { "layer.attention.weight", "layer.*.attention", false },          /* nor none */
+        { "layer.1", "layer.*.attention", false },
+        { "layer", "layer.*", false },
+        { "layer.1.w", "", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_msg(nn_has_prefix(cases[i].name, cases[i].prefix) == cases[i].is, "%s of %s", cases[i].prefix,
+                      cases[i].name);
+}
+END_TEST
+
 START_TEST(freezing_takes_whole_parts_of_names)
 {
     tensor *one = nn_parameter(root, "layer.1.weight", NN_INIT_ONE, DIMS(1));
@@ -326,6 +348,7 @@ Suite *suite_nn(void)
     tcase_add_test(c, a_twin_scope_starts_as_a_copy);
     tcase_add_test(c, starts_have_the_distribution_they_name);
     tcase_add_test(c, trained_values_gradients_and_moments_are_contiguous);
+    tcase_add_test(c, a_star_stands_for_one_whole_part_of_a_name);
     tcase_add_test(c, freezing_takes_whole_parts_of_names);
     tcase_add_test(c, an_alias_is_the_same_tensor_and_counts_once);
     tcase_add_test(c, without_training_nothing_wants_a_gradient);

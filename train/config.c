@@ -14,7 +14,7 @@ static const config_key model_keys[] = {
     TEXT("bert", bert,
          "BERT that the Q-Former starts from, before `pretrained`: its folder, file or model file"),
     LIST("freeze", freeze,
-         "prefixes of parameters that are not trained: visual_encoder, opt_model, t5_model"),
+         "prefixes of parameters that are not trained: visual_encoder, opt_model; * is any one part"),
     BOOL("freeze_vit", freeze_vit, "visual_encoder is frozen, whatever freeze says (LAVIS's key)"),
     BOOL("use_grad_checkpoint", grad_checkpoint,
          "blocks of a trained tower run again in backward (LAVIS's key)"),
