@@ -158,7 +158,8 @@ static void take_figures(json_t *to, const json_t *figures)
             json_object_set(to, key, value);
 }
 
-/* Chance: each picture with the caption that was written for the one before it. */
+/* Chance: each picture with the caption that was written for the one half the list away, as far from it as
+ * lists that are sorted by kind have any.                                                                  */
 static bool score_shuffled(const eval_config *c, const json_t *results, json_t *m, error *e)
 {
     json_t *others = json_array();
@@ -166,7 +167,8 @@ static bool score_shuffled(const eval_config *c, const json_t *results, json_t *
     for (size_t i = 0; i < n; i++)
         json_array_append_new(others, json_pack("{s:O, s:O}",
             "image_id", json_object_get(json_array_get(results, i), "image_id"),
-            "caption", json_object_get(json_array_get(results, (i + n - 1) % n), "caption")));
+            "caption", json_object_get(json_array_get(results, (size_t)eval_other((long)n, (long)i)),
+                                          "caption")));
     json_t *figures = eval_save(c, "captions_shuffled.json", others, e)
                           ? figures_in(c, "captions_shuffled.json", false, e) : NULL, *kept = json_object();
     take_figures(kept, figures);
@@ -185,7 +187,7 @@ static bool score_files(const eval_config *c, json_t *results, json_t *m, error 
     for (size_t i = 0; i < json_array_size(each); i++)
         json_object_set(json_array_get(results, i), "CIDEr", json_array_get(each, i));
     bool ok = figures && eval_save(c, "captions.json", results, e)
-        && (json_array_size(results) < 2 || score_shuffled(c, results, m, e));
+        && (json_array_size(results) < 2 || !c->controls || score_shuffled(c, results, m, e));
     json_decref(figures);
     return ok;
 }

@@ -392,7 +392,7 @@ static void settle(eval_session *s, eval_config *c)
                                     .min_length = (int)c->min_len, .returns = 1,
                                     .length_penalty = c->length_penalty,
                                     .repetition_penalty = c->repetition_penalty, .reference = s->reference };
-    if (c->reference == BLIP2_HF)                          /* it counts new tokens */
+    if (c->reference == BLIP2_HF || m->llm == BLIP2_LLM_T5) /* they count new tokens, LAVIS for T5 as well */
         c->generate.max_new_tokens = (int)c->max_len;
 }
 

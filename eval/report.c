@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool there(const char *folder, const char *name)
@@ -28,6 +29,21 @@ static json_t *part(report *r, const char *folder, const char *name)
     return o;
 }
 
+/* Figures that are older than the model they name are those of another one: told, and shown. */
+static void compare_ages(report *r, const char *folder, const json_t *metrics)
+{
+    const char *model = json_string_value(json_object_get(metrics, "model"));
+    char *path = mem_text("%s/metrics.json", folder);
+    struct stat figures, weights;
+    if (model && path && !stat(path, &figures) && !stat(model, &weights)
+        && (figures.st_mtim.tv_sec < weights.st_mtim.tv_sec
+            || (figures.st_mtim.tv_sec == weights.st_mtim.tv_sec
+                && figures.st_mtim.tv_nsec < weights.st_mtim.tv_nsec)))
+        report_left_out(r, "figures of the model as it is: those in %s are older than %s; run blip2 evaluate "
+                        "again", QUOTE(folder), QUOTE(model));
+    mem_free(path);
+}
+
 static void add_results(report *r, const char *folder)
 {
     if (!there(folder, "metrics.json"))
@@ -45,6 +61,7 @@ static void add_results(report *r, const char *folder)
         return;
     }
     r->count++;
+    compare_ages(r, folder, metrics);
     f->captions = json_object_get(metrics, "captions") ? part(r, folder, "captions.json") : NULL;
     f->vqa = json_object_get(metrics, "vqa") ? part(r, folder, "vqa.json") : NULL;
     f->retrieval = json_object_get(metrics, "retrieval") ? part(r, folder, "retrieval.json") : NULL;

@@ -57,6 +57,14 @@ static const json_t *ranked(const json_t *retrieval)
     return row ? row : json_object_get(retrieval, "itc");
 }
 
+/* Is the challenge's accuracy there, and can it reach 100 %? It leaves each of the people out in turn and
+ * asks for three others: with fewer than four answers to a question it cannot.                             */
+static bool by_challenge(const json_t *vqa)
+{
+    return !isnan(number(json_object_get(vqa, "model_official"), "overall"))
+        && !(number(json_object_get(vqa, "settings"), "answers_at_least") < 4);
+}
+
 static void put_tiles(report *r, const json_t *metrics)
 {
     static const tile captions[] = { { "CIDEr-D of captions", "CIDEr", "", 1, 2 },
@@ -72,7 +80,8 @@ static void put_tiles(report *r, const json_t *metrics)
     const json_t *c = json_object_get(metrics, "captions"), *v = json_object_get(metrics, "vqa");
     const json_t *f = json_object_get(metrics, "retrieval"), *chance = json_object_get(f, "chance");
     char note[96];
-    put_tile(r, &official, json_object_get(v, "model_official"), "by the challenge's rule");
+    if (by_challenge(v))
+        put_tile(r, &official, json_object_get(v, "model_official"), "by the challenge's rule");
     put_tile(r, &answers, json_object_get(v, "model"),
              note_of(note, "without the picture", 100 * number(json_object_get(v, "blind"), "all"), " %"));
     for (size_t i = 0; i < sizeof captions / sizeof *captions; i++)
@@ -255,7 +264,8 @@ static void put_types(report *r, const report_results *f, bool official)
 
 static const char by_people[] =
     "VQA accuracy by the challenge's rule, for several people answered each question: an answer counts a "
-    "third for each who gave it, one at most. What the grey bars reach needs no seeing.";
+    "third for each other who gave it, one at most, averaged over the people. What the grey "
+    "bars reach needs no seeing.";
 static const char by_letter[] =
     "Right is an answer that equals the true one letter by letter. What the grey bars reach needs no seeing.";
 
@@ -266,7 +276,7 @@ void report_answers(report *r)
         const json_t *vqa = json_object_get(r->results[i].metrics, "vqa");
         if (!json_is_object(json_object_get(vqa, "model")))
             continue;
-        bool official = !isnan(number(json_object_get(vqa, "model_official"), "overall"));
+        bool official = by_challenge(vqa);
         snprintf(id, sizeof id, "vqa-%d", ++r->ids);
         report_section(r, id, "Questions by type", official ? by_people : by_letter);
         put_types(r, &r->results[i], official);

@@ -117,8 +117,7 @@ static bool ask(eval_session *s, const eval_config *c, const eval_data *d, seen 
     real *rows = ok && which != BLIND ? eval_rows(s, c, d, shown, n, e) : NULL;
     if (ok && (rows || which == BLIND)) {
         blip2_generate o = c->generate;
-        o.max_length = (int)c->answer_length;
-        o.max_new_tokens = c->reference == BLIP2_HF ? (int)c->answer_length : 0;
+        o.max_new_tokens = (int)c->answer_length;          /* as LAVIS's predict_answers and Hugging Face */
         o.min_length = (int)c->answer_min_length;
         o.length_penalty = c->answer_penalty;
         ok = eval_write(s, rows, n, prompts, questions, &o, to, e);
@@ -222,14 +221,15 @@ static bool save_questions(const eval_config *c, const eval_data *d, const asked
     for (long i = 0; i < n; i++) {
         const record_question *q = list[i].q;
         const record *r = &d->records.items[list[i].record];
+        const char *type = *q->type ? q->type : "other";
         json_int_t id = list[i].id;
         json_array_append_new(questions, json_pack("{s:I, s:o, s:s}", "question_id", id, "image_id",
                                                    eval_image_id(r), "question", q->question));
         if (i < known)
             json_array_append_new(annotations,
             json_pack("{s:I, s:o, s:s, s:s, s:o}", "question_id", id, "image_id", eval_image_id(r),
-                      "question_type", *q->question_type ? q->question_type : q->type,
-                      "answer_type", q->type, "answers", answers_of(q)));
+                      "question_type", *q->question_type ? q->question_type : type,
+                      "answer_type", type, "answers", answers_of(q)));
     }
     questions = in_vqa_form(c, "questions", questions);
     annotations = in_vqa_form(c, "annotations", annotations);
@@ -269,6 +269,15 @@ static long several_answered(const asked *list, long n)
     return some;
 }
 
+/* Of the question that the fewest people answered: below 4 nothing reaches 100 % by the challenge's rule. */
+static long fewest_answers(const asked *list, long n)
+{
+    long fewest = n ? list[0].q->answer_count : 0;
+    for (long i = 1; i < n; i++)
+        fewest = list[i].q->answer_count < fewest ? list[i].q->answer_count : fewest;
+    return fewest;
+}
+
 bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t *metrics, error *e)
 {
     static const char *const names[] = { "model", "blind", "shuffled" };
@@ -302,6 +311,8 @@ bool eval_vqa(eval_session *s, const eval_config *c, const eval_data *d, json_t 
                                          known - some, known));
     if (!known)
         json_object_set_new(m, "answers", json_integer(n));
+    if (people)
+        json_object_set_new(settings, "answers_at_least", json_integer(fewest_answers(list, known)));
     json_object_set_new(m, "settings", settings);
     json_object_set_new(metrics, "vqa", m);
     mem_free(list);

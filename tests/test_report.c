@@ -3,6 +3,7 @@
 #include "tests/world.h"
 #include "eval/eval.h"
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,6 +279,25 @@ START_TEST(where_people_answered_bars_are_of_the_official_accuracy)
     for (size_t i = 0; i < sizeof says / sizeof *says; i++)
         ck_assert_msg(has("r.html", says[i]), "%s", says[i]);
     ck_assert(!has("r.html", ">12.5 %<") && !has("r.html", "letter by letter"));
+    folder_write("run/metrics.json",                       /* of three people no answer reaches 100 % */
+        "{\"vqa\":{" VQA ",\"settings\":{\"answers_at_least\":3},\"model_official\":{\"overall\":62.5}}}");
+    ck_assert(make("run", "r.html") && has("r.html", "letter by letter") && has("r.html", ">12.5 %<"));
+    ck_assert(!has("r.html", ">62.5 %<"));
+}
+END_TEST
+
+START_TEST(figures_older_than_their_model_are_told)
+{
+    struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+    char metrics[800];
+    ck_assert(!mkdir(IN_FOLDER("run"), 0700));
+    folder_write("run/model.h5", "not read");
+    snprintf(metrics, sizeof metrics, "{\"model\":\"%s\",\"vqa\":{" VQA "}}", IN_FOLDER("run/model.h5"));
+    folder_write("run/metrics.json", metrics);
+    ck_assert(make("run", "r.html") && !strstr(heard, "are older than"));
+    ck_assert(!utimensat(AT_FDCWD, IN_FOLDER("run/metrics.json"), old, 0));
+    ck_assert(make("run", "r.html") && has("r.html", ">12.5 %<"));
+    ck_assert_msg(strstr(heard, "are older than") && strstr(heard, "run blip2 evaluate again"), "%s", heard);
 }
 END_TEST
 
@@ -359,6 +379,7 @@ Suite *suite_report(void)
     tcase_add_test(c, settings_that_differ_from_a_base_are_shown);
     tcase_add_test(c, a_run_of_ranks_is_repeated_with_as_many);
     tcase_add_test(c, where_people_answered_bars_are_of_the_official_accuracy);
+    tcase_add_test(c, figures_older_than_their_model_are_told);
     tcase_add_test(c, numbers_that_are_none_leave_gaps);
     tcase_add_test(c, what_is_missing_is_told);
     tcase_add_test(c, a_long_log_makes_no_long_file);
