@@ -13,8 +13,7 @@
  *   end     when all are done or max_length is reached: the live beams of those not done join the hypotheses
  *
  * beams 1 is greedy search: the largest of the logits, penalised as logits (s < 0: s r, else s / r); done at
- * eos. beam_hf.c has the rules of newer transformers, scores.c what forbids and disfavours ids.            
- * */
+ * eos. beam_hf.c has the rules of newer transformers, scores.c what forbids and disfavours ids.            */
 #include "blip2/search.h"
 #include <math.h>
 #include <string.h>
@@ -243,13 +242,21 @@ static search begin(const decoder *d, tape *t, long B, long V, const blip2_gener
     return s;
 }
 
+/* Of a text that the longest length ended: by Hugging Face's rules new tokens alone divide its sum, where the
+ * search divides by one more, for the start (beam_hf.c, keep).                                             */
+static double cut_sum(const search *s, double sum)
+{
+    return s->o->reference == BLIP2_HF && s->length > 1
+               ? sum * pow((double)s->length / (s->length - 1), s->o->length_penalty) : sum;
+}
+
 static void finish(search *s, blip2_sequence *out)
 {
     for (long b = 0; b < s->B; b++) {
         pool *p = &s->pools[b];
         bool all_kept = p->done || (s->o->reference == BLIP2_HF && s->o->beams > 1);
         for (long r = b * s->o->beams; !all_kept && r < (b + 1) * s->o->beams; r++)
-            search_keep(s, b, s->ids + r * s->limit, s->sum[r], false);
+            search_keep(s, b, s->ids + r * s->limit, cut_sum(s, s->sum[r]), false);
         for (int i = 0; i < s->o->returns; i++) {
             const hypothesis *h = pool_take(p);
             blip2_sequence *to = &out[b * s->o->returns + i];

@@ -1,16 +1,12 @@
 /* beam_hf.c - beam search by the rules of transformers 5 (generation/utils.py, _beam_search). What differs
  * from beam.c, whose names it uses: lengths count new tokens alone, L of them after this step;
  *
- *   walk    a candidate is finished if it is eos or has reached the longest length. The first `beams`
- * candidates that
- *           are finished become hypotheses, of value s / L^penalty, until the text is settled; the `beams`
- * best
- *           that are not finished go on
+ *   walk    a candidate is finished if it is eos or has reached the longest length. Of the first `beams`
+ *           candidates those that are finished become hypotheses, of value s / L^penalty, until the text is
+ *           settled; the `beams` best that are not finished go on
  *   settled for good, once the best live sum over L^penalty (never, with a penalty above 0: over the longest
- * L) is not
- *           above the worst of `beams` hypotheses; or, with early stopping, once there are `beams`
- *   end     when all texts are settled, or every candidate of this step was finished                         
- *  */
+ *           L) is not above the worst of `beams` hypotheses; or, with early stopping, once there are `beams`
+ *   end     when all texts are settled, or every candidate of this step was finished                       */
 #include "blip2/search.h"
 #include <math.h>
 

@@ -1,8 +1,7 @@
 /* scores.c - what changes the values that the next token is chosen by, in this order (transformers,
  * generation/logits_process.py): an id that stands already is less likely (Keskar et al. 2019: s r for s < 0,
  * else s / r); an id that would complete an n-gram which stands already is forbidden; the end is, as long as
- * the text is too short.                                                                                     
- *            */
+ * the text is too short.                                                                                   */
 #include "blip2/search.h"
 #include <math.h>
 #include <string.h>

@@ -121,13 +121,20 @@ static tensor *attention(const blip2_vit_block *b, tape *t, tensor *x, int heads
     return nn_linear_forward(&b->proj, t, y);
 }
 
+/* Is anything of the block trained? */
+static bool is_trained(const blip2_vit_block *b)
+{
+    return b->qkv->needs_grad || b->proj.weight->needs_grad || b->fc1.weight->needs_grad
+        || b->fc2.weight->needs_grad || b->norm1.weight->needs_grad || b->norm2.weight->needs_grad;
+}
+
 /* Stochastic depth (Huang et al. 2016): y (B,N,E) of a sample is left out with a probability that rises
  * over the blocks from 0 to drop_path, and scaled up to make up for it. Only where the tower is trained,
  * as in LAVIS. */
 static tensor *branch(const blip2_vit *v, tape *t, long i, int place, tensor *y)
 {
     double p = v->config.depth > 1 ? v->drop_path * (double)i / (double)(v->config.depth - 1) : v->drop_path;
-    if (p <= 0 || !ag_is_training(t) || !v->blocks[i].qkv->needs_grad)
+    if (p <= 0 || !ag_is_training(t) || !is_trained(&v->blocks[i]))
         return y;
     long B = y->dim[0];
     real *ones = ag_alloc_real(t, B);
@@ -164,7 +171,7 @@ static void block_again(tape *t, void *context, tensor *const *in, tensor **out)
 /* Block i, by recomputation if that is asked for and there is something to go back for. */
 static tensor *one_block(const blip2_vit *v, tape *t, long i, tensor *x)
 {
-    if (!v->recompute || !(x->needs_grad || v->blocks[i].qkv->needs_grad))
+    if (!v->recompute || !(x->needs_grad || is_trained(&v->blocks[i])))
         return block_forward(v, t, i, x);
     again *a = ag_alloc(t, sizeof *a);
     *a = (again){ v, i };

@@ -7,6 +7,7 @@
 #include "cli/model.h"
 #include "cli/pictures.h"
 #include "cli/writing.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ typedef struct asking {
     bool json, named, chat;            /* named: more than one text is printed */
     const cli_bar *bar;
     clock *clock;
+    uint64_t *written;                 /* how often something was: each time other random numbers */
 } asking;
 
 /* Up to the first token: the Q-Former and all that is given to what writes. */
@@ -62,7 +64,10 @@ static void print_text(const char *image, const char *question, const eval_text 
         printf(",\"ids\":[");
         for (long i = 0; i < t->length; i++)
             printf(i ? ",%d" : "%d", t->ids[i]);
-        printf("],\"score\":%.9g", t->score);
+        if (isfinite(t->score))
+            printf("],\"score\":%.9g", t->score);
+        else
+            printf("],\"score\":null");                  /* more tokens than there are allowed ones */
         if (c)
             print_times(c, true);
         puts("}");
@@ -80,7 +85,9 @@ static bool write_one(const asking *a, const real *features, const char *image, 
                       const char *prompt, char **said, error *e)
 {
     eval_text *texts = mem_new((size_t)a->o->returns * sizeof *texts);
-    bool ok = texts && prompt ? eval_write(a->s, features, 1, &prompt, question ? &question : NULL, a->o,
+    blip2_generate o = *a->o;
+    o.seed = ag_mix(o.seed, (*a->written)++);
+    bool ok = texts && prompt ? eval_write(a->s, features, 1, &prompt, question ? &question : NULL, &o,
                                            texts, e)
                               : error_set(e, "out of memory");
     cli_bar_clear(a->bar);
@@ -215,6 +222,7 @@ static int caption_run(int argc, char **argv)
     blip2_generate o;
     cli_names images = { 0 };
     clock c = { .load = clock_seconds() };
+    uint64_t written = 0;
     error e;
     w.use.quiet = common.quiet;
     /* the rules before anything is opened */
@@ -225,11 +233,12 @@ static int caption_run(int argc, char **argv)
         return cli_fail(&e);
     }
     c.load = clock_seconds() - c.load;
+    bool ok = cli_writing_rules(&w, &s.model.config, false, common.seed, &o, &e);
     o.times = &c.text;
     s.reference = o.reference;
     cli_bar bar = cli_bar_new(images.n, common.quiet);
-    int failed = write_all(&(asking){ &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar, &c },
-                           &images);
+    const asking a = { &s, &w, &o, NULL, 1, common.json, images.n > 1, false, &bar, &c, &written };
+    int failed = ok ? write_all(&a, &images) : cli_fail(&e);
     eval_close(&s);
     cli_names_free(&images);
     return failed;
@@ -242,6 +251,7 @@ static int answer_with(const char *model, const asking *form, const cli_writing 
     blip2_generate o;
     asking a = *form;
     clock c = { .load = clock_seconds() };
+    uint64_t written = 0;
     error e;
     if (!cli_writing_rules(w, &(blip2_config){ 0 }, true, seed, &o, &e)
         || !cli_open_model(&s, model, eval_can_answer, &w->use, &e))
@@ -254,6 +264,7 @@ static int answer_with(const char *model, const asking *form, const cli_writing 
     a.w = w;
     a.o = &o;
     a.clock = &c;
+    a.written = &written;
     ok = ok && (!a.chat || chat(&a, images->at[0], &e));
     int failed = !ok ? cli_fail(&e) : a.chat ? 0 : write_all(&a, images);
     eval_close(&s);
@@ -287,7 +298,7 @@ static int answer_run(int argc, char **argv)
     bool ok = take_images(&images, first - 2, argv + 2, list, &e);
     cli_bar bar = cli_bar_new(images.n, common.quiet);
     asking a = { NULL, NULL, NULL, (const char *const *)argv + first, argc - first, common.json,
-                 argc - first > 1 || images.n > 1, talks, &bar, NULL };
+                 argc - first > 1 || images.n > 1, talks, &bar, NULL, NULL };
     int failed = ok ? answer_with(argv[1], &a, &w, &images, common.seed) : cli_fail(&e);
     cli_names_free(&images);
     return failed;

@@ -1,7 +1,7 @@
-/* writing.c - from options to rules of generation (writing.h). LAVIS writes captions with 5 beams and at most
- * 30 new tokens, answers with 10 and lengths that count nothing (OPT) or for short ones (T5); Hugging Face's
- * generate() takes the likeliest of 20, unless told otherwise.                                               
- *           */
+/* writing.c - from options to rules of generation (writing.h). LAVIS writes captions with 5 beams and a
+ * longest length of 30, which counts the start except with T5, answers with 10 new tokens and lengths that
+ * count nothing (OPT) or for short ones (T5); Hugging Face's generate() takes the likeliest of 20 new ones,
+ * unless told otherwise.                                                                                   */
 #include "cli/writing.h"
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
           "whose rules and defaults: LAVIS's (the default) or Hugging Face's; docs/generation.md" },
         { "beams", "N", CLI_INT, &w->beams, 1, 64, "beams; 1: greedy (default: 5 for lavis, 1 for hf)" },
         { "max-new-tokens", "N", CLI_INT, &w->max_new_tokens, 1, 4096,
-          "longest text (default: 30, answers 10; hf 20)" },
+          "longest text (default: 29, T5 30, answers 10; hf 20)" },
         { "min-length", "N", CLI_INT, &w->min_length, 0, 4096,
           "shortest text; counts as the reference counts" },
         { "min-new-tokens", "N", CLI_INT, &w->min_new_tokens, 0, 4096, "no end before so many new tokens" },
@@ -43,7 +43,8 @@ void cli_writing_options(cli_writing *w, cli_option to[CLI_WRITING_OPTIONS])
           "hf beams: search until nothing better is likely, until there are enough, or until it is certain" },
         { "sample", "KEY=X,...", CLI_TEXT, &w->sample, 0, 0,
           "draw instead: temperature=X, top_k=N, top_p=X; --seed makes it repeatable" },
-        { "returns", "N", CLI_INT, &w->returns, 1, 64, "so many texts a picture, the best first" },
+        { "returns", "N", CLI_INT, &w->returns, 1, 64,
+          "so many texts a picture, the best first; drawn ones as they were drawn" },
         CLI_COMPUTE_OPTION(w->use),
         { "times", NULL, CLI_FLAG, &w->timed, 0, 0,
           "say how long reading the model, the picture and each token took" },
@@ -111,10 +112,11 @@ bool cli_writing_rules(const cli_writing *w, const blip2_config *c, bool answers
                                           : hf || w->sample ? 1
                                                             : 5),
                            .returns = (int)w->returns,
-                           .max_new_tokens = (int)(w->max_new_tokens > 0 ? w->max_new_tokens
-                                                   : hf                  ? 20
-                                                   : answers             ? 10
-                                                                         : 30),
+                           .max_new_tokens = (int)(w->max_new_tokens > 0      ? w->max_new_tokens
+                                                   : hf                       ? 20
+                                                   : answers                  ? 10
+                                                   : c->llm == BLIP2_LLM_T5   ? 30
+                                                                              : 29),
                            .min_length = (int)(w->min_length >= 0 ? w->min_length
                                                : hf               ? 0
                                                                   : 1),

@@ -64,8 +64,11 @@ nn_scope nn_sub(nn_scope s, const char *format, ...)
 bool nn_has_prefix(const char *name, const char *prefix)
 {
     const char *p = prefix, *n = name;
-    while (*p && (*p == '*' ? *n && *n != '.' : *p == *n)) {
-        n += *p == '*' ? strcspn(n, ".") : 1;
+    for (;;) {
+        bool any = *p == '*' && (p == prefix || p[-1] == '.') && (!p[1] || p[1] == '.');
+        if (!*p || !*n || (any ? *n == '.' : *p != *n))
+            break;
+        n += any ? strcspn(n, ".") : 1;
         p++;
     }
     return !*p && (p == prefix || p[-1] == '.' || !*n || *n == '.');

@@ -323,6 +323,20 @@ START_TEST(a_picture_of_one_pixel_has_a_caption)
 }
 END_TEST
 
+START_TEST(what_is_drawn_is_drawn_anew_for_each_picture)
+{
+    static const char heat[] = "temperature=20";
+    said s = BLIP2("caption", MODEL, PICTURE, PICTURE, "--sample", heat, "--json", "--max-new-tokens", "12");
+    said again = BLIP2("caption", MODEL, PICTURE, PICTURE, "--sample", heat, "--json", "--max-new-tokens", "12");
+    char *second = strchr(s.out, '\n');
+    ck_assert_msg(!s.code && second && second[1], "%s%s", s.out, s.err);
+    ck_assert_msg(strncmp(s.out, second + 1, (size_t)(second - s.out)), "%s", s.out);
+    ck_assert_str_eq(s.out, again.out);
+    shell_free(s);
+    shell_free(again);
+}
+END_TEST
+
 START_TEST(a_data_set_that_is_wrong_is_told_before_anything_is_written)
 {
     char list[600], out[600];
@@ -565,6 +579,7 @@ Suite *suite_cli(void)
     tcase_add_test(c, a_model_file_that_is_wrong_is_refused_in_one_line);
     tcase_add_test(c, a_picture_that_is_wrong_is_refused_and_the_others_get_their_captions);
     tcase_add_test(c, a_picture_of_one_pixel_has_a_caption);
+    tcase_add_test(c, what_is_drawn_is_drawn_anew_for_each_picture);
     tcase_add_test(c, a_data_set_that_is_wrong_is_told_before_anything_is_written);
     tcase_add_test(c, output_that_cannot_be_written_is_an_error_and_leaves_nothing_half_written);
     tcase_add_test(c, quiet_runs_say_nothing);

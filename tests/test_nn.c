@@ -149,11 +149,13 @@ START_TEST(a_star_stands_for_one_whole_part_of_a_name)
         { "layer.attention.weight", "layer.*.attention", false },          /* nor none */
         { "layer.1", "layer.*.attention", false },
         { "layer", "layer.*", false },
+        { "layer.12.w", "layer.1*", false },                               /* a whole part, or no star */
+        { "layer.12.w", "layer.*2", false },
         { "layer.1.w", "", true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        ck_assert_msg(nn_has_prefix(cases[i].name, cases[i].prefix) == cases[i].is, "%s of %s", cases[i].prefix,
-                      cases[i].name);
+        ck_assert_msg(nn_has_prefix(cases[i].name, cases[i].prefix) == cases[i].is, "%s of %s",
+                      cases[i].prefix, cases[i].name);
 }
 END_TEST
 

@@ -267,6 +267,22 @@ START_TEST(a_search_ends_when_nothing_better_can_come)
 }
 END_TEST
 
+START_TEST(the_longest_length_divides_a_sum_as_the_reference_counts)
+{
+    static const double script[][WORDS] = { { 0.6, 0.1, 0.1, 0.1, 0.1 } };
+    for (int beams = 1; beams <= 2; beams++)
+        for (int hf = 0; hf <= 1; hf++) {
+            speaker s = { .B = 1, .script = script, .places = 1 };
+            options.beams = beams;
+            options.max_new_tokens = 3;
+            options.reference = hf ? BLIP2_HF : BLIP2_LAVIS;
+            blip2_sequence *out = search(&s);
+            ck_assert(same(&out[0], &(blip2_sequence){ (int[]){ 0, 0, 0 }, 3, 0 }));
+            ck_assert_double_eq_tol(out[0].score, 3 * log(0.6) / (hf ? 3 : 4), 1e-6);
+        }
+}
+END_TEST
+
 /* Lower ids come first as a sentence grows; of equal hypotheses the one that came last is returned first. */
 START_TEST(equals_have_an_order)
 {
@@ -347,6 +363,7 @@ Suite *suite_search(void)
     tcase_add_test(c, a_repetition_penalty_forbids_words_said_before);
     tcase_add_test(c, an_end_below_the_beams_is_no_hypothesis);
     tcase_add_test(c, a_search_ends_when_nothing_better_can_come);
+    tcase_add_test(c, the_longest_length_divides_a_sum_as_the_reference_counts);
     tcase_add_test(c, equals_have_an_order);
     tcase_add_test(c, rows_of_a_cache_become_other_rows);
     tcase_add_test(c, a_step_leaves_no_memory_behind);
