@@ -136,6 +136,9 @@ demo-compare: all                    ## stage 2 from stage 1 against stage 2 fro
 demo-losses: all                     ## stage 1 with and without ITG, at equal steps: does it help retrieval?
 	@sh tools/losses_compare.sh
 
+demo-connectors: all                 ## stage 2 with each connector and with T5, at equal steps
+	@sh tools/connectors_compare.sh
+
 easy-vqa: all                        ## easy-vqa from its package, from nothing, with a test of every answer (4 minutes)
 	@sh tools/easy_vqa.sh
 
@@ -195,5 +198,5 @@ help:                                ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 FORCE:
-.PHONY: all lib test test-kill scoreboard test-full test-valgrind golden fuzz fuzz-files differences demo demo-compare demo-losses easy-vqa easy-vqa-held-out real-pictures bench bench-models gradcheck mutate clean help FORCE
+.PHONY: all lib test test-kill scoreboard test-full test-valgrind golden fuzz fuzz-files differences demo demo-compare demo-losses demo-connectors easy-vqa easy-vqa-held-out real-pictures bench bench-models gradcheck mutate clean help FORCE
 .SECONDARY:
