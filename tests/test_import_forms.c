@@ -329,6 +329,30 @@ START_TEST(nothing_of_a_record_vanishes)
 }
 END_TEST
 
+/* In lines or not, with a list of questions or without: VQA's file names no picture. */
+START_TEST(one_record_may_fill_a_file)
+{
+    put_picture("a.png", 1);
+    folder_write("r.json", "\n{\n  \"file_name\": \"a.png\",\n  \"questions\": [\n"
+                 "    {\"question\": \"what?\", \"answer\": \"x\"}\n  ]\n}\n");
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[],\"questions\":[{\"question\":\"what?\","
+                             "\"answer\":\"x\"}]}\n");
+    folder_write("r.json", "{\n  \"image\": \"a.png\",\n  \"caption\": \"one\"\n}\n");
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force");
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"]}\n");
+    folder_write("r.json", "{\n  \"id\": 1,\n  \"regions\": [{\"phrase\": \"one\"}]\n}\n");
+    put_picture("1.jpg", 1);
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force");
+    holds("out/train.jsonl", "{\"image\":\"1.jpg\",\"image_id\":1,\"captions\":[\"one\"]}\n");
+    folder_write("r.json", "\n{\n  \"picture\": \"a.png\",\n  \"caption\": \"one\"\n}\n");
+    REFUSES(1, "import: 1 problem; nothing is written\n  ", IN_FOLDER("r.json"), "--force");
+    REFUSES(1, "r.json:2: image: expected the path of a picture", IN_FOLDER("r.json"), "--force");
+    folder_write("r.json", "\n{\n  \"image\": \"a.png\",\n  \"caption\" \"one\"\n}\n");
+    REFUSES(1, "r.json:4:", IN_FOLDER("r.json"), "--force");
+}
+END_TEST
+
 /* ---- inspect, and the other parts ---- */
 START_TEST(inspect_reads_what_import_reads)
 {
@@ -491,7 +515,9 @@ Suite *suite_import_forms(void)
     tcase_add_test(c, vqa_takes_any_name_of_a_folder);
     tcase_add_test(c, columns_are_each_there_once);
     tcase_add_test(c, nothing_of_a_record_vanishes);
+    tcase_add_test(c, one_record_may_fill_a_file);
     tcase_add_test(c, inspect_reads_what_import_reads);
+    tcase_add_test(c, inspect_looks_into_folders);
     tcase_add_test(c, sheets_replace_nothing_that_is_inspected);
     tcase_add_test(c, sheets_show_training_and_letters_with_marks);
     tcase_add_test(c, repeated_ids_are_named);
