@@ -386,6 +386,27 @@ START_TEST(inspect_reads_what_import_reads)
 }
 END_TEST
 
+/* As import does, also where pictures lie beside them, and it says what is wrong there. */
+START_TEST(inspect_looks_into_folders)
+{
+    folder("in"), folder("in/val");
+    put_picture("in/val/b.png", 2);
+    folder_write("in/val/b.txt", "caf\xe9\n");
+    FAILS(1, "in/val/b.txt: caption: not UTF-8", "dataset", "inspect", IN_FOLDER("in"));
+    put_picture("in/a.png", 1), put_picture("in/c.png", 1);
+    folder_write("in/a.txt", "one");
+    FAILS(1, "in/val/b.txt: caption: not UTF-8", "dataset", "inspect", IN_FOLDER("in"));
+    folder_write("in/val/b.txt", "two\nthree\n");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in (train)\n  1 pictures in 1 records, 1 captions");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in (val)\n  1 pictures in 1 records, 2 captions");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "left out: pictures without a text 1\n");
+    folder_write("in/a.txt", ""), folder_write("in/val/b.txt", "");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in\n  2 pictures in 2 records, 0 captions");
+    unlink(IN_FOLDER("in/a.png")), unlink(IN_FOLDER("in/c.png"));
+    FAILS(1, "no picture with a caption or a question; 1 have none", "dataset", "inspect", IN_FOLDER("in"));
+}
+END_TEST
+
 START_TEST(sheets_replace_nothing_that_is_inspected)
 {
     put_picture("a.png", 1);
