@@ -3,9 +3,11 @@
 #include "cli/commands.h"
 #include "cli/dataset.h"
 #include "data/packages.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const splits[IMPORT_SPLITS] = { "train", "val", "test" };
 
@@ -67,6 +69,47 @@ static bool read_shares(const char *text, double share[IMPORT_SPLITS], error *e)
                           "0.8,0.1,0.1, found \"%s\"", text);
 }
 
+/* ---- the pack ------------------------------------------------------------------------------------------ */
+static const char *folder_of(const char *pack, char to[PATH_MAX])
+{
+    const char *slash = strrchr(pack, '/');
+    snprintf(to, PATH_MAX, "%.*s", slash > pack ? (int)(slash - pack) : 1, slash ? pack : ".");
+    return to;
+}
+
+/* The pack's folder may be that of the lists, and not be there yet. */
+static bool has_place(const char *pack, error *e)
+{
+    char folder[PATH_MAX];
+    if (!file_may_fill(folder_of(pack, folder), e))
+        return false;
+    h5_out *trial = access(folder, F_OK) ? NULL : h5_create(pack, e);      /* another file may be there */
+    if (trial)
+        h5_abandon(trial);
+    return trial || access(folder, F_OK);
+}
+
+/* What is wrong with a pack's name is told before the lists are made, which may take long: 0, or the exit
+ * code. */
+static int check_pack(const char *pack)
+{
+    size_t n = strlen(pack);
+    error e;
+    if (n < 4 || strcmp(pack + n - 3, ".h5"))
+        return cli_usage("dataset import",
+                         "--pack: expected a name that ends in .h5, as packs have; found %s", QUOTE(pack));
+    if (!cli_spares_models("dataset import", pack))
+        return 2;
+    return has_place(pack, &e) ? 0 : cli_fail(&e);
+}
+
+static bool write_pack(const char *pack, const char *lists, const char *images, error *e)
+{
+    char folder[PATH_MAX];
+    return file_make_folders(folder_of(pack, folder), e) && pack_write(lists, images, pack, e);
+}
+
+/* ---- the command --------------------------------------------------------------------------------------- */
 static int run(int argc, char **argv)
 {
     import_options o = { 0 };
@@ -103,10 +146,8 @@ static int run(int argc, char **argv)
     if (o.white && !o.copy)
         return cli_usage("dataset import",
                          "--white needs --copy: pictures that stay where they are stay as they are");
-    size_t letters = pack ? strlen(pack) : 0;
-    if (pack && (letters < 4 || strcmp(pack + letters - 3, ".h5")))
-        return cli_usage("dataset import",
-                         "--pack: expected a name that ends in .h5, as packs have; found %s", pack);
+    if (pack && (code = check_pack(pack)))
+        return code;
     if (!read_shares(shares, o.share, &e))
         return cli_fail(&e);
     o.seed = common.seed;
@@ -117,7 +158,7 @@ static int run(int argc, char **argv)
         return dataset_stopped ? 128 + dataset_stopped : code;
     }
     dataset_print(folder, &result, common.json);
-    if (pack && !pack_write(folder, result.images, pack, &e))
+    if (pack && !write_pack(pack, folder, result.images, &e))
         return cli_fail(&e);
     return 0;
 }

@@ -200,10 +200,13 @@ static bool inspect_imported(const char *path, const import_result *r, const rec
     }
     if (ok && r->alone && !how->json)
         printf("  texts without a picture of their name %ld, the first %s\n", r->alone, r->first_alone);
+    if (ok && r->without_text && !how->json)
+        printf("  left out: pictures without a text %ld\n", r->without_text);
     return ok;
 }
 
-static bool inspect_source(const char *path, const dataset_look *how, bool *wrong, error *e)
+/* nothing: set where it fails because no picture of it has a text; may be NULL. */
+static bool inspect_source(const char *path, const dataset_look *how, bool *wrong, bool *nothing, error *e)
 {
     const import_options o = { .command = "dataset inspect", .images = how->images, .share = { 1, 0, 0 },
                                .skip_missing = true };
@@ -223,6 +226,8 @@ static bool inspect_source(const char *path, const dataset_look *how, bool *wron
     for (int s = 0; s < IMPORT_SPLITS; s++)
         record_list_free(&l[s]);
     folder_remove(work);
+    if (nothing)
+        *nothing = r->nothing;
     mem_free(r);
     return ok;
 }
@@ -239,9 +244,9 @@ static bool inspect_file(const char *path, const dataset_look *how, bool *wrong,
     error own;
     for (size_t i = 0; dot && i < sizeof others/sizeof *others; i++)
         if (!strcasecmp(dot, others[i]))
-            return inspect_source(path, how, wrong, e);
+            return inspect_source(path, how, wrong, NULL, e);
     if (!records_read(path, &l, &own)) {
-        bool ok = inspect_source(path, how, wrong, e);
+        bool ok = inspect_source(path, how, wrong, NULL, e);
         if (!ok && (!dot || strcmp(dot, ".json") || access(path, F_OK)))
             *e = own;
         return ok;
@@ -280,11 +285,34 @@ static bool inspect_lists(const char *path, struct dirent *const *entries, int n
     return ok;
 }
 
+static bool has_folders(const char *path)
+{
+    DIR *d = opendir(path);
+    bool found = false;
+    for (struct dirent *f; !found && d && (f = readdir(d)); ) {
+        struct stat about;
+        found = f->d_name[0] != '.' && !fstatat(dirfd(d), f->d_name, &about, 0) && S_ISDIR(about.st_mode);
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* Its own pictures, those without a text, too. */
+static bool inspect_pictures(const char *path, const dataset_look *how, bool *wrong, error *e)
+{
+    record_list l;
+    bool ok = records_of_folder(path, &l, e) && inspect_records(path, path, &l, how, wrong, e);
+    record_list_free(&l);
+    return ok;
+}
+
+/* Folders in it are looked into as import does. Where they hold nothing, pictures on top may have no text. */
 static bool inspect_folder(const char *path, const dataset_look *how, bool *wrong, error *e)
 {
     struct dirent **entries;
-    record_list l;
-    error other;
+    bool nothing;
+    error own;
     int n = scandir(path, &entries, is_list, alphasort);
     bool ok = n > 0 && inspect_lists(path, entries, n, how, wrong, e);
     for (int i = 0; i < n; i++)
@@ -293,11 +321,10 @@ static bool inspect_folder(const char *path, const dataset_look *how, bool *wron
         free(entries);
     if (n > 0)
         return ok;
-    if (!records_of_folder(path, &l, e))           /* pictures may lie in folders in it */
-        return inspect_source(path, how, wrong, &other);
-    ok = inspect_records(path, path, &l, how, wrong, e);
-    record_list_free(&l);
-    return ok;
+    if (!has_folders(path))
+        return inspect_pictures(path, how, wrong, e);
+    return inspect_source(path, how, wrong, &nothing, e)
+           || (nothing && inspect_pictures(path, how, wrong, &own));
 }
 
 int dataset_inspect(const char *path, const dataset_look *how)

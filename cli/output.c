@@ -71,6 +71,6 @@ bool cli_spares_models(const char *command, const char *out)
     mem_free(format);
     h5_close(f);
     if (model)
-        cli_usage(command, "-o: %s is a model, which would be lost; expected another name", QUOTE(out));
+        cli_usage(command, "%s is a model, which would be lost; expected another name", QUOTE(out));
     return !model;
 }

@@ -164,9 +164,9 @@ struct training { const char *kind, *folder; long size, min_count; };
 static bool bad_folder(const struct training *o, char **files, int count, error *e)
 {
     static const char *const names[] = { "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
-                                         "tokenizer.json", "added_tokens.json" };
+                                         "tokenizer.json", "added_tokens.json", "tokenizer_config.json" };
     bool bpe = !strcmp(o->kind, "bpe"), found = false;
-    for (int i = 0; i < 6 && !found; i++) {
+    for (int i = 0; i < (int)(sizeof names / sizeof *names) && !found; i++) {
         bool own = bpe ? i == 1 || i == 2 : i == 0;
         char *path = mem_text("%s/%s", o->folder, names[i]);
         found = !own && path && !access(path, F_OK);

@@ -186,6 +186,7 @@ typedef struct import_result {
     long drawings;                     /* SVG files passed over */
     long alone;                        /* texts and JSON of shards without a picture of their name */
     char first_alone[256];             /* "SHARD: NAME" of the first of them */
+    bool nothing;                      /* it failed, as no picture that is there has a text */
     long bare, unanswered;             /* of test:SRC: pictures without a text, questions without an answer */
     char images[4096];                 /* where the lists' paths start: the folder itself, or an outer one */
 } import_result;

@@ -105,7 +105,7 @@ static bool read_all(import *m, const char *const *sources, int n, error *e)
         return error_set(e, "%s: stopped; nothing is written", m->o->command ? m->o->command : "import");
     if (e->lines)
         return tell_problems(m, sources[0], e);
-    if (worth_nothing(m))
+    if ((m->result->nothing = worth_nothing(m)))
         return error_set(e, "%s: no picture with a caption or a question; %ld have none, %ld are missing",
                          m->o->command ? m->o->command : "import", m->count, m->result->missing);
     return true;

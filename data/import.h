@@ -82,6 +82,7 @@ const char *import_majority(import *m, const char *const *answers, long n);    /
 const char *import_answer(import *m, const json_t *said, const char *const *answers, long n,
                           char number[IMPORT_NUMBER]);
 void import_record(import *m, const char *where, json_t *o);           /* import_record.c */
+const char *import_named(const json_t *o);          /* the picture that a record names; NULL: none */
 /* What a record says of a picture that is there already: captions, questions, id and split. */
 void import_record_of(import *m, const char *where, import_item *i, const json_t *o);
 void import_join(import *m);           /* VQA's questions with their answers; import_vqa.c */

@@ -9,6 +9,17 @@ enum { ELEMENT_BYTES = 64 << 20, ELEMENT_VALUES = 1 << 20 };
 static const long FILE_BYTES = 1L << 36;
 struct reading { import *m; const char *name; };
 
+/* An object of a list, or the only one. */
+static void add_object(import *m, const char *where, json_t *o)
+{
+    if (json_object_get(o, "regions"))
+        import_regions(m, where, o);
+    else if (json_object_get(o, "qas"))
+        import_genome_questions(m, where, o);
+    else
+        import_record(m, where, o);
+}
+
 static bool add_element(void *context, long line, const char *text, long n)
 {
     const struct reading *r = context;
@@ -25,12 +36,8 @@ static bool add_element(void *context, long line, const char *text, long n)
         error_line(m->e, "%s", one.text);
     else if (json_is_array(o))
         import_easy_questions(m, where, o);
-    else if (json_object_get(o, "regions"))
-        import_regions(m, where, o);
-    else if (json_object_get(o, "qas"))
-        import_genome_questions(m, where, o);
     else
-        import_record(m, where, o);
+        add_object(m, where, o);
     json_decref(o);
     return import_goes_on(m);
 }
@@ -62,21 +69,25 @@ static bool only_white(const char *text, long n)
     return i == n;
 }
 
-/* One object fills the file, and it is no record. */
+/* One object fills the file: a record, or a form that is read whole. */
 static bool add_whole(import *m, const char *name, const char *text, long n)
 {
     error one;
+    char where[300];
+    long line = 1;
     for (; n && strchr(" \t\r\n", *text) && *text; n--)
-        text++;
-    bool whole = *text == '{' && only_white(text + object_end(text, n), n - object_end(text, n));
-    json_t *doc = whole ? data_json(name, 1, text, n, 100*1000*1000, &one) : NULL;
-    bool taken = doc && !json_object_get(doc, "image") && import_whole(m, name, doc);
-    if (whole && !doc && memchr(text, '\n', (size_t)n)) {
+        line += *text++ == '\n';
+    long end = n && *text == '{' ? object_end(text, n) : n;
+    if (!n || *text != '{' || !only_white(text + end, n - end))
+        return false;
+    json_t *doc = data_json(name, line, text, n, 100*1000*1000, &one);
+    snprintf(where, sizeof where, "%s:%ld", name, line);
+    if (!doc)
         error_line(m->e, "%s", one.text);
-        taken = true;
-    }
+    else if (import_named(doc) || !import_whole(m, name, doc))
+        add_object(m, where, doc);
     json_decref(doc);
-    return taken;
+    return true;
 }
 
 void import_json(import *m, const char *path)

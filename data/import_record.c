@@ -153,11 +153,16 @@ void import_record_of(import *m, const char *where, import_item *i, const json_t
         read_texts(m, where, i, o);
 }
 
+const char *import_named(const json_t *o)
+{
+    return json_string_value(FIRST(o, "image", "image_path", "file_name", "filename", "file", "path",
+                                   "filepath"));
+}
+
 void import_record(import *m, const char *where, json_t *o)
 {
     char number[IMPORT_NUMBER];
-    const char *id, *path = json_string_value(FIRST(o, "image", "image_path", "file_name", "filename", "file",
-                                                    "path", "filepath"));
+    const char *id, *path = import_named(o);
     int split;
     if (!json_is_object(o)) {
         import_problem(m, where, "expected an object");

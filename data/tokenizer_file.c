@@ -98,7 +98,7 @@ static bool check_json(const tokenizer *t, const char *from, const tokenizer_fil
 static bool check_beside(const tokenizer *t, const char *from, const tokenizer_file *first,
                          const tokenizer_file *any, const tokenizer_file *config, error *e)
 {
-    bool ok = !first || !any || t->kind == TOKENIZER_UNIGRAM || check_json(t, from, first, any, e);
+    bool ok = !first || !any || check_json(t, from, first, any, e);
     char *name = ok && config ? mem_text("%s/%s", from, config->name) : NULL;
     if (ok && config)
         ok = name ? tokenizer_check_config(t, name, config->bytes, config->size, e) : data_no_memory(e, from);

@@ -160,7 +160,7 @@ static bool add_merge(tokenizer *t, const char *name, long at, const json_t *pai
 static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const json_t *model, error *e)
 {
     const json_t *split = json_object_get(root, "pre_tokenizer"), *merges = json_object_get(model, "merges");
-    const json_t *rules = json_object_get(root, "normalizer");
+    const json_t *rules = json_object_get(root, "normalizer"), *dropout = json_object_get(model, "dropout");
     if (strcmp(text_of(split, "type", ""), "ByteLevel")
         || json_is_true(json_object_get(split, "add_prefix_space")))
         return error_set(e, "%s: pre_tokenizer: expected ByteLevel without a space in front", name);
@@ -171,6 +171,8 @@ static bool load_bpe(tokenizer *t, const char *name, const json_t *root, const j
         return error_set(e, "%s: model.merges: expected a list", name);
     if (is_given(rules))
         return wrong(name, "normalizer", "type", "no normalizer", rules, e);
+    if (is_given(dropout) && (!json_is_number(dropout) || json_number_value(dropout) != 0))
+        return wrong(name, "model", "dropout", "0", dropout, e);
     if (!check_flag(name, "pre_tokenizer", split, "use_regex", true, e))
         return false;
     bool ok = tokenizer_add_ids(t, name, json_object_get(model, "vocab"), e)
@@ -360,6 +362,8 @@ bool tokenizer_check_config(const tokenizer *t, const char *name, const char *by
     for (size_t i = 0; ok && i < sizeof settings/sizeof *settings; i++)
         ok = t->kind != settings[i].kind
              || check_flag(name, "", root, settings[i].key, settings[i].value, e);
+    if (ok && t->kind == TOKENIZER_BPE && t->first >= 0)           /* GPT-2's own has no </s> in front */
+        ok = check_flag(name, "", root, "add_bos_token", true, e);
     json_decref(root);
     return ok;
 }

@@ -499,6 +499,10 @@ START_TEST(what_would_be_read_is_not_written_over)
           "-o", IN_FOLDER("stage1/model.h5"));
     FAILS(2, "bert/vocab.txt: is of another tokenizer", "tokenize", "--train", "bpe", "--size", "300", "-o",
           IN_FOLDER("bert"), IN_FOLDER("world/text.txt"));
+    ck_assert(!mkdir(IN_FOLDER("cased"), 0700));
+    folder_write("cased/tokenizer_config.json", "{\"do_lower_case\": false}");
+    FAILS(2, "tokenizer_config.json: is of another tokenizer", "tokenize", "--train", "bert", "-o",
+          IN_FOLDER("cased"), IN_FOLDER("world/text.txt"));
     folder_write("latin.txt", "caf\xe9\n");
     FAILS(1, "latin.txt: vocabulary: text: not UTF-8", "tokenize", "--train", "bert", "-o", IN_FOLDER("v4"),
           IN_FOLDER("world/text.txt"), IN_FOLDER("latin.txt"));

@@ -493,6 +493,29 @@ START_TEST(packs_have_their_own_ending)
 }
 END_TEST
 
+/* Told before the lists are written. */
+START_TEST(packs_take_no_place_but_their_own)
+{
+    error e;
+    folder("in");
+    put_picture("in/a.png", 1);
+    folder_write("in/a.txt", "a dog");
+    h5_out *f = h5_create(IN_FOLDER("model_best.h5"), &e);
+    ck_assert_ptr_nonnull(f);
+    h5_write_text(f, "format", "blip2");
+    ck_assert_msg(h5_finish(f, &e), "%s", e.text);
+    REFUSES(2, "model_best.h5 is a model, which would be lost", IN_FOLDER("in"), "--pack",
+            IN_FOLDER("model_best.h5"));
+    folder_write("text.h5", "no HDF5");
+    REFUSES(1, "text.h5: is there already and no HDF5 file", IN_FOLDER("in"), "--pack", IN_FOLDER("text.h5"));
+    REFUSES(1, "in/a.png: not a folder", IN_FOLDER("in"), "--pack", IN_FOLDER("in/a.png/p.h5"));
+    for (int k = 0; k < 2; k++)                            /* the second time one's own is there */
+        WORKS("dataset", "import", IN_FOLDER("in"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force", "--pack",
+              IN_FOLDER("new/p.h5"));
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("new/p.h5")), "1 pictures in 1 records, 1 captions");
+}
+END_TEST
+
 Suite *suite_import(void)
 {
     Suite *s = suite_create("import");
@@ -503,6 +526,7 @@ Suite *suite_import(void)
     tcase_add_test(c, paths_begin_where_the_user_says);
     tcase_add_test(c, pictures_in_the_folder_that_is_replaced_are_kept);
     tcase_add_test(c, packs_have_their_own_ending);
+    tcase_add_test(c, packs_take_no_place_but_their_own);
     tcase_add_test(c, pictures_may_stay_where_they_are);
     tcase_add_test(c, tables_are_read_by_their_header);
     tcase_add_test(c, lavis_lists_of_captions_and_questions);

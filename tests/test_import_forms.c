@@ -329,6 +329,30 @@ START_TEST(nothing_of_a_record_vanishes)
 }
 END_TEST
 
+/* In lines or not, with a list of questions or without: VQA's file names no picture. */
+START_TEST(one_record_may_fill_a_file)
+{
+    put_picture("a.png", 1);
+    folder_write("r.json", "\n{\n  \"file_name\": \"a.png\",\n  \"questions\": [\n"
+                 "    {\"question\": \"what?\", \"answer\": \"x\"}\n  ]\n}\n");
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN);
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[],\"questions\":[{\"question\":\"what?\","
+                             "\"answer\":\"x\"}]}\n");
+    folder_write("r.json", "{\n  \"image\": \"a.png\",\n  \"caption\": \"one\"\n}\n");
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force");
+    holds("out/train.jsonl", "{\"image\":\"a.png\",\"captions\":[\"one\"]}\n");
+    folder_write("r.json", "{\n  \"id\": 1,\n  \"regions\": [{\"phrase\": \"one\"}]\n}\n");
+    put_picture("1.jpg", 1);
+    WORKS("dataset", "import", IN_FOLDER("r.json"), "-o", IN_FOLDER("out"), ALL_TRAIN, "--force");
+    holds("out/train.jsonl", "{\"image\":\"1.jpg\",\"image_id\":1,\"captions\":[\"one\"]}\n");
+    folder_write("r.json", "\n{\n  \"picture\": \"a.png\",\n  \"caption\": \"one\"\n}\n");
+    REFUSES(1, "import: 1 problem; nothing is written\n  ", IN_FOLDER("r.json"), "--force");
+    REFUSES(1, "r.json:2: image: expected the path of a picture", IN_FOLDER("r.json"), "--force");
+    folder_write("r.json", "\n{\n  \"image\": \"a.png\",\n  \"caption\" \"one\"\n}\n");
+    REFUSES(1, "r.json:4:", IN_FOLDER("r.json"), "--force");
+}
+END_TEST
+
 /* ---- inspect, and the other parts ---- */
 START_TEST(inspect_reads_what_import_reads)
 {
@@ -359,6 +383,27 @@ START_TEST(inspect_reads_what_import_reads)
     FAILS(1, "bad.jsonl: 1 bad record", "dataset", "inspect", IN_FOLDER("bad.jsonl"));
     FAILS(1, "none.json: ", "dataset", "inspect", IN_FOLDER("none.json"));
     ck_assert_int_eq(rmdir(IN_FOLDER("tmp")), 0);  /* nothing was left in it */
+}
+END_TEST
+
+/* As import does, also where pictures lie beside them, and it says what is wrong there. */
+START_TEST(inspect_looks_into_folders)
+{
+    folder("in"), folder("in/val");
+    put_picture("in/val/b.png", 2);
+    folder_write("in/val/b.txt", "caf\xe9\n");
+    FAILS(1, "in/val/b.txt: caption: not UTF-8", "dataset", "inspect", IN_FOLDER("in"));
+    put_picture("in/a.png", 1), put_picture("in/c.png", 1);
+    folder_write("in/a.txt", "one");
+    FAILS(1, "in/val/b.txt: caption: not UTF-8", "dataset", "inspect", IN_FOLDER("in"));
+    folder_write("in/val/b.txt", "two\nthree\n");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in (train)\n  1 pictures in 1 records, 1 captions");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in (val)\n  1 pictures in 1 records, 2 captions");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "left out: pictures without a text 1\n");
+    folder_write("in/a.txt", ""), folder_write("in/val/b.txt", "");
+    prints(BLIP2("dataset", "inspect", IN_FOLDER("in")), "in\n  2 pictures in 2 records, 0 captions");
+    unlink(IN_FOLDER("in/a.png")), unlink(IN_FOLDER("in/c.png"));
+    FAILS(1, "no picture with a caption or a question; 1 have none", "dataset", "inspect", IN_FOLDER("in"));
 }
 END_TEST
 
@@ -491,7 +536,9 @@ Suite *suite_import_forms(void)
     tcase_add_test(c, vqa_takes_any_name_of_a_folder);
     tcase_add_test(c, columns_are_each_there_once);
     tcase_add_test(c, nothing_of_a_record_vanishes);
+    tcase_add_test(c, one_record_may_fill_a_file);
     tcase_add_test(c, inspect_reads_what_import_reads);
+    tcase_add_test(c, inspect_looks_into_folders);
     tcase_add_test(c, sheets_replace_nothing_that_is_inspected);
     tcase_add_test(c, sheets_show_training_and_letters_with_marks);
     tcase_add_test(c, repeated_ids_are_named);

@@ -461,10 +461,58 @@ START_TEST(json_with_settings_that_give_other_ids_is_refused)
             "[SEP].special: expected true, as the vocabulary has it, found false");
     changed(bytes_json, "null", "{\"type\":\"NFC\"}", "normalizer.type: expected no normalizer");
     changed(bytes_json, "\"ByteLevel\"", "\"ByteLevel\",\"use_regex\":false", "use_regex: expected true");
+    changed(bytes_json, "\"vocab\"", "\"dropout\":0.5,\"vocab\"",
+            "model.dropout: expected 0, found 0.5");
+    changed(bytes_json, "\"vocab\"", "\"dropout\":0.0,\"vocab\"", "vocabulary: expected 1 to");
     changed(unigram_json, "\"Precompiled\"", "\"Lowercase\"", "normalizer.type: expected Precompiled");
     changed(unigram_json, "\"added",
             "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"},\"added",
             "pre_tokenizer.prepend_scheme: expected always, found \"never\"");
+}
+END_TEST
+
+/* tokenizer.json with the pieces of model() and the 100 names behind them; `last` stands for <extra_id_0>. */
+static char *json_of_model(const char *last)
+{
+    char *json = mem_text("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"},"
+                          "\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":[[\"<pad>\",0],"
+                          "[\"</s>\",0],[\"<unk>\",0]");
+    for (int i = 0; i < PIECES + 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "<extra_id_%d>", PIECES + 99 - i);
+        const char *text = i < PIECES ? pieces[i].text : i < PIECES + 99 ? name : last;
+        char *more = mem_text("%s,[\"%s\",%g]", json, text, i < PIECES ? pieces[i].score : 0.0);
+        mem_free(json);
+        json = more;
+    }
+    char *whole = mem_text("%s]}}", json);
+    mem_free(json);
+    return whole;
+}
+
+/* What loading spiece.model with this beside it says; "": it is taken. */
+static void beside_model(const char *json, const char *says)
+{
+    struct model m = model();
+    error e = { 0 };
+    tokenizer_file f[] = { { "spiece.model", m.bytes, m.n },
+                           { "tokenizer.json", (char *)(uintptr_t)json, (long)strlen(json) } };
+    tokenizer *t = tokenizer_load("x", f, 2, &e);
+    ck_assert_str_eq(e.text, says);
+    ck_assert(!t == !!*says);
+    tokenizer_free(t);
+}
+
+START_TEST(json_beside_a_model_means_the_same)
+{
+    char *same = json_of_model("<extra_id_0>"), *other = json_of_model("cat");
+    beside_model(same, "");
+    beside_model(other, "x/tokenizer.json: token 111: \"cat\", and in spiece.model \"<extra_id_0>\"; "
+                        "expected the same in both");
+    beside_model(words_json, "x/tokenizer.json: another kind of tokenizer than that of spiece.model; "
+                             "expected the same in both");
+    mem_free(same);
+    mem_free(other);
 }
 END_TEST
 
@@ -510,6 +558,7 @@ Suite *suite_unigram(void)
     tcase_add_test(json, unigrams_are_read_from_json_and_come_back);
     tcase_add_test(json, json_that_means_something_else_is_refused);
     tcase_add_test(json, json_with_settings_that_give_other_ids_is_refused);
+    tcase_add_test(json, json_beside_a_model_means_the_same);
     tcase_add_test(json, json_without_memory_is_an_error);
     suite_add_tcase(s, c);
     suite_add_tcase(s, json);

@@ -284,6 +284,38 @@ START_TEST(settings_beside_a_vocabulary_are_looked_at)
 }
 END_TEST
 
+/* OPT's texts begin with </s>; GPT-2's, whose vocabulary has none, do not. */
+START_TEST(a_text_begins_as_its_settings_say)
+{
+    static const struct { const char *config, *text; } cases[] = {
+        { "{\"add_bos_token\": true}", "" }, { "{\"add_bos_token\": null}", "" },
+        { "{\"add_bos_token\": false}",
+          "x/tokenizer_config.json: add_bos_token: expected true, found false" },
+    };
+    tokenizer *t = train(TOKENIZER_BPE, 270, captions);
+    tokenizer_file f[TOKENIZER_FILES];
+    ck_assert_int_eq(tokenizer_files(t, f, &e), 2);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f[2] = (tokenizer_file){ "tokenizer_config.json", (char *)cases[i].config,
+                                 (long)strlen(cases[i].config) };
+        e.text[0] = 0;
+        tokenizer *again = tokenizer_load("x", f, 3, &e);
+        ck_assert_str_eq(e.text, cases[i].text);
+        ck_assert(!again == !!*cases[i].text);
+        tokenizer_free(again);
+    }
+    char *end = strstr(f[0].bytes, "\"</s>\"");
+    ck_assert_ptr_nonnull(end);
+    memcpy(end, "\"<a1>\"", 6);
+    tokenizer *none = tokenizer_load("x", f, 3, &e);
+    ck_assert_msg(none != NULL, "%s", e.text);
+    tokenizer_free(none);
+    for (int i = 0; i < 2; i++)
+        mem_free(f[i].bytes);
+    tokenizer_free(t);
+}
+END_TEST
+
 /* The files of a good vocabulary with `vocab` or `merges` changed: `from` becomes `to`, or `to` is added if
  * it is NULL. */
 static const char *refusal(const char *which, const char *from, const char *to)
@@ -445,6 +477,7 @@ Suite *suite_vocabulary(void)
     tcase_add_test(c, what_is_written_reads_back_the_same);
     tcase_add_test(c, special_tokens_of_other_names_stay_special);
     tcase_add_test(c, settings_beside_a_vocabulary_are_looked_at);
+    tcase_add_test(c, a_text_begins_as_its_settings_say);
     tcase_add_test(c, bad_word_lists_are_refused_with_the_line);
     tcase_add_test(c, bad_byte_vocabularies_are_refused_with_the_place);
     tcase_add_test(c, deep_json_is_refused);
