@@ -417,6 +417,19 @@ static void set_rates(const run *r)
 }
 
 bool run_open_model(run *r, bool empty, error *e)
+static bool freeze(const run *r, const char *prefix, error *e)
+{
+    if (nn_freeze(r->store, prefix))
+        return true;
+    for (long i = 0; i < r->store->count; i++) {
+        const nn_entry *p = &r->store->entries[i];
+        if (p->alias_of && nn_has_prefix(p->name, prefix))
+            return error_usage(e, "model.freeze: %s is tied to, and the same as, %s; expected that name",
+                               p->name, p->alias_of);
+    }
+    return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"", QUOTE(prefix));
+}
+
 {
     const train_config *c = r->c;
     error why;
@@ -426,9 +439,8 @@ bool run_open_model(run *r, bool empty, error *e)
     if (!ag_try(r->t, init_model, r, &why))
         return error_usage(e, "model: %s", why.text);
     for (int i = 0; i < c->freeze.count; i++)
-        if (!nn_freeze(r->store, c->freeze.item[i]))
-            return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
-                               QUOTE(c->freeze.item[i]));
+        if (!freeze(r, c->freeze.item[i], e))
+            return false;
     if (c->freeze_vit && !nn_freeze(r->store, "visual_encoder"))
         return error_usage(e, "model.freeze_vit: task %s has no vision tower", train_tasks[c->task]);
     r->model.vision.drop_path = c->drop_path;

@@ -188,8 +188,8 @@ static bool one_step(run *r, run_log *log, long first, error *e)
     r->stepper.adamw.lr = rate_of(r);
     if (!ag_try(r->t, step, &a, e))
         return false;
-    if (!a.ok)
-        return give_up(r, e);
+    if (!a.ok)                                             /* ERROR_USAGE: the samples have no part in it */
+        return e->kind != ERROR_USAGE && give_up(r, e);
     long done = r->stepper.step, per_epoch = r->sampler.per_epoch / samples_a_step(r);
     train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
                         .epoch = r->epoch, .in_epoch = (done - 1) % per_epoch, .per_epoch = per_epoch,
