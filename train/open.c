@@ -222,16 +222,16 @@ static bool lacks_words(const train_config *c)
     return missing;
 }
 
-static bool lacks_list(const train_config *c, error *e)
+bool run_lacks_list(const train_config *c, error *e)
 {
     const train_data *sets;
     int count = train_sets(c, &sets);
     for (int k = 0; k < count; k++) {
         char *path = mem_text("%s/%s", sets[k].root,
                               c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
-        bool missing = path && lacks(path);
+        bool missing = path && !path_readable(path);
         if (missing)
-            error_set(e, "%s: is not there", QUOTE(path));
+            error_set(e, "%s: cannot be opened", QUOTE(path));
         mem_free(path);
         if (missing)
             return true;
@@ -273,7 +273,7 @@ static bool open_data(run *r, bool dry, error *e)
     if (c->sets.count && *c->data.root)
         return error_usage(e, "datasets.root: expected nothing beside data sets that have names (%s): put it "
                            "into a section of its own", c->sets.name[0]);
-    if (dry && lacks_list(c, &bad)) {
+    if (dry && run_lacks_list(c, &bad)) {
         run_warn(r, "%s; texts of full length stand in for it", bad.text);
         return open_stand_in(r, false, e);
     }
@@ -284,6 +284,7 @@ static bool open_data(run *r, bool dry, error *e)
               && feed_texts(f, c, r->bert, r->llm, e);
     if (ok && c->task != TRAIN_LM)
         tell_data(r, &bad);
+    f->digest = ok ? feed_digest(f) : 0;
     return ok && open_order(r, e);
 }
 
@@ -416,7 +417,6 @@ static void set_rates(const run *r)
     }
 }
 
-bool run_open_model(run *r, bool empty, error *e)
 static bool freeze(const run *r, const char *prefix, error *e)
 {
     if (nn_freeze(r->store, prefix))
@@ -430,6 +430,7 @@ static bool freeze(const run *r, const char *prefix, error *e)
     return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"", QUOTE(prefix));
 }
 
+bool run_open_model(run *r, bool empty, error *e)
 {
     const train_config *c = r->c;
     error why;
