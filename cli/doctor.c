@@ -120,6 +120,7 @@ const cli_command cli_doctor = {
     "  prompt_lm     how much it rises when the language model gets no visual prompt at all\n"
     "  query_cosine  have the queries become one?     itm_*         has matching left the constant guess?\n"
     "  temperature   is temp at a bound?              prompt_scale  are visual prompts as large as words?\n"
-    "Connectors linear and mlp have no queries: query_cosine is left out, and a line says so.\n"
+    "Connectors linear and mlp have no queries, a Q-Former may have one: query_cosine is left out, as a line "
+    "says.\n"
     "Exit code 0 whatever is found; 1: it could not be run."
 };

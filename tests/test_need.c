@@ -3,6 +3,7 @@
  * configurations. */
 #include "tests/shell.h"
 #include "tests/world.h"
+#include "data/packages.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -253,6 +254,37 @@ START_TEST(the_peak_of_a_run_whose_model_is_most_of_it_is_predicted)
 }
 END_TEST
 
+/* What is looked at on the way is held beside what is trained on: pictures up to an eighth of memory_mb. */
+START_TEST(datasets_val_is_counted)
+{
+    train_config c = larger(TRAIN_STAGE1);
+    for (int k = 0; k < 2; k++) {
+        world_text(c.data.val_list, k ? "test.jsonl" : "");
+        world_write(&c, k ? "with.yaml" : "without.yaml");
+    }
+    static const char *const lists[] = { "test.jsonl", "w.h5:test", "no.jsonl" };
+    error e;
+    ck_assert_msg(pack_write(IN_FOLDER("world"), IN_FOLDER("world"), IN_FOLDER("world/w.h5"), &e), "%s",
+                  e.text);
+    for (int k = 0; k < 3; k++) {                          /* one that is not there is told, not counted */
+        char val[64];
+        snprintf(val, sizeof val, "datasets.val=%s", lists[k]);
+        json_t *without = answer((const char *const[]){ "train", IN_FOLDER("without.yaml"), "--dry-run",
+                                                        "--json", NULL });
+        json_t *with = answer((const char *const[]){ "train", IN_FOLDER("with.yaml"), val, "--dry-run",
+                                                     "--json", NULL });
+        const json_t *a = json_object_get(without, "bytes"), *b = json_object_get(with, "bytes");
+        ck_assert(number(b, "pictures") - number(a, "pictures") == (k < 2 ? 16 * 3 * 16 * 16 : 0));
+        ck_assert((number(b, "texts") > number(a, "texts")) == (k < 2));
+        json_decref(without);
+        json_decref(with);
+    }
+    c.best_by = 5;
+    world_write(&c, "run.yaml");
+    FAILS(2, "run.best_by: expected one of ", "train", IN_FOLDER("run.yaml"), "--dry-run", "--json");
+}
+END_TEST
+
 /* ---- a run that does not fit --------------------------------------------------------------------------- */
 START_TEST(a_run_that_does_not_fit_is_refused_before_its_model_is_there)
 {
@@ -348,6 +380,7 @@ Suite *suite_need(void)
     if (MEMORY_IS_OURS)
         tcase_add_test(c, the_peak_of_a_t5_and_of_parts_of_a_batch_is_predicted);
     tcase_add_test(c, the_peak_of_a_run_whose_model_is_most_of_it_is_predicted);
+    tcase_add_test(c, datasets_val_is_counted);
     if (MEMORY_IS_OURS)
         tcase_add_test(c, a_run_that_does_not_fit_is_refused_before_its_model_is_there);
     tcase_add_test(c, a_dry_run_goes_on_without_data);

@@ -283,6 +283,37 @@ START_TEST(a_run_that_was_begun_anew_does_not_go_on_from_the_one_before)
 }
 END_TEST
 
+/* As many samples, another text. */
+static void change_a_word(const char *file)
+{
+    char *text = folder_load(file, NULL), *at = strstr(text, "circle");
+    ck_assert_ptr_nonnull(at);
+    memcpy(at, "square", 6);
+    folder_write(file, text);
+    mem_free(text);
+}
+
+START_TEST(a_list_that_has_changed_is_told)
+{
+    static const char says[] = "have as many samples as the checkpoint's, but not the same";
+    train_config c = _i ? world_config(TRAIN_LM) : full_run("run");
+    world_text(c.output_dir, IN_FOLDER("run"));
+    c.max_iters = 8;
+    stop_at = 3;
+    must(&c, false);
+    stop_at = 4;
+    must(&c, true);
+    ck_assert_msg(!strstr(warnings, says), "%s", warnings);
+    change_a_word(_i ? "world/text.txt" : "world/test.jsonl");     /* of the second data set */
+    stop_at = 5;
+    must(&c, true);
+    ck_assert_msg(strstr(warnings, says), "%s", warnings);
+    stop_at = 0;
+    ck_assert_int_eq(must(&c, true).steps, 8);             /* its checkpoint is of the new list */
+    ck_assert_msg(!strstr(warnings, says), "%s", warnings);
+}
+END_TEST
+
 START_TEST(what_killed_processes_left_half_written_is_cleaned)
 {
     train_config c = full_run("swept");
@@ -327,6 +358,7 @@ Suite *suite_resume(void)
     tcase_add_test(c, a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one);
     tcase_add_test(c, a_damaged_number_of_the_state_is_damage);
     tcase_add_test(c, a_run_that_was_begun_anew_does_not_go_on_from_the_one_before);
+    tcase_add_loop_test(c, a_list_that_has_changed_is_told, 0, 2);
     tcase_add_test(c, what_killed_processes_left_half_written_is_cleaned);
     tcase_add_test(c, a_killed_run_goes_on_to_the_same_bytes);
     suite_add_tcase(s, c);

@@ -197,6 +197,39 @@ START_TEST(a_file_of_other_heads_or_epsilons_is_refused)
 }
 END_TEST
 
+/* ---- what is frozen ------------------------------------------------------------------------------------ */
+START_TEST(a_loss_that_nothing_trained_has_a_part_in_is_named_by_its_keys)
+{
+    static const char *const frozen[] = { "Qformer", "ln_vision", "query_tokens", "itm_head" };
+    train_config c = world_config(TRAIN_STAGE1);
+    c.pretrained.count = 0;
+    world_text(c.bert_tokenizer, IN_FOLDER("bert"));
+    for (int k = 0; k < 4; k++)
+        world_text(c.freeze.item[c.freeze.count++], frozen[k]);
+    must(&c, false);                                       /* ITC has heads of its own */
+    c.loss_weights.itc = 0;
+    c.accumulate = _i ? 2 : 1;
+    for (int k = 0; k < 2; k++) {
+        c.memory_check = k;
+        const char *text = must_fail(&c, false, ERROR_USAGE,
+                                     "model.freeze, run.loss_weights: expected a loss that something trained "
+                                     "has a part in");
+        ck_assert_msg(!strstr(text, "samples"), "%s", text);
+    }
+}
+END_TEST
+
+START_TEST(a_second_name_in_freeze_is_told_with_the_first)
+{
+    train_config c = world_config(TRAIN_LM);
+    world_text(c.freeze.item[c.freeze.count++], "opt_model.lm_head");
+    must_fail(&c, false, ERROR_USAGE, "model.freeze: opt_model.lm_head.weight is tied to, and the same as, "
+              "opt_model.model.decoder.embed_tokens.weight; expected that name");
+    world_text(c.freeze.item[0], "opt_model.head");
+    must_fail(&c, false, ERROR_USAGE, "no parameter's name begins with \"opt_model.head\"");
+}
+END_TEST
+
 /* ---- a frozen tower in low precision ------------------------------------------------------------------- */
 static void save_tower(const char *name, uint64_t seed, ag_dtype type)
 {
@@ -265,6 +298,8 @@ Suite *suite_run_edges(void)
     tcase_add_test(c, texts_that_read_the_same_are_positives);
     tcase_add_test(c, the_least_text_is_trained_on_and_less_is_refused);
     tcase_add_test(c, a_file_of_other_heads_or_epsilons_is_refused);
+    tcase_add_loop_test(c, a_loss_that_nothing_trained_has_a_part_in_is_named_by_its_keys, 0, 2);
+    tcase_add_test(c, a_second_name_in_freeze_is_told_with_the_first);
     tcase_add_loop_test(c, a_bad_loss_behind_low_precision_is_an_error_like_any, 0, 3);
     tcase_add_loop_test(c, a_cache_knows_towers_in_low_precision_apart, 0, 3);
     tcase_add_test(c, every_configuration_of_the_project_is_read);

@@ -396,6 +396,22 @@ START_TEST(connectors_without_queries_are_examined_too)
 }
 END_TEST
 
+/* Its cosine with itself is 1, and no collapse. */
+START_TEST(one_query_cannot_collapse)
+{
+    train_diagnosis d;
+    world_train_all(TRAIN_VIT);
+    train_config c = world_config(TRAIN_STAGE1);
+    c.model.qformer.queries = 1;
+    world_train(&c);
+    ck_assert_msg(train_doctor(&c, IN_FOLDER("stage1/model.h5"), 64, NULL, &d, &e), "%s", e.text);
+    for (int k = 0; k < d.count; k++)
+        ck_assert_str_ne(d.finding[k].name, "query_cosine");
+    ck_assert_int_eq(d.count, 6);
+    ck_assert_str_eq(d.left_out, "query_cosine: the model has one query");
+}
+END_TEST
+
 /* ---- signals ------------------------------------------------------------------------------------------- */
 /* The file has a line: the run has begun. */
 static void wait_for(const char *name)
@@ -467,6 +483,7 @@ Suite *suite_run_ends(void)
     tcase_add_test(c, the_batch_that_counts_is_told);
     tcase_add_test(c, ranks_that_wait_for_decoding_learn_the_same);
     tcase_add_test(c, connectors_without_queries_are_examined_too);
+    tcase_add_test(c, one_query_cannot_collapse);
     tcase_add_loop_test(c, what_a_signal_saved_goes_on_to_the_same_bytes, 0, 2);
     suite_add_tcase(s, c);
     return s;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static error e;
 
@@ -445,6 +446,53 @@ START_TEST(pictures_that_memory_does_not_hold_look_the_same)
 }
 END_TEST
 
+/* A run that looks at nothing leaves no best: what lies there is of another. */
+START_TEST(the_best_of_the_run_before_is_set_aside)
+{
+    world_train_all(TRAIN_VIT);
+    train_config c = watched("run");
+    must(&c, false);
+    ck_assert(folder_has("run/model_best.h5") && folder_has("run/checkpoint_best.h5"));
+    must(&c, true);                                        /* the same run: they stay */
+    ck_assert(folder_has("run/model_best.h5") && !folder_has("run/model_best.h5.aside"));
+    rename(IN_FOLDER("run/model_best.h5"), IN_FOLDER("first.h5"));
+    ck_assert(!link(IN_FOLDER("first.h5"), IN_FOLDER("run/model_best.h5")));
+    c.data.val_list[0] = 0;
+    c.seed = 7;
+    must(&c, false);
+    ck_assert(!folder_has("run/model_best.h5") && !folder_has("run/checkpoint_best.h5")
+              && folder_has("run/checkpoint_best.h5.aside"));
+    same_file("run/model_best.h5.aside", "first.h5");
+    ck_assert_msg(strstr(warnings, "the best model there is now model_best.h5.aside"), "%s", warnings);
+}
+END_TEST
+
+static void no_change(train_config *c) { (void)c; }
+static void another_list(train_config *c) { world_text(c->data.val_list, "val.jsonl"); }
+static void fewer_samples(train_config *c) { c->val_samples = 8; }
+static void other_weights(train_config *c) { c->loss_weights.itg = 2; }
+static void other_figure(train_config *c) { c->best_by = 2; }
+
+/* Nothing learns, and all looks of one kind are equal: a best that counts is never beaten. */
+START_TEST(a_best_that_was_measured_otherwise_counts_no_longer)
+{
+    static void (*const changes[])(train_config *) = { no_change, another_list, fewer_samples, other_weights,
+                                                       other_figure };
+    world_train_all(TRAIN_VIT);
+    train_config c = watched("run");
+    c.init_lr = c.min_lr = c.warmup_lr = 0;
+    stop_at = 3;
+    must(&c, false);
+    changes[_i](&c);
+    stop_at = 5;
+    ck_assert_int_eq(must(&c, true).best_step, _i ? 4 : 2);
+    ck_assert_msg(!strstr(warnings, "the best so far, val_loss ") == !_i, "%s", warnings);
+    stop_at = 0;
+    ck_assert_int_eq(must(&c, true).best_step, _i ? 4 : 2);        /* which is told once */
+    ck_assert_msg(!strstr(warnings, "the best so far"), "%s", warnings);
+}
+END_TEST
+
 Suite *suite_runlog(void)
 {
     Suite *s = suite_create("runlog");
@@ -462,6 +510,8 @@ Suite *suite_runlog(void)
     tcase_add_test(c, patience_ends_a_run_and_going_on_knows_how_long_it_waited);
     tcase_add_test(c, every_task_looks_and_the_first_wrong_key_is_named);
     tcase_add_test(c, pictures_that_memory_does_not_hold_look_the_same);
+    tcase_add_test(c, the_best_of_the_run_before_is_set_aside);
+    tcase_add_loop_test(c, a_best_that_was_measured_otherwise_counts_no_longer, 0, 5);
     suite_add_tcase(s, c);
     return s;
 }

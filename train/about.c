@@ -1,6 +1,7 @@
 /* about.c - run.json: what a run was made by and of, beside config.yaml, which says how: program, machine,
  * and digests (XXH3, 64 bits) of the configuration and of each list, so that two runs can be told apart or
- * known to be of the same data. */
+ * known to be of the same data. And the digest of the samples themselves, which checkpoints have. */
+#define XXH_STATIC_LINKING_ONLY
 #include "train/internal.h"
 #include "data/json.h"
 #include <inttypes.h>
@@ -10,6 +11,40 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+/* ---- the samples --------------------------------------------------------------------------------------- */
+static void digest_text(XXH3_state_t *x, const char *text)
+{
+    XXH3_64bits_update(x, text, strlen(text) + 1);
+}
+
+/* All that a run learns from or orders by; what was left out of the lists is not in it. */
+static void digest_record(XXH3_state_t *x, const record *r)
+{
+    const int64_t numbers[] = { r->image_id, r->family, r->caption_count, r->question_count };
+    XXH3_64bits_update(x, numbers, sizeof numbers);
+    digest_text(x, r->image);
+    for (long k = 0; k < r->caption_count; k++)
+        digest_text(x, r->texts[k]);
+    for (long k = 0; k < r->question_count; k++) {
+        digest_text(x, r->questions[k].asked);
+        digest_text(x, r->questions[k].answer);
+    }
+}
+
+uint64_t feed_digest(const feed *f)
+{
+    XXH3_state_t x;
+    XXH3_64bits_reset(&x);
+    for (long i = 0; f->records && i < f->n; i++)
+        digest_record(&x, f->records[i]);
+    for (long i = 0; !f->records && i < f->texts.count; i++) {     /* documents: tokens alone are held */
+        int64_t key = sequences_key(&f->texts, i);
+        XXH3_64bits_update(&x, &key, sizeof key);
+    }
+    return XXH3_64bits_digest(&x);
+}
+
+/* ---- run.json ------------------------------------------------------------------------------------------ */
 /* Of a whole file, as 16 letters; null where it is not a plain file (FILE.h5:val is a part of one). NULL:
  * failed. */
 static json_t *digest_of(const char *path, error *e)

@@ -7,8 +7,9 @@
  * A new one is written whole as checkpoint.new.h5; then checkpoint.h5 becomes checkpoint.old.h5, and the new
  * one checkpoint.h5. Wherever a run is killed, the two newest are there, whole, under two of these names.
  * A run that has come to its end without run.save_freq keeps the newest alone.
- * Nothing else that was saved is removed: checkpoints of a run that another begins anew over get ".aside"
- * behind their names, and what could not be read, while an older one could, ".damaged"; the last stay. */
+ * Nothing else that was saved is removed: checkpoints and the best model of a run that another begins anew
+ * over get ".aside" behind their names, and what could not be read, while an older one could, ".damaged"; the
+ * last stay. */
 #include "train/internal.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 enum { NEW, NEWEST, OLD, CHECKPOINTS };
 static const char *const names[CHECKPOINTS] = { "checkpoint.new.h5", "checkpoint.h5", "checkpoint.old.h5" };
+static const char *const best_names[] = { "model_best.h5", "checkpoint_best.h5" };
 
 static bool add_parts(const tokenizer *t, const char *group, blip2_part *parts, int *n, error *e)
 {
@@ -70,6 +72,7 @@ static void write_state(const run *r, h5_out *f)
     numbers_of(r, numbers);
     for (int i = 0; i < NUMBERS; i++)
         write_number(f, numbers[i].name, numbers[i].value);
+    write_number(f, "state/list", (long)r->feed.digest);
     write_number(f, "state/step", r->stepper.step);
     for (long i = 0; i < r->store->count; i++) {           /* blip2_write leaves these out */
         const tensor *x = r->store->entries[i].value;
@@ -122,8 +125,8 @@ bool save_model(run *r, error *e) { return save_as(r, "model.h5", false, e); }
 
 bool save_best(run *r, error *e)
 {
-    return save_as(r, "model_best.h5", false, e)
-           && (!r->c->save_freq || save_as(r, "checkpoint_best.h5", true, e));
+    return save_as(r, best_names[0], false, e)
+           && (!r->c->save_freq || save_as(r, best_names[1], true, e));
 }
 
 /* ---- the three names --------------------------------------------------------------------------------- */
@@ -194,13 +197,14 @@ bool save_last_checkpoint(run *r, error *e)
     return ok;
 }
 
-/* Out of the way of --resume. */
-static bool put_away(const run *r, int which, const char *suffix, error *e)
+/* Out of the way of the run; *was becomes true if the file was there. */
+static bool put_away(const run *r, const char *name, const char *suffix, bool *was, error *e)
 {
-    char *path = path_of(r, names[which]), *to = mem_text("%s/%s%s", r->c->output_dir, names[which], suffix);
-    bool ok = path && to ? !rename(path, to) || errno == ENOENT
-                           || error_set(e, "%s: cannot be renamed; %s", QUOTE(path), strerror(errno))
-                         : error_set(e, "out of memory");
+    char *path = path_of(r, name), *to = mem_text("%s/%s%s", r->c->output_dir, name, suffix);
+    bool ok = (path && to) || error_set(e, "out of memory"), moved = ok && !rename(path, to);
+    if (ok && !moved && errno != ENOENT)
+        ok = error_set(e, "%s: cannot be renamed; %s", QUOTE(path), strerror(errno));
+    *was |= moved;
     mem_free(path);
     mem_free(to);
     return ok;
@@ -209,14 +213,22 @@ static bool put_away(const run *r, int which, const char *suffix, error *e)
 bool set_checkpoint_aside(const run *r, error *e)
 {
     int newest = CHECKPOINTS;
+    bool best = false;
     for (int k = CHECKPOINTS - 1; k >= 0; k--) {
-        newest = is_there(r, k) ? k : newest;
-        if (!put_away(r, k, ".aside", e))
+        bool was = false;
+        if (!put_away(r, names[k], ".aside", &was, e))
             return false;
+        newest = was ? k : newest;
     }
+    for (int k = 0; k < 2; k++)
+        if (!put_away(r, best_names[k], ".aside", &best, e))
+            return false;
     if (newest < CHECKPOINTS)
         run_warn(r, "%s: starts anew; the checkpoint there is now %s.aside (--resume would have gone on from "
                  "it)", QUOTE(r->c->output_dir), names[newest]);
+    if (best)
+        run_warn(r, "%s: starts anew; the best model there is now %s.aside", QUOTE(r->c->output_dir),
+                 best_names[0]);
     return true;
 }
 
@@ -224,9 +236,9 @@ bool set_checkpoint_aside(const run *r, error *e)
  * renames is brought to its end. */
 bool tidy_checkpoints(run *r, error *e)
 {
-    bool was, ok = true;
+    bool was = false, ok = true;
     for (int k = 0; ok && k < r->loaded; k++)
-        ok = put_away(r, k, ".damaged", e);
+        ok = put_away(r, names[k], ".damaged", &was, e);
     return ok && (r->loaded || !is_there(r, NEW)
                   || (pass_on(r, NEWEST, &was, e) && pass_on(r, NEW, &was, e)));
 }
@@ -260,6 +272,22 @@ static bool same_run(const run *r, h5 *f, error *e)
     return error_close(e, ERROR_USAGE, "%s: is of another run", QUOTE(h5_path(f)));
 }
 
+/* As many samples, but others: the run goes on, and is told that it is not the one that was stopped. A
+ * checkpoint of a program that did not write the digest says nothing. */
+static bool look_at_list(const run *r, h5 *f, error *e)
+{
+    long found;
+    if (h5_has(f, "state/list") == H5_NOTHING)
+        return h5_readable(f, e);
+    if (!read_number(f, "state/list", &found, e))
+        return false;
+    if (found != (long)r->feed.digest)
+        run_warn(r, "%s: the lists of this run have as many samples as the checkpoint's, but not the same "
+                 "(names, texts or their order differ): the run goes on with them, and does not end as the "
+                 "one that was stopped would have", QUOTE(h5_path(f)));
+    return true;
+}
+
 static bool load(run *r, const char *path, error *e)
 {
     h5 *f = h5_open(path, e);
@@ -267,7 +295,8 @@ static bool load(run *r, const char *path, error *e)
         return false;
     long step = 0;
     bool ok = same_run(r, f, e) && read_number(f, "state/step", &step, e) && blip2_load(&r->model, f, "", e)
-              && nn_load_moments(r->store, f, e) && validation_read(r, f, e);
+              && nn_load_moments(r->store, f, e) && validation_read(r, f, e)
+              && look_at_list(r, f, e);
     h5_close(f);
     if (ok && (step < 1 || step > UINT32_MAX))
         ok = error_set(e, "%s: state/step: expected a number of steps, found %ld", QUOTE(path), step);

@@ -143,10 +143,12 @@ static void find_all(train_diagnosis *d, const run *r, const record_card *card)
         if (one ? !strncmp(card->name[i], "loss_", 5) : !strcmp(card->name[i], "loss"))
             for (int kind = 1; kind < (one ? 2 : KINDS); kind++)
                 find_worth(d, card, i, kind);
-    if (r->c->model.connector == BLIP2_CONNECTOR_QFORMER)
-        find_collapse(d, card);
-    else
+    if (r->c->model.connector != BLIP2_CONNECTOR_QFORMER)
         d->left_out = "query_cosine: the connector has no queries";
+    else if (r->c->model.qformer.queries == 1)
+        d->left_out = "query_cosine: the model has one query";
+    else
+        find_collapse(d, card);
     if (one) {
         find_matching(d, card);
         find_temperature(d, ag_value(r->model.temp), r->c->model.fixed_temperature);

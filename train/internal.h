@@ -11,6 +11,9 @@
 extern const config_key lavis_keys[];
 extern const int lavis_key_count;
 
+/* ---- paths.c ------------------------------------------------------------------------------------------- */
+bool path_readable(const char *path);  /* is the file there, or the one that FILE:part names a part of? */
+
 /* ---- log.c: log.jsonl, metrics.csv and events.out.tfevents.blip2, a line of each a step ---------------- */
 enum { LOG_FILES = 3, LOG_FIELDS = 64 };
 typedef struct log_field {
@@ -130,6 +133,7 @@ typedef struct feed {
     feed_set sets[CONFIG_NAMED_MOST];
     int set_count;
     long n, bad;                                   /* samples; pictures left out because they are broken */
+    uint64_t digest;                               /* of all that the lists say of the samples; about.c */
     long untold, unanswered;                       /* left out: pictures without a text, questions */
     const record **records;                        /* (n) */
     album album;
@@ -153,6 +157,7 @@ bool feed_documents(feed *f, const train_config *c, const tokenizer *words, erro
 bool feed_stand_in(feed *f, const train_config *c, long n, error *e);      /* n samples that are not there */
 long feed_sided(const feed *f);        /* captions that tell left from right, of pictures that are mirrored */
 void feed_free(feed *f);
+uint64_t feed_digest(const feed *f);   /* about.c: names and texts of the samples, or documents, in order */
 tensor *feed_pixels(const feed *f, tape *t, long batch, long B, const long *samples);  /* (B,3,S,S) */
 tensor *feed_bytes(const feed *f, tape *t, long B, const uint8_t *rgb);        /* (B,3,S,S) of (B,S,S,3) */
 bool feed_show(void *feed, drawn d, uint8_t *to, error *e);        /* (S,S,3), for ahead_maker */
@@ -232,6 +237,7 @@ bool run_check_parts(const train_config *c, error *e);     /* behind train_choos
 bool run_open_data(run *r, train_config *c, bool dry, error *e);
 bool run_open_model(run *r, bool empty, error *e);
 bool run_start_model(run *r, bool resume, error *e);       /* from a checkpoint or from pretrained files */
+bool run_lacks_list(const train_config *c, error *e);      /* true: e says which is not there */
 void run_close(run *r);
 bool run_start_ahead(run *r, error *e);             /* threads that make pictures, if any must be made */
 /* What of a cache can be known before the model is there: features.broken, if the file lists these pictures.
@@ -261,15 +267,16 @@ bool tidy_checkpoints(run *r, error *e);           /* behind it: what was found 
 bool set_checkpoint_aside(const run *r, error *e);
 /* the loss of one part of the step in hand */
 tensor *run_forward(void *r, tape *t, int part, train_losses *l);
-/* decoded: the pictures are in memory. The sampler's memory of what it drew changes, what it draws does
- * not. */
+/* After validation_open. decoded: the pictures are in memory. The sampler's memory of what it drew changes,
+ * what it draws does not. */
 bool run_measure(run *r, bool decoded, train_need *n, error *e);
 bool run_fits(const run *r, const train_need *n, error *e);
 void run_say(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void feed_tell_untold(const feed *f, const run *r, const char *list);  /* warns of what it left out; feed.c */
 void run_warn(const run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-bool validation_open(run *r, error *e);            /* off where there is no datasets.val */
+/* Off where there is no datasets.val; dry: and where it is not there. */
+bool validation_open(run *r, bool dry, error *e);
 void validation_close(validation *v);
 /* The configuration with the lists of datasets.val in the place of those to train on; how many there are. */
 int watched_config(const train_config *c, train_config *to);

@@ -4,9 +4,8 @@
  * numbers: the same tasks, operations and allocations as in earnest, without kernels. So the figures follow
  * the code. Some steps are taken, because the texts of each are as long as its longest.
  *
- *   peak = what the process holds now (program, lists, texts, and pictures if they are decoded already), and
- *   a
- *          little that the program will need for products and files
+ *   peak = what the process holds now (program, lists, texts, and pictures if they are decoded already;
+ *          those of datasets.val, too), and a little that the program will need for products and files
  *          + pictures still to be decoded + batches made ahead + parameters, gradients, moments
  *          + the tape: activations, and the pool of gradients                                  (each rank) */
 #include "train/internal.h"
@@ -102,27 +101,37 @@ static bool any_view(const album *a)
     return false;
 }
 
-static double texts_bytes(const sequences *s)
+static double sequences_bytes(const sequences *s)
 {
     return (double)s->room * sizeof *s->tokens + (double)s->rows * sizeof *s->first;
 }
 
-/* What the process holds, and what the data will add to it; decoded: the pictures are part of the first. */
-static void count_data(const run *r, bool decoded, train_need *n)
+static double texts_bytes(const feed *f) { return sequences_bytes(&f->texts) + sequences_bytes(&f->asked); }
+
+/* Pictures that are held, and those that are made ahead of batches. */
+static double shown_bytes(const feed *f, const train_config *c, bool decoded)
 {
-    const feed *f = &r->feed;
-    const blip2_vit_config *v = &r->c->model.vision;
-    const char *cache = r->c->feature_cache;
-    double most = (double)r->c->memory_mb * (1 << 20), held = held_bytes(&f->album);
-    double all = decoded ? held : *cache && !access(cache, F_OK) ? 0 : pictures_bytes(&f->album, most);
+    const blip2_vit_config *v = &c->model.vision;
+    const char *cache = c->feature_cache;
+    double most = (double)c->memory_mb * (1 << 20);
+    double all = decoded ? held_bytes(&f->album)
+               : *cache && !access(cache, F_OK) ? 0 : pictures_bytes(&f->album, most);
     long side = v->patch ? v->image_size / v->patch : 0, sample = 3 * f->album.size * f->album.size;
     bool made_ahead = f->album.n && (*cache || any_view(&f->album) || all >= most);
     if (*cache)                                            /* read as rows of features */
-        sample = (1 + side * side) * v->width * (r->c->cache_dtype == 2 ? 4 : 2);
-    n->program = mem_resident_bytes();
-    n->texts = texts_bytes(&f->texts) + texts_bytes(&f->asked);
-    n->program = fmax(n->program - n->texts - held, 0) + LATER;
-    n->pictures = all + (made_ahead ? ahead_bytes(r->c->batch, sample) : 0);
+        sample = (1 + side * side) * v->width * (c->cache_dtype == 2 ? 4 : 2);
+    return all + (made_ahead ? ahead_bytes(c->batch, sample) : 0);
+}
+
+/* What the process holds, and what the data, datasets.val too, will add to it; decoded: the pictures are part
+ * of the first. */
+static void count_data(const run *r, bool decoded, train_need *n)
+{
+    const validation *v = r->val;
+    double held = held_bytes(&r->feed.album) + held_bytes(&v->feed.album);
+    n->texts = texts_bytes(&r->feed) + texts_bytes(&v->feed);
+    n->program = fmax(mem_resident_bytes() - n->texts - held, 0) + LATER;
+    n->pictures = shown_bytes(&r->feed, r->c, decoded) + shown_bytes(&v->feed, &v->config, decoded);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */

@@ -222,16 +222,16 @@ static bool lacks_words(const train_config *c)
     return missing;
 }
 
-static bool lacks_list(const train_config *c, error *e)
+bool run_lacks_list(const train_config *c, error *e)
 {
     const train_data *sets;
     int count = train_sets(c, &sets);
     for (int k = 0; k < count; k++) {
         char *path = mem_text("%s/%s", sets[k].root,
                               c->task == TRAIN_LM ? sets[k].text_list : sets[k].train_list);
-        bool missing = path && lacks(path);
+        bool missing = path && !path_readable(path);
         if (missing)
-            error_set(e, "%s: is not there", QUOTE(path));
+            error_set(e, "%s: cannot be opened", QUOTE(path));
         mem_free(path);
         if (missing)
             return true;
@@ -273,7 +273,7 @@ static bool open_data(run *r, bool dry, error *e)
     if (c->sets.count && *c->data.root)
         return error_usage(e, "datasets.root: expected nothing beside data sets that have names (%s): put it "
                            "into a section of its own", c->sets.name[0]);
-    if (dry && lacks_list(c, &bad)) {
+    if (dry && run_lacks_list(c, &bad)) {
         run_warn(r, "%s; texts of full length stand in for it", bad.text);
         return open_stand_in(r, false, e);
     }
@@ -284,6 +284,7 @@ static bool open_data(run *r, bool dry, error *e)
               && feed_texts(f, c, r->bert, r->llm, e);
     if (ok && c->task != TRAIN_LM)
         tell_data(r, &bad);
+    f->digest = ok ? feed_digest(f) : 0;
     return ok && open_order(r, e);
 }
 
@@ -416,6 +417,19 @@ static void set_rates(const run *r)
     }
 }
 
+static bool freeze(const run *r, const char *prefix, error *e)
+{
+    if (nn_freeze(r->store, prefix))
+        return true;
+    for (long i = 0; i < r->store->count; i++) {
+        const nn_entry *p = &r->store->entries[i];
+        if (p->alias_of && nn_has_prefix(p->name, prefix))
+            return error_usage(e, "model.freeze: %s is tied to, and the same as, %s; expected that name",
+                               p->name, p->alias_of);
+    }
+    return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"", QUOTE(prefix));
+}
+
 bool run_open_model(run *r, bool empty, error *e)
 {
     const train_config *c = r->c;
@@ -426,9 +440,8 @@ bool run_open_model(run *r, bool empty, error *e)
     if (!ag_try(r->t, init_model, r, &why))
         return error_usage(e, "model: %s", why.text);
     for (int i = 0; i < c->freeze.count; i++)
-        if (!nn_freeze(r->store, c->freeze.item[i]))
-            return error_usage(e, "model.freeze: no parameter's name begins with \"%s\"",
-                               QUOTE(c->freeze.item[i]));
+        if (!freeze(r, c->freeze.item[i], e))
+            return false;
     if (c->freeze_vit && !nn_freeze(r->store, "visual_encoder"))
         return error_usage(e, "model.freeze_vit: task %s has no vision tower", train_tasks[c->task]);
     r->model.vision.drop_path = c->drop_path;

@@ -5,8 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Is the file there, or the one that FILE:part names a part of? */
-static bool readable(const char *path)
+bool path_readable(const char *path)
 {
     char file[2 * CONFIG_TEXT_SIZE];
     const char *colon = strrchr(path, ':');
@@ -27,7 +26,7 @@ static const char *why_not(void) { return errno == ENOENT ? "no such file or fol
 
 static void look_for(const char *key, const char *path, error *e)
 {
-    if (*path && !readable(path))
+    if (*path && !path_readable(path))
         error_line(e, "%s: %s: cannot be opened; %s", key, QUOTE(path), why_not());
 }
 

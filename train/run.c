@@ -188,8 +188,8 @@ static bool one_step(run *r, run_log *log, long first, error *e)
     r->stepper.adamw.lr = rate_of(r);
     if (!ag_try(r->t, step, &a, e))
         return false;
-    if (!a.ok)
-        return give_up(r, e);
+    if (!a.ok)                                             /* ERROR_USAGE: the samples have no part in it */
+        return e->kind != ERROR_USAGE && give_up(r, e);
     long done = r->stepper.step, per_epoch = r->sampler.per_epoch / samples_a_step(r);
     train_line line = { .task = train_tasks[c->task], .step = done, .steps = r->steps, .first = first,
                         .epoch = r->epoch, .in_epoch = (done - 1) % per_epoch, .per_epoch = per_epoch,
@@ -290,15 +290,14 @@ static bool run_one(const ag_ranks *ranks, const train_config *given, const trai
     double from = clock_seconds();
     train_need need;
     bool dry = o->dry_run && !o->resume;
-    bool ok = run_open_data(&r, &c, dry, e);
+    bool ok = run_open_data(&r, &c, dry, e) && validation_open(&r, dry, e);
     if (ok && (o->dry_run || c.memory_check)) {
         ok = run_measure(&r, !dry, &need, e) && (o->dry_run || run_fits(&r, &need, e));
         if (ok && leads(&r))
             result->need = need;
     }
     if (!dry) {
-        ok = ok && validation_open(&r, e) && run_open_model(&r, false, e)
-             && run_start_model(&r, o->resume, e);
+        ok = ok && run_open_model(&r, false, e) && run_start_model(&r, o->resume, e);
         if (ok)
             say_modules(&r);
     }

@@ -78,6 +78,9 @@ bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses
             begin(s);
         train_losses now = { 0 };
         tensor *loss = forward(ctx, s->t, part, &now);
+        if (!loss->needs_grad)
+            return error_usage(e, "model.freeze, run.loss_weights: expected a loss that something trained "
+                               "has a part in; all that this one comes from is frozen");
         if (share < 1)
             loss = ag_scale(s->t, loss, share);
         bool finite = isfinite(ag_value(loss));

@@ -54,7 +54,8 @@ typedef struct train_stepper {
     const ag_ranks *ranks;             /* that share the batch; losses and gradients are their means. NULL */
     train_around before, after;        /* NULL: parts know nothing of each other */
 } train_stepper;
-/* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. */
+/* False, and weights as before: loss or gradient not finite; the error names step and first bad tensor. Or
+ * nothing that is trained has a part in the loss: ERROR_USAGE. */
 bool train_step(train_stepper *s, train_forward forward, void *ctx, train_losses *losses, error *e);
 
 

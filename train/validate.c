@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 enum { VAL_MEMORY = 8, FEW = 16 };                 /* one part of datasets.memory_mb in so many */
 const char *const train_best_names[] = { "val_loss", "val_loss_itc", "val_loss_itm", "val_loss_lm",
@@ -68,12 +69,13 @@ static bool open_feed(run *r, validation *v, error *e)
 {
     error bad;
     const train_config *c = &v->config;
+    v->feed.undecoded = r->feed.undecoded;
     if (c->task == TRAIN_LM)
         return feed_documents(&v->feed, c, r->llm, e);
     if (!feed_pictures(&v->feed, c, &bad, e) || !feed_identities(&v->feed, (train_identity)c->identity, e)
         || !feed_texts(&v->feed, c, r->bert, r->llm, e))
         return false;
-    if (v->feed.bad)
+    if (*bad.text)
         run_warn(r, "datasets.val: %s", bad.text);
     feed_tell_untold(&v->feed, r, "datasets.val");
     return true;
@@ -89,8 +91,9 @@ static void say_empty(const run *r)
                      QUOTE(sets[k].root), QUOTE(sets[k].val_list));
 }
 
-bool validation_open(run *r, error *e)
+bool validation_open(run *r, bool dry, error *e)
 {
+    error lacking;
     validation *v = r->val = mem_new(sizeof *v);
     if (!v)
         return error_set(e, "out of memory");
@@ -104,8 +107,13 @@ bool validation_open(run *r, error *e)
     }
     v->config.memory_mb = r->c->memory_mb / VAL_MEMORY;
     v->config.accumulate = 1;
-    if (!check_best_by(r->c, e) || !open_feed(r, v, e))
+    if (!check_best_by(r->c, e))
         return false;
+    if (dry && (r->stand_in || run_lacks_list(&v->config, &lacking)))      /* which has been told */
+        return true;
+    if (!open_feed(r, v, e))
+        return false;
+    v->feed.digest = feed_digest(&v->feed);
     long world = ag_world(r->ranks), n = v->feed.n / world;
     if (n < 1) {
         if (r->c->patience)
@@ -229,6 +237,18 @@ bool validation_ends(const run *r)
 enum { NUMBERS = 4 };
 static const char *const names[NUMBERS] = { "state/val_best_by", "state/val_best_step", "state/val_waited",
                                             "state/val_best_bits" };
+static const char way_name[] = "state/val_way";
+
+/* All that a look measures by, but for the weights, as a number: figures of two ways do not compare. */
+static int64_t way_of(const run *r)
+{
+    const validation *v = r->val;
+    const train_config *c = &v->config;
+    const double by[] = { (double)v->feed.n, (double)(c->batch * ag_world(r->ranks)), c->loss_weights.itc,
+                          c->loss_weights.itm, c->loss_weights.itg, c->hard_negatives, c->caption_share,
+                          c->context_weight, c->prefix_share };
+    return (int64_t)XXH3_64bits_withSeed(by, sizeof by, v->feed.digest);
+}
 
 /* The best is kept as its bits: a real of the float build could not hold it. */
 void validation_write(const run *r, h5_out *f)
@@ -239,6 +259,30 @@ void validation_write(const run *r, h5_out *f)
     const int64_t number[NUMBERS] = { r->c->best_by, v->best_step, v->waited, bits };
     for (int i = 0; v->on && i < NUMBERS; i++)
         h5_write(f, names[i], H5_LONGS, 1, (const long[]){ 1 }, &number[i]);
+    if (v->on)
+        h5_write(f, way_name, H5_LONGS, 1, (const long[]){ 1 }, (const int64_t[]){ way_of(r) });
+}
+
+/* Checkpoints of programs that did not write the way are taken for those of the same. */
+static bool same_way(const run *r, h5 *f, bool *same, error *e)
+{
+    int64_t way;
+    *same = true;
+    if (h5_has(f, way_name) == H5_NOTHING)
+        return h5_readable(f, e);
+    if (!h5_read(f, way_name, H5_LONGS, 1, (const long[]){ 1 }, &way, e))
+        return false;
+    *same = way == way_of(r);
+    return true;
+}
+
+static void say_forgotten(const run *r, int64_t best_by, int64_t step, double best)
+{
+    const int64_t count = sizeof train_best_names / sizeof *train_best_names - 1;
+    if (isfinite(best))
+        run_warn(r, "datasets.val: the best so far, %s %.6g at step %ld, is of another run.best_by, list, "
+                 "number of samples, batch or keys that the loss depends on, and counts no longer",
+                 best_by >= 0 && best_by < count ? train_best_names[best_by] : "a figure", best, (long)step);
 }
 
 /* A checkpoint of a run that judged by something else, or not at all, knows no best. */
@@ -246,16 +290,23 @@ bool validation_read(run *r, h5 *f, error *e)
 {
     validation *v = r->val;
     int64_t number[NUMBERS];
+    double best;
+    bool same;
     for (int i = 0; i < NUMBERS; i++) {
         if (!v->on || h5_has(f, names[i]) == H5_NOTHING)
             return h5_readable(f, e);
         if (!h5_read(f, names[i], H5_LONGS, 1, (const long[]){ 1 }, &number[i], e))
             return false;
     }
-    if (number[0] != r->c->best_by)
+    if (!same_way(r, f, &same, e))
+        return false;
+    memcpy(&best, &number[3], sizeof best);
+    if (!same || number[0] != r->c->best_by) {
+        say_forgotten(r, number[0], number[1], best);
         return true;
+    }
+    v->best = best;
     v->best_step = (long)number[1];
     v->waited = (long)number[2];
-    memcpy(&v->best, &number[3], sizeof v->best);
     return true;
 }
