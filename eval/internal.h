@@ -118,4 +118,5 @@ json_t *eval_tally_shares(const eval_tally *t);    /* {"TYPE": share, ..., "all"
  * its id, is among k of n. */
 double eval_chance(long n, const long *id, long k);
 double eval_chance_of(long n, long right, long k); /* of one row, `right` of whose n columns are right */
+double eval_chance_mrr(long n, long right);        /* the same of the reciprocal rank */
 #endif

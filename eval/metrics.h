@@ -54,6 +54,7 @@ double score_vqa(score_vqa_rule rule, const char *answer, int n, const char *con
  * lists of columns, ended by -1.                                                                           */
 void score_ranks(long rows, long columns, const double *scores, const long *const *right, long *rank);
 double score_recall(long rows, const long *rank, long k);      /* percent of ranks below k */
+double score_mrr(long rows, const long *rank);     /* mean reciprocal rank, of places from 1, in percent */
 
 /* ---- how sure -------------------------------------------------------------------------------------- */
 typedef struct score_interval { double low, high; } score_interval;

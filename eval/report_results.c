@@ -125,9 +125,9 @@ static void put_recalls(report *r, const json_t *retrieval)
         { "sum", "best again by the sum" }, { "product", "best again by ITC times ITM" },
         { "chance", "chance" } };
     static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
-                                        "r_mean" };
+                                        "r_mean", "mrr" };
     file_print(r->to, "<div class=\"scroll\"><table><tr><th>percent [95 %% interval]</th>");
-    for (int k = 0; k < 7; k++)
+    for (int k = 0; k < 8; k++)
         file_print(r->to, "<th>%s</th>", keys[k]);
     file_print(r->to, "</tr>\n");
     for (int i = 0; i < 5; i++) {
@@ -136,7 +136,7 @@ static void put_recalls(report *r, const json_t *retrieval)
         if (!o)
             continue;
         file_print(r->to, "<tr><td>%s</td>", rows[i][1]);
-        for (int k = 0; k < 7; k++) {
+        for (int k = 0; k < 8; k++) {
             file_print(r->to, isnan(number(o, keys[k])) ? "<td>" : "<td>%.1f", number(o, keys[k]));
             if (bounds(o, keys[k], b))
                 file_print(r->to, " <span class=\"soft\">[%.1f, %.1f]</span>", b[0], b[1]);

@@ -23,6 +23,17 @@ double eval_chance(long n, const long *id, long k)
     return sum / (double)n;
 }
 
+/* The mean over random orders of 1 / the place of the first right one, which is j + 1 if j missed. */
+double eval_chance_mrr(long n, long right)
+{
+    double sum = 0, missed = 1;                            /* missed: none so far */
+    for (long j = 0; right && j <= n - right; j++) {
+        sum += missed * (double)right / (double)(n - j) / (double)(j + 1);
+        missed *= (double)(n - right - j) / (double)(n - j);
+    }
+    return sum;
+}
+
 double eval_chance_of(long n, long right, long k)
 {
     double miss = 1;
@@ -59,13 +70,14 @@ static json_t *interval_of(const eval_pairing *p, int way, const rooms *room, co
                : eval_interval(p->n, room->row, 100, c);
 }
 
-/* LAVIS's figures from the places of the best right column: rank[w] of each row. */
+/* LAVIS's figures from the places of the best right column: rank[w] of each row. And the mean reciprocal rank
+ * of both ways, which every place has a part in. */
 static json_t *figures_of(const eval_pairing *p, long *const rank[WAYS], const rooms *room,
                           const eval_config *c)
 {
     const long rows[WAYS] = { p->n, p->m };
     json_t *to = json_object(), *intervals = json_object();
-    double all = 0;
+    double all = 0, mrr = 0;
     for (int w = 0; w < WAYS; w++) {
         double sum = 0;
         for (int k = 0; k < CUTS; k++) {
@@ -78,8 +90,10 @@ static json_t *figures_of(const eval_pairing *p, long *const rank[WAYS], const r
         }
         put_figure(to, ways[w], "r_mean", json_real(sum / CUTS));
         all += sum / CUTS / WAYS;
+        mrr += score_mrr(rows[w], rank[w]) / WAYS;
     }
     json_object_set_new(to, "r_mean", json_real(all));
+    json_object_set_new(to, "mrr", json_real(mrr));
     json_object_set_new(to, "interval_95", intervals);
     return to;
 }
@@ -96,8 +110,31 @@ static json_t *gain_of(long n, const double *more, json_t *gain)
     return gain;
 }
 
-/* both: room for a picture each. Where all pictures have equally many texts r_mean has its interval, too:
- * over pictures, each with its texts. */
+/* What a row's place is worth: the share of the cuts that it is above, or its reciprocal rank. */
+static double worth_of(long place, bool mrr)
+{
+    double above = 0;
+    for (int k = 0; k < CUTS; k++)
+        above += place < cuts[k];
+    return mrr ? 1 / (double)(place + 1) : above / CUTS;
+}
+
+/* How much more each picture's rows are worth than by ITC alone, both ways; all have equally many texts. */
+static void more_of(const eval_pairing *p, long *const rank[WAYS], long *const itc[WAYS], bool mrr,
+                    double *both)
+{
+    const long rows[WAYS] = { p->n, p->m };
+    for (long i = 0; i < p->n; i++)
+        both[i] = 0;
+    for (int w = 0; w < WAYS; w++)
+        for (long r = 0; r < rows[w]; r++) {
+            double more = worth_of(rank[w][r], mrr) - worth_of(itc[w][r], mrr);
+            both[w ? p->text[r].picture : r] += more * (double)p->n / (double)rows[w] / WAYS;
+        }
+}
+
+/* both: room for a picture each. Where all pictures have equally many texts r_mean and mrr have their
+ * intervals, too: over pictures, each with its texts. */
 static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *const itc[WAYS],
                         const rooms *room, double *both, const eval_config *c)
 {
@@ -106,18 +143,17 @@ static json_t *gains_of(const eval_pairing *p, long *const rank[WAYS], long *con
     bool even = p->m == texts * p->n;
     for (long j = 0; even && j < p->m; j++)
         even = p->text[j].picture == j / texts;
-    for (long i = 0; i < p->n; i++)
-        both[i] = 0;
     for (int w = 0; w < WAYS; w++)
         for (int k = 0; k < CUTS; k++) {
-            for (long r = 0; r < rows[w]; r++) {
+            for (long r = 0; r < rows[w]; r++)
                 room->row[r] = (rank[w][r] < cuts[k]) - (itc[w][r] < cuts[k]);
-                both[w ? p->text[r].picture : r] += room->row[r] / (double)(w ? texts : 1) / CUTS / WAYS;
-            }
             put_figure(to, ways[w], cut_name(k), gain_of(rows[w], room->row, interval_of(p, w, room, c)));
         }
-    if (even)
-        json_object_set_new(to, "r_mean", gain_of(p->n, both, eval_interval(p->n, both, 100, c)));
+    for (int mrr = 0; even && mrr < 2; mrr++) {
+        more_of(p, rank, itc, mrr, both);
+        json_object_set_new(to, mrr ? "mrr" : "r_mean",
+                            gain_of(p->n, both, eval_interval(p->n, both, 100, c)));
+    }
     return to;
 }
 
@@ -132,10 +168,13 @@ static long length_of(const long *list)
 static json_t *chance_of(const eval_pairing *p)
 {
     json_t *to = json_object();
-    double all = 0;
+    double all = 0, mrr = 0;
     for (int w = 0; w < WAYS; w++) {
         long rows = w ? p->m : p->n, columns = w ? p->n : p->m;
         double mean = 0;
+        for (long r = 0; r < rows; r++)
+            mrr += 100 / (double)(rows * WAYS)
+                 * eval_chance_mrr(columns, length_of(w ? p->of_text[r] : p->of_picture[r]));
         for (int k = 0; k < CUTS; k++) {
             double sum = 0;
             for (long r = 0; r < rows; r++)
@@ -147,6 +186,7 @@ static json_t *chance_of(const eval_pairing *p)
         all += mean / WAYS;
     }
     json_object_set_new(to, "r_mean", json_real(all));
+    json_object_set_new(to, "mrr", json_real(mrr));
     return to;
 }
 

@@ -26,6 +26,14 @@ double score_recall(long rows, const long *rank, long k)
     return rows ? 100.0 * (double)found / (double)rows : 0;
 }
 
+double score_mrr(long rows, const long *rank)
+{
+    double sum = 0;
+    for (long r = 0; r < rows; r++)
+        sum += 1 / (double)(rank[r] + 1);
+    return rows ? 100 * sum / (double)rows : 0;
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

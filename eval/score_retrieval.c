@@ -124,7 +124,7 @@ static json_t *figures_of(const way w[WAYS], const score_options *o)
     static const long k[] = { 1, 5, 10 };
     json_t *all = json_pack("{s:I, s:I}", "images", (json_int_t)w[0].rows, "texts", (json_int_t)w[1].rows);
     json_t *intervals = json_object();
-    double mean[WAYS] = { 0 };
+    double mean[WAYS] = { 0 }, mrr = 0;
     for (int i = 0; i < WAYS; i++) {
         for (int j = 0; j < 3; j++) {
             double recall = score_recall(w[i].rows, w[i].rank, k[j]);
@@ -133,8 +133,10 @@ static json_t *figures_of(const way w[WAYS], const score_options *o)
             mean[i] += recall;
         }
         json_object_set_new(all, names[i][3], json_real(mean[i] / 3));
+        mrr += score_mrr(w[i].rows, w[i].rank) / WAYS;
     }
     json_object_set_new(all, "r_mean", json_real((mean[0] / 3 + mean[1] / 3) / 2));
+    json_object_set_new(all, "mrr", json_real(mrr));
     json_object_set_new(all, "interval_95", intervals);
     if (o->per_item) {
         json_object_set_new(all, "ranks_i2t", ranks_of(&w[0]));

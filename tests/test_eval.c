@@ -277,14 +277,14 @@ START_TEST(retrieval_stands_beside_chance)
     json_t *figures = parsed(text), *r = json_object_get(figures, "retrieval");
     ck_assert(share(r, "pictures") == 12 && share(r, "k_test") == 4);
     static const char *const keys[] = { "txt_r1", "txt_r5", "txt_r10", "img_r1", "img_r5", "img_r10",
-                                        "r_mean" };
+                                        "r_mean", "mrr" };
     static const char *const rows[] = { "itc", "itm", "sum", "product" };
-    for (int k = 0; k < 7; k++)
+    for (int k = 0; k < 8; k++)
         for (int by = 0; by < 4; by++) {
             double x = share(json_object_get(r, rows[by]), keys[k]);
             ck_assert_msg(x >= 0 && x <= 100, "%s", keys[k]);
         }
-    for (int k = 0; k < 7; k++) /* the gain of re-ranking is that of the rows above */
+    for (int k = 0; k < 8; k++) /* the gain of re-ranking is that of the rows above */
         for (int by = 1; by < 4; by++) {
             const json_t *row = json_object_get(r, rows[by]),
                          *gain = json_object_get(json_object_get(row, "over_itc"), keys[k]);
@@ -296,6 +296,9 @@ START_TEST(retrieval_stands_beside_chance)
     json_t *chance = json_object_get(r, "chance");
     double r1 = share(chance, "txt_r1"), r5 = share(chance, "txt_r5");
     ck_assert_msg(r1 >= 100.0 / 12 - 1e-6 && r1 < r5 && r5 < 100, "%s", text);
+    ck_assert_double_eq_tol(eval_chance_mrr(3, 1), (1 + 1 / 2.0 + 1 / 3.0) / 3, 1e-12);
+    ck_assert_double_eq_tol(eval_chance_mrr(3, 2), 2 / 3.0 + 1 / 3.0 / 2, 1e-12);
+    ck_assert(eval_chance_mrr(5, 5) == 1 && eval_chance_mrr(5, 0) == 0);
     const json_t *weight = json_object_get(r, "itm_weight");
     ck_assert(share(weight, "rows") > 0 && share(weight, "rows") <= 24);
     ck_assert_double_eq_tol(share(json_object_get(r, "settings"), "itm_weight"), 1, 1e-12);

@@ -221,6 +221,7 @@ START_TEST(the_best_right_column_counts_and_ties_go_to_the_first)
     ck_assert(rank[0] == 1 && rank[1] == 2 && rank[2] == 3);
     near(score_recall(3, rank, 2), 100.0 / 3);
     near(score_recall(3, rank, 4), 100);
+    near(score_mrr(3, rank), 100 * (1 / 2.0 + 1 / 3.0 + 1 / 4.0) / 3);
     static const double none[] = { NAN, NAN, 1, NAN };     /* what is no number finds nothing */
     static const long own[] = { 0, -1 }, *const nan_right[] = { own };
     score_ranks(1, 4, none, nan_right, rank);
