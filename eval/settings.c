@@ -18,7 +18,7 @@ static const config_key keys[] = {
       "captions that are candidates and questions as they stand, or cleaned as in training" },
     { "run.tasks", CONFIG_LIST, FIELD(tasks), 0, 0, NULL, "captions, vqa, retrieval" },
     { "run.controls", CONFIG_BOOL, FIELD(controls), 0, 0, NULL,
-      "vqa: also blind and with shuffled pictures" },
+      "vqa also blind and with shuffled pictures, captions given to other pictures" },
     { "run.limit", CONFIG_INT, FIELD(limit), 0, 1e9, NULL, "only so many pictures; 0: all" },
     { "run.retrieval_pictures", CONFIG_INT, FIELD(retrieval_pictures), 0, 1e6, NULL,
       "candidates of retrieval; 0: all" },
