@@ -113,6 +113,7 @@ bool blip2_same_parts(const blip2_config *want, h5 *f, const char *prefix, error
     };
     e->lines = 0;
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        /* a prefix that begins with * may be of every part */
         bool loaded = !*prefix || *prefix == '*' || nn_has_prefix(prefix, same[i].part);
         if (loaded && same[i].both && same[i].want != same[i].has)
             error_line(e, "%s: model.%s: expected %g, as in the file, found %g", QUOTE(h5_path(f)),

@@ -121,7 +121,7 @@ static tensor *attention(const blip2_vit_block *b, tape *t, tensor *x, int heads
     return nn_linear_forward(&b->proj, t, y);
 }
 
-/* Is anything of the block trained? */
+/* Is a matrix or a norm of the block trained? */
 static bool is_trained(const blip2_vit_block *b)
 {
     return b->qkv->needs_grad || b->proj.weight->needs_grad || b->fc1.weight->needs_grad

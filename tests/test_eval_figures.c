@@ -246,6 +246,7 @@ START_TEST(settings_of_writing_reach_the_text)
         json_t *figures = case_run(&c);
         const json_t *settings = json_object_get(json_object_get(figures, "captions"), "settings");
         ck_assert(case_value(settings, "repetition_penalty") == (k == 1 ? 9 : 1));
+        ck_assert(!json_object_get(json_object_get(figures, "captions"), "shuffled"));     /* no controls */
         ck_assert_str_eq(json_string_value(json_object_get(settings, "reference")), k == 2 ? "hf" : "lavis");
         if (k == 3)
             ck_assert_str_eq(json_string_value(json_object_get(settings, "prompt")), "there is a blue");

@@ -135,6 +135,8 @@ START_TEST(one_question_without_an_answer_costs_no_figure)
     const json_t *m = json_object_get(figures, "vqa");
     const json_t *official = json_object_get(m, "shuffled_official");
     ck_assert(case_value(official, "questions") == 2 && case_value(official, "unannotated") == 1);
+    ck_assert(json_object_get(json_object_get(official, "perAnswerType"), "other"));   /* none has a type */
+    ck_assert(case_value(json_object_get(m, "settings"), "answers_at_least") == 3);
     ck_assert(json_object_get(m, "model_lavis")
               && !json_object_get(json_object_get(m, "settings"), "vqa_accuracy"));
     char results[512], questions[512], annotations[512];
